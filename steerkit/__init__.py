@@ -1,0 +1,1 @@
+"""steerkit: steer generative models by editing their activations, and measure what happened."""

@@ -1,0 +1,13 @@
+"""What a user can get wrong: one message that says what was found, where, and what to do."""
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. The command line prints the message alone and exits with 2."""
+
+
+class UserErrors(UserError):
+    """Several mistakes found at once, one line each, under one heading."""
+
+    def __init__(self, heading: str, problems: list[str]) -> None:
+        super().__init__("\n".join([heading, *(f"  - {problem}" for problem in problems)]))
+        self.problems = problems
