@@ -1,0 +1,1 @@
+"""The `steerkit` command. Each command is a file; what it needs is imported when it runs."""

@@ -1,0 +1,1 @@
+"""Contrast pairs and prompt suites, read from CSV with every problem reported at once."""

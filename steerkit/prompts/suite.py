@@ -1,0 +1,23 @@
+"""Prompt suites: the prompts that are steered, and those that settings are tuned on."""
+
+from pathlib import Path
+
+from steerkit.errors import UserErrors
+from steerkit.prompts.table import read_table
+
+
+def read_prompts(path: Path) -> dict[int, str]:
+    """Prompts of a CSV with the columns ID and prompt, by id. Raises UserError as `read_table` does."""
+    return {key: texts[0] for key, texts in read_table(path, ["prompt"]).items()}
+
+
+def check_disjoint(scored: dict[int, str], tuning: dict[int, str], scored_path: Path, tuning_path: Path) -> None:
+    """Raise UserErrors if a prompt is in both suites: settings must not be tuned on what is scored."""
+    seen = {text.casefold(): key for key, text in scored.items()}
+    both = [
+        f"{text!r} is ID {seen[text.casefold()]} of {scored_path.name} and ID {key} of {tuning_path.name}"
+        for key, text in tuning.items()
+        if text.casefold() in seen
+    ]
+    if both:
+        raise UserErrors("Prompts are tuned on and scored at once; take them out of the tuning set:", both)
