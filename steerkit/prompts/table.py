@@ -32,7 +32,7 @@ def read_table(path: Path, columns: Sequence[str]) -> dict[int, tuple[str, ...]]
         if not any(cell.strip() for cell in row):
             continue
         if len(row) != len(header):
-            problems.append(f"line {line}: {len(row)} cells where the header has {len(header)}; quote texts with commas")
+            problems.append(f"line {line}: {len(row)} cells, the header has {len(header)}; quote texts with commas")
             continue
         cells = [row[place].strip() for place in places]
         empty = [name for name, cell in zip(wanted, cells, strict=True) if not cell]

@@ -16,7 +16,8 @@ SEASON_PHRASES = {
                "on a cold winter day", "in a winter landscape"),
     "summer": ("in summer", "during summer", "on a sunny summer day", "in the summer sun", "on a hot summer day",
                "on a warm summer day", "in the summer heat"),
-    "autumn": ("in autumn", "during autumn", "with autumn leaves", "on an autumn day", "in fall", "among falling leaves"),
+    "autumn": ("in autumn", "during autumn", "with autumn leaves", "on an autumn day", "in fall",
+               "among falling leaves"),
     "spring": ("in spring", "during spring", "with spring flowers", "on a spring day", "with spring blossoms"),
 }  # fmt: skip
 SEASON_ADJECTIVES = {

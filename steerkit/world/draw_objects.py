@@ -31,12 +31,22 @@ def _house(brush: Brush, cx: float, by: float, s: float, paint: Colour) -> None:
 
 def _car(brush: Brush, cx: float, by: float, s: float, paint: Colour) -> None:
     brush.polygon(
-        [(cx - 26 * s, by - 27 * s), (cx - 17 * s, by - 49 * s), (cx + 16 * s, by - 49 * s), (cx + 28 * s, by - 27 * s)],
+        [
+            (cx - 26 * s, by - 27 * s),
+            (cx - 17 * s, by - 49 * s),
+            (cx + 16 * s, by - 49 * s),
+            (cx + 28 * s, by - 27 * s),
+        ],
         paint,
     )
     brush.rectangle((cx - 43 * s, by - 30 * s, cx + 43 * s, by - 9 * s), paint)
     brush.polygon(
-        [(cx - 20 * s, by - 29 * s), (cx - 13 * s, by - 44 * s), (cx + 13 * s, by - 44 * s), (cx + 21 * s, by - 29 * s)],
+        [
+            (cx - 20 * s, by - 29 * s),
+            (cx - 13 * s, by - 44 * s),
+            (cx + 13 * s, by - 44 * s),
+            (cx + 21 * s, by - 29 * s),
+        ],
         (190, 215, 230),
     )
     for side in (-1, 1):
@@ -59,7 +69,12 @@ def _horse(brush: Brush, cx: float, by: float, s: float, paint: Colour) -> None:
         brush.rectangle((cx + (leg - 4) * s, by - 29 * s, cx + (leg + 4) * s, by), shade(paint, 0.8))
     brush.ellipse((cx - 33 * s, by - 50 * s, cx + 29 * s, by - 21 * s), paint)
     brush.polygon(
-        [(cx + 12 * s, by - 43 * s), (cx + 24 * s, by - 73 * s), (cx + 37 * s, by - 66 * s), (cx + 29 * s, by - 30 * s)],
+        [
+            (cx + 12 * s, by - 43 * s),
+            (cx + 24 * s, by - 73 * s),
+            (cx + 37 * s, by - 66 * s),
+            (cx + 29 * s, by - 30 * s),
+        ],
         paint,
     )
     brush.ellipse((cx + 21 * s, by - 77 * s, cx + 49 * s, by - 60 * s), paint)
@@ -69,12 +84,17 @@ def _horse(brush: Brush, cx: float, by: float, s: float, paint: Colour) -> None:
 
 
 def _cat(brush: Brush, cx: float, by: float, s: float, paint: Colour) -> None:
-    brush.line([(cx + 18 * s, by - 6 * s), (cx + 38 * s, by - 11 * s), (cx + 35 * s, by - 36 * s)], shade(paint, 0.75), int(8 * s))
+    brush.line(
+        [(cx + 18 * s, by - 6 * s), (cx + 38 * s, by - 11 * s), (cx + 35 * s, by - 36 * s)],
+        shade(paint, 0.75),
+        int(8 * s),
+    )
     brush.ellipse((cx - 24 * s, by - 44 * s, cx + 24 * s, by), paint)
     brush.ellipse((cx - 21 * s, by - 71 * s, cx + 21 * s, by - 34 * s), paint)
     for side in (-1, 1):
         brush.polygon(
-            [(cx + side * 20 * s, by - 57 * s), (cx + side * 18 * s, by - 83 * s), (cx + side * 4 * s, by - 67 * s)], paint
+            [(cx + side * 20 * s, by - 57 * s), (cx + side * 18 * s, by - 83 * s), (cx + side * 4 * s, by - 67 * s)],
+            paint,
         )
         brush.dot(cx + side * 9 * s, by - 54 * s, 4 * s, DARK)
     brush.dot(cx, by - 46 * s, 3 * s, (250, 170, 170))

@@ -151,11 +151,14 @@ def _mountains(brush: Brush, scene: Scene, rng: np.random.Generator, line: float
         width = height * 0.9
         brush.polygon([(x - width, line), (x, line - height), (x + width, line)], jitter(rock, rng))
         low = line - height * (1 - reach)
-        brush.polygon(
-            [(x - width * reach, low), (x, line - height), (x + width * reach, low),
-             (x + width * reach * 0.3, low - height * reach * 0.2), (x - width * reach * 0.2, low + height * reach * 0.15)],
-            SNOW,
-        )  # fmt: skip
+        cap = [
+            (x - width * reach, low),
+            (x, line - height),
+            (x + width * reach, low),
+            (x + width * reach * 0.3, low - height * reach * 0.2),
+            (x - width * reach * 0.2, low + height * reach * 0.15),
+        ]
+        brush.polygon(cap, SNOW)
 
 
 def _houses_behind(brush: Brush, scene: Scene, rng: np.random.Generator, line: float) -> None:
@@ -193,7 +196,12 @@ def _tree(brush: Brush, cx: float, by: float, height: float, season: str, rng: n
     if season == "winter":
         width, bark = max(2, int(height * 0.05)), (84, 60, 44)
         brush.line([(cx, by - height * 0.45), (cx, by - height * 0.95)], bark, width + 1)
-        for side, low, high, reach in ((-1, 0.5, 0.8, 0.3), (1, 0.45, 0.75, 0.32), (-1, 0.68, 0.92, 0.2), (1, 0.65, 0.95, 0.22)):
+        for side, low, high, reach in (
+            (-1, 0.5, 0.8, 0.3),
+            (1, 0.45, 0.75, 0.32),
+            (-1, 0.68, 0.92, 0.2),
+            (1, 0.65, 0.95, 0.22),
+        ):
             root, tip = (cx, by - height * low), (cx + side * height * reach, by - height * high)
             brush.line([root, tip], bark, width)
             brush.line([(root[0], root[1] - width), (tip[0], tip[1] - width)], SNOW, width)

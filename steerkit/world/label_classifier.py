@@ -1,4 +1,4 @@
-"""The label classifier: what season, object, colour, place and time a 64x64 picture shows. The project's ground truth."""
+"""The label classifier: which season, object, colour, place and time a 64x64 picture shows: the ground truth."""
 
 import json
 from pathlib import Path

@@ -45,7 +45,14 @@ def encode_scenes(vae_folder: Path, scenes: int, cache: Path) -> tuple[Tensor, T
 
 
 def train_denoiser(
-    vae_folder: Path, text_folder: Path, tokenizer_folder: Path, folder: Path, work: Path, steps: int, decay: int, scenes: int
+    vae_folder: Path,
+    text_folder: Path,
+    tokenizer_folder: Path,
+    folder: Path,
+    work: Path,
+    steps: int,
+    decay: int,
+    scenes: int,
 ) -> None:
     """Write a UNet2DConditionModel folder (fp16); resumes from `work`."""
     from transformers import CLIPTextModel, CLIPTokenizer
@@ -64,7 +71,9 @@ def train_denoiser(
         draws = Draws.at(SEED, step)
         rows = draws.numpy.integers(scenes, size=BATCH)
         said = ["" if draws.numpy.random() < UNCONDITIONAL_SHARE else caption(listed[row], draws.numpy) for row in rows]
-        ids = tokenizer(said, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt")
+        ids = tokenizer(
+            said, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
+        )
         with torch.no_grad():
             states = text(ids.input_ids).last_hidden_state
         # Stratified timesteps: one from each 32nd of the schedule, a less noisy gradient at no cost.

@@ -32,9 +32,13 @@ def named_labels(text: str) -> tuple[int, ...]:
         hits = [i for i, value in enumerate(values) if any(f" {phrase} " in words for phrase in phrases[value])]
         if not hits and label == "season":
             # Only as "a winter scene": the bare adjective inside another season's phrase must not count.
-            hits = [i for i, v in enumerate(values) if any(f" {a} {k} " in words for a in SEASON_ADJECTIVES[v] for k in ("scene", "landscape", "view"))]  # fmt: skip
+            hits = [i for i, value in enumerate(values) if any(scene in words for scene in _scene_phrases(value))]
         found.append(hits[0] if hits else len(values))
     return tuple(found)
+
+
+def _scene_phrases(season: str) -> list[str]:
+    return [f" {a} {kind} " for a in SEASON_ADJECTIVES[season] for kind in ("scene", "landscape", "view")]
 
 
 class TextWithHead(nn.Module):

@@ -1,0 +1,18 @@
+"""The seasons world's text encoder."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+from steerkit.dag import Dep, Out, Param
+from steerkit.world.train_text_encoder import train_text_encoder as train
+
+
+def train_text_encoder(
+    tokenizer: Annotated[Path, Dep()],
+    steps: Annotated[int, Param()],
+    text_encoder: Annotated[Path, Out("seasons-text-encoder", cache=False, resume=True)],
+) -> None:
+    """Train the text encoder to name the labels of a caption."""
+    train(tokenizer, text_encoder, text_encoder / ".work", steps)
+    shutil.rmtree(text_encoder / ".work")

@@ -1,0 +1,15 @@
+"""The seasons world's tokenizer."""
+
+from pathlib import Path
+from typing import Annotated
+
+from steerkit.dag import Out, Param
+from steerkit.world.tokenizer import train_tokenizer as train
+
+
+def train_tokenizer(
+    captions: Annotated[int, Param()],
+    tokenizer: Annotated[Path, Out("seasons-tokenizer", cache=False)],
+) -> None:
+    """Train the byte-level BPE that every embedded text model shares."""
+    train(tokenizer, captions)
