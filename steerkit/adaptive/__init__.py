@@ -1,0 +1,1 @@
+"""How strongly to steer: a dose for each prompt, and the search for the configuration that doses multiply."""

@@ -1,0 +1,1 @@
+"""Edits of activations while a model runs: where x when x what x how far."""

@@ -1,0 +1,74 @@
+"""The directions of one concept in one model."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from steerkit.errors import UserError
+from steerkit.vectors.direction import Direction
+
+LAYER = re.compile(r"\blayers\.(\d+)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which model activations came from: its name for people, and the digest of its weights that decides."""
+
+    name: str
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.digest[:12]})"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where one direction belongs.
+
+    `hookpoint` is its text form ("text_encoder.encoder.layers.3.mlp:out"); `tokens` is "all" or a token type;
+    `steps` the first and last denoising step (0-based, both inside), None for all; `branch` the CFG branch that it
+    was taken from, None where there is only one.
+    """
+
+    hookpoint: str
+    tokens: str = "all"
+    steps: tuple[int, int] | None = None
+    branch: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SteeringVectors:
+    """A direction for every slot, with what must be known to use them: concept, model, estimator, token policy."""
+
+    concept: str
+    model: ModelIdentity
+    estimator: str
+    token_policy: str
+    directions: Mapping[Slot, Direction]
+
+    def __post_init__(self) -> None:
+        if not self.directions:
+            raise ValueError("Steering vectors without a single direction.")
+
+    @property
+    def hookpoints(self) -> list[str]:
+        """The hookpoints in the order in which they were fitted, each once."""
+        return list(dict.fromkeys(slot.hookpoint for slot in self.directions))
+
+    def at_layers(self, layers: list[int] | tuple[int, ...]) -> "SteeringVectors":
+        """Only the directions of these layers. Raises UserError for a layer that has none, naming those that have."""
+        known = {number for slot in self.directions if (number := layer_number(slot.hookpoint)) is not None}
+        missing = sorted(set(layers) - known)
+        if missing:
+            raise UserError(
+                f"The vectors for {self.concept!r} hold nothing at layer {', '.join(map(str, missing))}; "
+                f"they hold layers {', '.join(map(str, sorted(known)))}. Choose among these, or collect that layer too."
+            )
+        chosen = {slot: found for slot, found in self.directions.items() if layer_number(slot.hookpoint) in layers}
+        return replace(self, directions=chosen)
+
+
+def layer_number(hookpoint: str) -> int | None:
+    """The layer that a hookpoint's path names ("...layers.3.mlp:out" is 3), None if it names none."""
+    found = LAYER.search(hookpoint)
+    return int(found.group(1)) if found else None
