@@ -1,0 +1,108 @@
+"""A hookpoint: the module whose tensor is read or edited, and on which side of it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from torch import nn
+
+from steerkit.errors import UserError
+
+Where = Literal["in", "out", "update"]
+_WHERE: tuple[str, ...] = get_args(Where)
+# transformers before 5 kept CLIP's layers one level deeper, under `text_model`; from 5 on CLIPTextModel is flat, while
+# CLIPTextModelWithProjection still has the level. A hookpoint is written without it and found with or without.
+_DEEPER = re.compile(r"^(text_encoder(?:_\d+)?)\.text_model(?=\.|$)")
+_TEXT_ENCODER = re.compile(r"^(text_encoder(?:_\d+)?)(?=\.)")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hookpoint:
+    """A module's path from the pipeline (`unet.mid_block.attentions.0`) and the tensor meant: in, out, or out - in.
+
+    The path is kept in its flat spelling (`text_encoder.encoder...`), so that both spellings are one hookpoint.
+    """
+
+    path: str
+    where: Where = "out"
+
+    def __post_init__(self) -> None:
+        if self.where not in _WHERE:
+            raise UserError(f"Hookpoint {self.path!r}: {self.where!r} is no side of a module; write one of {_sides()}.")
+        if not self.path or not all(self.path.split(".")):
+            raise UserError(
+                f"Hookpoint {self.path!r} is no module path; write for example text_encoder.encoder.layers.3.mlp:out."
+            )
+        object.__setattr__(self, "path", _DEEPER.sub(r"\1", self.path))
+
+    @classmethod
+    def parse(cls, text: str) -> Hookpoint:
+        """Read `path:where`; `:out` may be left away."""
+        path, _, where = text.strip().partition(":")
+        return cls(path, where or "out")  # type: ignore[arg-type]  # __post_init__ checks it
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.where}"
+
+
+def resolve(pipeline: Any, hookpoint: Hookpoint) -> nn.Module:
+    """The module that `hookpoint` names in `pipeline`; UserError with the nearest paths when there is none."""
+    for path in _spellings(hookpoint.path):
+        module = _descend(pipeline, path)
+        if module is not None:
+            return module
+    known = list(module_paths(pipeline))
+    near = difflib.get_close_matches(hookpoint.path, known, n=3, cutoff=0.6)
+    instead = f"did you mean {' or '.join(near)}?" if near else f"paths begin with {', '.join(_roots(known))}."
+    raise UserError(f"There is no module {hookpoint.path!r} in {type(pipeline).__name__}; {instead}")
+
+
+def module_paths(pipeline: Any) -> Iterator[str]:
+    """Every path a hookpoint can name in `pipeline`, in the flat spelling."""
+    for root, component in _components(pipeline):
+        yield root
+        for path, _ in component.named_modules(prefix=root):
+            flat = _DEEPER.sub(r"\1", path)
+            if flat != root:
+                yield flat
+
+
+def text_encoder_mlps(pipeline: Any) -> list[Hookpoint]:
+    """The MLP of every layer of the text encoder, first layer first; what the winter pipeline records and edits."""
+    found = [re.fullmatch(r"text_encoder\.encoder\.layers\.(\d+)\.mlp", path) for path in module_paths(pipeline)]
+    layers = sorted({int(match.group(1)) for match in found if match})
+    return [Hookpoint(f"text_encoder.encoder.layers.{layer}.mlp", "out") for layer in layers]
+
+
+def _spellings(path: str) -> list[str]:
+    return [path, _TEXT_ENCODER.sub(r"\1.text_model", path)]
+
+
+def _descend(pipeline: Any, path: str) -> nn.Module | None:
+    module: Any = pipeline
+    for name in path.split("."):
+        # Only modules count: a pipeline also has attributes such as `config`, and lists have methods.
+        children = module._modules if isinstance(module, nn.Module) else dict(_components(module))
+        module = children.get(name)
+        if module is None:
+            return None
+    return module
+
+
+def _components(pipeline: Any) -> Iterator[tuple[str, nn.Module]]:
+    components = getattr(pipeline, "components", None) or vars(pipeline)
+    for name, component in components.items():
+        if isinstance(component, nn.Module):
+            yield name, component
+
+
+def _roots(paths: list[str]) -> list[str]:
+    return sorted({path.split(".")[0] for path in paths})
+
+
+def _sides() -> str:
+    return ", ".join(_WHERE)

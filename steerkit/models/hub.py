@@ -1,0 +1,85 @@
+"""Where a model's files are: a local folder, the Hugging Face cache, or the hub, asked in this order."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from steerkit.errors import UserError
+from steerkit.models.spec import ModelSpec
+
+EMBEDDED = "seasons-sd"
+_INDEX = "model_index.json"
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_PATIENCE = 5.0  # seconds for the hub's one answer; without a network nobody should wait for minutes of retries
+
+
+def model_folder(spec: ModelSpec) -> Path | None:
+    """The local folder that `spec.source` names, or None for a hub id; UserError for a folder that is missing."""
+    folder = Path(spec.source).expanduser()
+    if folder.is_dir():
+        if not (folder / _INDEX).is_file():
+            raise UserError(
+                f"Model {spec.name!r}: the folder {spec.source} holds no {_INDEX}, so no diffusers pipeline was saved "
+                f"there with save_pretrained; correct `source`, or use {_instead()}."
+            )
+        return folder
+    if not _HUB_ID.fullmatch(spec.source):
+        raise UserError(
+            f"Model {spec.name!r}: there is no folder {spec.source}; correct `source`, or use {_instead()}."
+        )
+    return None
+
+
+def cached_commit(spec: ModelSpec) -> str | None:
+    """Commit of the hub model in the local cache, or None."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(spec.source, _INDEX, revision=spec.revision)
+    # The cache keeps a file at .../snapshots/<commit>/<file>.
+    return Path(found).parent.name if isinstance(found, str) else None
+
+
+def resolve_commit(spec: ModelSpec) -> str:
+    """Commit that the hub id and revision mean: by the cache, else by one question to the hub, else UserError."""
+    return cached_commit(spec) or ask_hub(spec)
+
+
+def ask_hub(spec: ModelSpec) -> str:
+    """Commit by the hub itself, within seconds; UserError that names the embedded model when it gives none."""
+    from httpx import HTTPError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        commit = HfApi().model_info(spec.source, revision=spec.revision, timeout=_PATIENCE).sha
+    except GatedRepoError as error:
+        raise unavailable(spec, "its authors ask you to accept their terms on its page and to log in") from error
+    except RevisionNotFoundError as error:
+        raise unavailable(spec, f"the hub knows no revision {spec.revision!r} of it") from error
+    except RepositoryNotFoundError as error:
+        raise unavailable(spec, "the hub knows no such model, or it is private") from error
+    except (OfflineModeIsEnabled, HfHubHTTPError, HTTPError, OSError) as error:
+        reason = "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else "the hub does not answer"
+        raise unavailable(spec, reason) from error
+    if commit is None:
+        raise unavailable(spec, "the hub names no commit of it")
+    return commit
+
+
+def unavailable(spec: ModelSpec, reason: str) -> UserError:
+    """The one message for a model that cannot be had."""
+    return UserError(
+        f"Model {spec.name!r}: {spec.source} is neither a folder here nor in the Hugging Face cache, and {reason}. "
+        f"Download it first where there is a network, give a local folder as `source`, or use {_instead()}."
+    )
+
+
+def _instead() -> str:
+    return f"the embedded model, which needs no download: --model {EMBEDDED}"

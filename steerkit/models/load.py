@@ -1,0 +1,142 @@
+"""Load a model by its spec, ready to run: weights on the device, frozen, without progress bars or safety checker."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from steerkit.errors import UserError
+from steerkit.models.fingerprint import Fingerprint, fingerprint
+from steerkit.models.hub import ask_hub, cached_commit, model_folder
+from steerkit.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
+_CLASSES = {"sd": "StableDiffusionPipeline"}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that can run, with the spec it was loaded by and the identity of its weights."""
+
+    spec: ModelSpec
+    pipeline: StableDiffusionPipeline
+    fingerprint: Fingerprint
+    device: torch.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision it runs in; float32 on a CPU also where the spec says float16."""
+        return self.pipeline.unet.dtype
+
+
+def load_model(spec: ModelSpec, fingerprint: str | None = None, device: torch.device | None = None) -> LoadedModel:
+    """Load `spec` onto `device` (by default `default_device()`).
+
+    `fingerprint` is the digest that the weights must have, for example of the model that a vector was fitted on;
+    UserError when they have another one, and when the model can be had from no folder, cache or hub.
+    """
+    device = device or default_device()
+    pipeline = _load_pipeline(spec, _dtype_on(device, spec))
+    # After loading: only now is a hub model surely in the cache, so that its commit is known without a network.
+    identity = _identity(spec, fingerprint)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.to(device)
+    for component in pipeline.components.values():
+        if isinstance(component, torch.nn.Module):
+            component.eval().requires_grad_(False)
+    return LoadedModel(spec, pipeline, identity, device)
+
+
+def default_device() -> torch.device:
+    """The device of STEERKIT_DEVICE (cpu, cuda, cuda:1, mps), else a CUDA device where there is one, else the CPU."""
+    wanted = os.environ.get("STEERKIT_DEVICE")
+    if not wanted:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=wanted).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"STEERKIT_DEVICE={wanted!r} is no device of this machine; unset it, or write cpu.") from error
+
+
+def _identity(spec: ModelSpec, expected: str | None) -> Fingerprint:
+    found = fingerprint(spec)
+    if expected is not None and found.digest != expected:
+        raise UserError(
+            f"Model {spec.name!r} ({spec.source}) has the fingerprint {found.digest[:12]}, but {expected[:12]} was "
+            "asked for: what you use it with was made on other weights. Make that again with this model, or name the other."
+        )
+    return found
+
+
+def _dtype_on(device: torch.device, spec: ModelSpec) -> torch.dtype:
+    # Half precision on a CPU is slower than float32, and several operators lack it.
+    if device.type == "cpu" and spec.dtype == "float16":
+        return torch.float32
+    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[spec.dtype]
+
+
+def _load_pipeline(spec: ModelSpec, dtype: torch.dtype) -> Any:
+    folder = model_folder(spec)
+    if folder is not None:
+        _check_class(spec, folder)
+        try:
+            return _from_pretrained(str(folder), dtype)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise _broken(spec, error) from error
+    commit = cached_commit(spec)
+    if commit is not None:
+        try:
+            return _from_pretrained(spec.source, dtype, revision=commit, local_files_only=True)
+        except OSError:
+            pass  # cached in part only; the hub has the rest
+    commit = ask_hub(spec)
+    try:
+        return _from_pretrained(spec.source, dtype, revision=commit)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _broken(spec, error) from error
+
+
+def _from_pretrained(source: str, dtype: torch.dtype, **where: Any) -> Any:
+    import diffusers.utils.logging
+    import transformers.utils.logging
+    from diffusers import StableDiffusionPipeline
+
+    # Loading takes seconds; its bars would tear the lines of whoever shows progress of the whole.
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    # use_safetensors: weights that need pickle could run anything.
+    return StableDiffusionPipeline.from_pretrained(
+        source,
+        dtype=dtype,
+        use_safetensors=True,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+        **where,
+    )
+
+
+def _check_class(spec: ModelSpec, folder: Path) -> None:
+    try:
+        found = json.loads((folder / "model_index.json").read_text(encoding="utf-8")).get("_class_name")
+    except (ValueError, AttributeError) as error:
+        raise UserError(
+            f"Model {spec.name!r}: {folder / 'model_index.json'} is no JSON object; save it anew."
+        ) from error
+    if found != _CLASSES[spec.family]:
+        raise UserError(
+            f"Model {spec.name!r}: {spec.source} holds a {found}, but the family {spec.family!r} is a "
+            f"{_CLASSES[spec.family]}; correct `source` or `family`."
+        )
+
+
+def _broken(spec: ModelSpec, error: Exception) -> UserError:
+    first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+    return UserError(f"Model {spec.name!r}: {spec.source} could not be loaded ({first}); save or download it anew.")
