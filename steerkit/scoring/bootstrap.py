@@ -8,6 +8,7 @@ and have no width where every prompt agrees.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -83,8 +84,7 @@ class Bootstrap:
 
     def _weights(self, clusters: int) -> Floats:
         """How often each prompt is drawn [resamples, prompts]; each row sums to the number of prompts."""
-        rng = np.random.default_rng((self.seed, clusters))
-        return rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=self.resamples).astype(np.float64)
+        return _draws(self.seed, clusters, self.resamples)
 
     def _interval(self, estimate: float, draws: Floats, counts: Floats) -> Interval:
         draws = draws[~np.isnan(draws)]
@@ -95,6 +95,14 @@ class Bootstrap:
             method = "linear" if np.isfinite(draws).all() else "inverted_cdf"
             low, high = np.quantile(draws, [tail, 1 - tail], method=method)
         return Interval(float(estimate), float(low), float(high), self.level, len(counts), int(counts.sum()))
+
+
+@lru_cache(maxsize=32)  # a report asks for hundreds of intervals over the same few groups of prompts
+def _draws(seed: int, clusters: int, resamples: int) -> Floats:
+    rng = np.random.default_rng((seed, clusters))
+    weights = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples).astype(np.float64)
+    weights.flags.writeable = False
+    return weights
 
 
 def _totals(clusters: Sequence[Hashable], values: ArrayLike) -> tuple[Floats, Floats]:

@@ -62,9 +62,8 @@ def on_backbone(backbone: nn.Module) -> nn.Module:
     """
     import lpips
 
-    # The package can only be built around a network of its own: the smallest one, untrained, makes room for ours, and
-    # must not advance the caller's random numbers.
-    with _silence(), torch.random.fork_rng(devices=[]):
+    # The package can only be built around a network of its own: the smallest one, untrained, makes room for ours.
+    with _no_warnings(), torch.random.fork_rng(devices=[]):
         metric = lpips.LPIPS(pretrained=False, net="squeeze", lpips=False, pnet_rand=True, verbose=False)
     widths: Any = backbone.channels
     metric.net = backbone
@@ -84,14 +83,18 @@ def _backbone(folder: Path) -> nn.Module:
             f"There is no perceptual backbone {str(folder)!r}: neither a folder nor one of {', '.join(PUBLISHED)}. "
             f"The embedded one is {EMBEDDED}."
         )
-    return load_perceptual_backbone(folder)
+    # A module draws its first weights before it loads its own: the caller's random numbers must not notice.
+    with torch.random.fork_rng(devices=[]):
+        return load_perceptual_backbone(folder)
 
 
 def _published(name: str) -> nn.Module:
     import lpips
 
     try:
-        with _silence():
+        # torchvision announces and draws its download bar by print.
+        sink = io.StringIO()
+        with _no_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
             return lpips.LPIPS(net=name, verbose=False).requires_grad_(False)
     except (OSError, RuntimeError) as error:
         raise UserError(
@@ -101,9 +104,9 @@ def _published(name: str) -> nn.Module:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Keep torchvision's deprecation warnings and download bars from the terminal."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+def _no_warnings() -> Iterator[None]:
+    """The package calls torchvision in a way that torchvision has deprecated."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 

@@ -1,0 +1,117 @@
+"""The questions that the winter pipeline is asked, one row an answer."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from steerkit.scoring.bootstrap import Bootstrap, Interval
+from steerkit.scoring.judgements import CONDITIONS, KEPT_LABELS
+
+SCHEMA = {
+    "question": pl.String, "name": pl.String, "measure": pl.String, "group": pl.String, "condition": pl.String,
+    "baseline": pl.String, "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64,
+    "prompts": pl.Int64, "images": pl.Int64, "bar": pl.String, "met": pl.Boolean,
+}  # fmt: skip
+
+
+def compare(images: pl.DataFrame, bootstrap: Bootstrap) -> pl.DataFrame:
+    """Answers with intervals, from judged pictures; conditions that are absent are left out.
+
+    Columns: question, name (a key for metrics), measure, group, condition, baseline, estimate, low, high, prompts,
+    images, bar (what was hoped for, in words) and met (null where there was no bar, or no estimate). Questions:
+
+    - a, `winter rate`: share of outdoor pictures whose season is winter. Bars: at least 0.90 for fixed and adaptive, at
+      most 0.35 unsteered.
+    - b, `<label> right`: share of pictures that show what the prompt names, over the unsteered share; only prompts that
+      name the label. Bar: at least 0.90 for object, place and time of fixed and adaptive.
+    - c, `winter rate` and `fidelity` of adaptive relative to fixed, (adaptive - fixed) / fixed, in the high-resistance
+      group. Bar: at least 0.40, and an interval without zero; either of the two meets the question.
+    - d, `season changed`: share of pictures whose season is not the unsteered one's. Bar: at most 0.10 for random.
+
+    `met` looks at the estimate alone, except in c.
+    """
+    present = [condition for condition in CONDITIONS if condition in set(images["condition"].to_list())]
+    steered = [condition for condition in present if condition != "unsteered"]
+    rows = [
+        *_winter_rate(images, present, bootstrap),
+        *_labels_right(images, steered, bootstrap),
+        *(_adaptive_over_fixed(images, bootstrap) if {"fixed", "adaptive"} <= set(present) else ()),
+        *_season_changed(images, steered, bootstrap),
+    ]
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def _winter_rate(images: pl.DataFrame, conditions: list[str], bootstrap: Bootstrap) -> Iterator[dict[str, object]]:
+    for condition in conditions:
+        part = images.filter(condition=condition, setting="outdoor")
+        if part.height == 0:
+            continue
+        interval = bootstrap.mean(part["winter"].to_numpy(), part["prompt_id"].to_list())
+        bar, met = "", None
+        if condition in ("fixed", "adaptive"):
+            bar, met = "at least 0.90", interval.estimate >= 0.90
+        elif condition == "unsteered":
+            bar, met = "at most 0.35", interval.estimate <= 0.35
+        yield _row("a", f"a_winter_outdoor_{condition}", "winter rate", "outdoor", condition, "", interval, bar, met)
+
+
+def _labels_right(images: pl.DataFrame, conditions: list[str], bootstrap: Bootstrap) -> Iterator[dict[str, object]]:
+    for condition in conditions:
+        for label in KEPT_LABELS:
+            column = f"{label}_right"
+            pair = _paired(images.drop_nulls(column), condition, "unsteered", column)
+            if pair.height == 0:
+                continue
+            interval = bootstrap.ratio(pair["first"].to_numpy(), pair["second"].to_numpy(), pair["prompt_id"].to_list())
+            bar, met = "", None
+            if condition in ("fixed", "adaptive") and label != "colour":
+                bar, met = "at least 0.90", interval.estimate >= 0.90
+            name = f"b_{label}_right_{condition}"
+            yield _row("b", name, f"{label} right", "all", condition, "unsteered", interval, bar, met)
+
+
+def _adaptive_over_fixed(images: pl.DataFrame, bootstrap: Bootstrap) -> Iterator[dict[str, object]]:
+    high = images.filter(resistance="high")
+    for measure, column in (("winter rate", "winter"), ("fidelity", "fidelity")):
+        pair = _paired(high, "adaptive", "fixed", column)
+        if pair.height == 0:
+            continue
+        interval = bootstrap.relative_difference(
+            pair["first"].to_numpy(), pair["second"].to_numpy(), pair["prompt_id"].to_list()
+        )
+        met = interval.estimate >= 0.40 and interval.low > 0
+        name = f"c_{column}_high_adaptive_over_fixed"
+        bar = "at least 0.40, interval above 0"
+        yield _row("c", name, measure, "high", "adaptive", "fixed", interval, bar, met)
+
+
+def _season_changed(images: pl.DataFrame, conditions: list[str], bootstrap: Bootstrap) -> Iterator[dict[str, object]]:
+    for condition in conditions:
+        part = images.filter(condition=condition)
+        interval = bootstrap.mean(part["season_changed"].to_numpy(), part["prompt_id"].to_list())
+        bar, met = ("at most 0.10", interval.estimate <= 0.10) if condition == "random" else ("", None)
+        name = f"d_season_changed_{condition}"
+        yield _row("d", name, "season changed", "all", condition, "unsteered", interval, bar, met)
+
+
+def _paired(images: pl.DataFrame, first: str, second: str, column: str) -> pl.DataFrame:
+    """Pictures of both conditions on the same prompt and seed: prompt_id, first, second (floats)."""
+    keys = ["prompt_id", "seed"]
+    one, other = (
+        images.filter(condition=condition).select(*keys, pl.col(column).cast(pl.Float64).alias(name))
+        for condition, name in ((first, "first"), (second, "second"))
+    )
+    return one.join(other, on=keys, how="inner").sort(keys)
+
+
+def _row(
+    question: str, name: str, measure: str, group: str, condition: str, baseline: str, interval: Interval,
+    bar: str, met: bool | None,
+) -> dict[str, object]:  # fmt: skip
+    undefined = interval.estimate != interval.estimate
+    return {
+        "question": question, "name": name, "measure": measure, "group": group, "condition": condition,
+        "baseline": baseline, "estimate": interval.estimate, "low": interval.low, "high": interval.high,
+        "prompts": interval.clusters, "images": interval.rows, "bar": bar,
+        "met": None if undefined or met is None else bool(met),
+    }  # fmt: skip

@@ -1,0 +1,130 @@
+"""The winter pipeline's scores: per prompt, in aggregate with intervals, and the comparisons that answer questions.
+
+Rates are shares of pictures. Intervals are bootstrap intervals over prompts (`steerkit.scoring.bootstrap`): they say
+how the numbers would move with other prompts of the same kind, on the same model.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from steerkit.scoring.bootstrap import Bootstrap, Interval
+from steerkit.scoring.comparisons import compare
+from steerkit.scoring.judgements import CONDITIONS, KEPT_LABELS, RESISTANCES, SIMILARITIES, judge
+
+# Name in the tables -> column of the judged pictures whose mean it is.
+METRICS: dict[str, str] = {
+    "winter_rate": "winter",
+    "season_changed": "season_changed",
+    "fidelity": "fidelity",
+    **{f"{label}_right": f"{label}_right" for label in KEPT_LABELS},
+    **{f"{label}_kept": f"{label}_kept" for label in KEPT_LABELS},
+    **{name: name for name in SIMILARITIES},
+}
+GROUPS: dict[str, pl.Expr] = {
+    "all": pl.lit(True),
+    "outdoor": pl.col("setting") == "outdoor",
+    "indoor": pl.col("setting") == "indoor",
+    **{name: pl.col("resistance") == name for name in RESISTANCES},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WinterScores:
+    """Four tables.
+
+    - `images`: one row for each picture, see `judgements.judge`;
+    - `per_prompt`: one row for each (prompt_id, condition): the means of `METRICS` over its seeds, `images`, `prompt`,
+      `resistance`; null for a label that the prompt does not name;
+    - `aggregate`: condition, group, metric, estimate, low, high, prompts, images: long, one interval a row. Groups are
+      all, outdoor, indoor, and the resistance groups high, medium, low; a metric without any row is left out;
+    - `comparisons`: see `comparisons.compare`.
+    """
+
+    images: pl.DataFrame
+    per_prompt: pl.DataFrame
+    aggregate: pl.DataFrame
+    comparisons: pl.DataFrame
+
+    def interval(self, metric: str, condition: str, group: str = "all") -> dict[str, float] | None:
+        """The row of `aggregate` as a dict, None if there is none."""
+        rows = self.aggregate.filter(metric=metric, condition=condition, group=group).to_dicts()
+        return rows[0] if rows else None
+
+
+def score_winter(measured: pl.DataFrame, prompts: pl.DataFrame, bootstrap: Bootstrap | None = None) -> WinterScores:
+    """All tables from the measured pictures and the prompts; `judgements.judge` says what both must hold."""
+    bootstrap = bootstrap or Bootstrap()
+    images = judge(measured, prompts)
+    return WinterScores(images, _per_prompt(images), _aggregate(images, bootstrap), compare(images, bootstrap))
+
+
+def flat_metrics(scores: WinterScores) -> dict[str, float | None]:
+    """`<metric>_<group>_<condition>` with `_low` and `_high`, and every comparison by its name, for metrics.json.
+
+    Only what a person compares between runs: rates and fidelity for all groups, the rest over all pictures. What is not
+    finite is None, since JSON has no other word for it.
+    """
+    metrics: dict[str, float | None] = {}
+    for row in scores.aggregate.iter_rows(named=True):
+        if row["group"] != "all" and row["metric"] not in ("winter_rate", "fidelity"):
+            continue
+        name = f"{row['metric']}_{row['group']}_{row['condition']}"
+        metrics |= {name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+    for row in scores.comparisons.iter_rows(named=True):
+        metrics |= {row["name"]: row["estimate"], f"{row['name']}_low": row["low"], f"{row['name']}_high": row["high"]}
+    return {
+        name: round(value, 6) if value is not None and math.isfinite(value) else None for name, value in metrics.items()
+    }
+
+
+def write_metrics(scores: WinterScores, path: Path) -> None:
+    """metrics.json for `dvc metrics show` and `diff`."""
+    path.write_text(json.dumps(flat_metrics(scores), indent=1) + "\n")
+
+
+def write_plots(scores: WinterScores, folder: Path) -> None:
+    """CSV files for `dvc plots`: winter-rate.csv (by group and condition) and similarity.csv (one row a prompt)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rates = scores.aggregate.filter(metric="winter_rate").drop("metric")
+    rates.write_csv(folder / "winter-rate.csv", float_precision=6)
+    columns = ["prompt_id", "condition", "resistance", "winter_similarity", "prompt_similarity"]
+    scores.per_prompt.select(columns).write_csv(folder / "similarity.csv", float_precision=6)
+
+
+def _per_prompt(images: pl.DataFrame) -> pl.DataFrame:
+    return images.group_by("prompt_id", "condition", maintain_order=True).agg(
+        pl.col("prompt").first(),
+        pl.col("resistance").first(),
+        pl.len().alias("images"),
+        *(pl.col(column).mean().alias(metric) for metric, column in METRICS.items()),
+    )
+
+
+def _aggregate(images: pl.DataFrame, bootstrap: Bootstrap) -> pl.DataFrame:
+    rows = []
+    for condition in CONDITIONS:
+        for group, chosen in GROUPS.items():
+            part = images.filter(pl.col("condition") == condition, chosen)
+            for metric, column in METRICS.items():
+                known = part.drop_nulls(column)
+                if known.height == 0:
+                    continue
+                values = known[column].cast(pl.Float64).to_numpy()
+                interval = bootstrap.mean(values, known["prompt_id"].to_list())
+                rows.append({"condition": condition, "group": group, "metric": metric, **as_row(interval)})
+    return pl.DataFrame(rows)
+
+
+def as_row(interval: Interval) -> dict[str, float | int]:
+    """An interval as columns of a table."""
+    return {
+        "estimate": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "prompts": interval.clusters,
+        "images": interval.rows,
+    }
