@@ -30,7 +30,11 @@ def logistic_probe(positive: Tensor, negative: Tensor, ridge: float = RIDGE) -> 
     weight = torch.zeros_like(centre, requires_grad=True)
     bias = torch.zeros((), dtype=weight.dtype, device=weight.device, requires_grad=True)
     optimiser = torch.optim.LBFGS(
-        [weight, bias], max_iter=MAX_ITERATIONS, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+        [weight, bias],
+        max_iter=MAX_ITERATIONS,
+        tolerance_grad=1e-9,
+        tolerance_change=1e-12,
+        line_search_fn="strong_wolfe",
     )
 
     def loss() -> Tensor:

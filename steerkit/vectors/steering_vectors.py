@@ -5,32 +5,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from steerkit.errors import UserError
+from steerkit.models.fingerprint import Fingerprint
+from steerkit.models.hookpoint import Hookpoint
 from steerkit.vectors.direction import Direction
 
 LAYER = re.compile(r"\blayers\.(\d+)\b")
 
 
 @dataclass(frozen=True, slots=True)
-class ModelIdentity:
-    """Which model activations came from: its name for people, and the digest of its weights that decides."""
-
-    name: str
-    digest: str
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.digest[:12]})"
-
-
-@dataclass(frozen=True, slots=True)
 class Slot:
     """Where one direction belongs.
 
-    `hookpoint` is its text form ("text_encoder.encoder.layers.3.mlp:out"); `tokens` is "all" or a token type;
-    `steps` the first and last denoising step (0-based, both inside), None for all; `branch` the CFG branch that it
-    was taken from, None where there is only one.
+    `tokens` is "all" or a token type; `steps` the first and last denoising step (0-based, both inside), None for
+    all; `branch` the CFG branch that it was taken from, None where there is only one.
     """
 
-    hookpoint: str
+    hookpoint: Hookpoint
     tokens: str = "all"
     steps: tuple[int, int] | None = None
     branch: str | None = None
@@ -41,7 +31,7 @@ class SteeringVectors:
     """A direction for every slot, with what must be known to use them: concept, model, estimator, token policy."""
 
     concept: str
-    model: ModelIdentity
+    model: Fingerprint
     estimator: str
     token_policy: str
     directions: Mapping[Slot, Direction]
@@ -51,7 +41,7 @@ class SteeringVectors:
             raise ValueError("Steering vectors without a single direction.")
 
     @property
-    def hookpoints(self) -> list[str]:
+    def hookpoints(self) -> list[Hookpoint]:
         """The hookpoints in the order in which they were fitted, each once."""
         return list(dict.fromkeys(slot.hookpoint for slot in self.directions))
 
@@ -68,7 +58,7 @@ class SteeringVectors:
         return replace(self, directions=chosen)
 
 
-def layer_number(hookpoint: str) -> int | None:
-    """The layer that a hookpoint's path names ("...layers.3.mlp:out" is 3), None if it names none."""
-    found = LAYER.search(hookpoint)
+def layer_number(hookpoint: Hookpoint) -> int | None:
+    """The layer that a hookpoint's path names ("...layers.3.mlp" is 3), None if it names none."""
+    found = LAYER.search(hookpoint.path)
     return int(found.group(1)) if found else None

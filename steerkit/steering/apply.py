@@ -1,0 +1,126 @@
+"""Apply edits to a model while it runs."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from steerkit.errors import UserError
+from steerkit.models.branches import Running, track
+from steerkit.models.generate import Batch
+from steerkit.models.hookpoint import Hookpoint, resolve
+from steerkit.models.module_tensor import tensor_in, tensor_out, with_tensor_in, with_tensor_out
+from steerkit.steering.edit import Edit, edited, for_images, on_device
+from steerkit.steering.token_masks import check_tokens, in_text_encoder, token_mask
+
+
+@contextmanager
+def steer(model: Any, edits: Sequence[Edit]) -> Iterator[None]:
+    """Run the model inside the block with `edits`; outside, also after an exception, it is as it was.
+
+    `model` is a LoadedModel or a diffusers pipeline. Edits at one hookpoint compose in the order given: the second
+    sees what the first made. Edits whose strength is zero install nothing, so the results are bit-identical to those
+    of the model alone. Blocks nest; the outer block's edits come first. Raises UserError for an edit that does not
+    fit the model.
+    """
+    pipeline = getattr(model, "pipeline", model)
+    modules = [resolve(pipeline, edit.hookpoint) for edit in edits]
+    for edit in edits:
+        check_tokens(edit)
+        _check_steps(edit)
+    by_module: dict[nn.Module, list[Edit]] = defaultdict(list)
+    for module, edit in zip(modules, edits, strict=True):
+        if not edit.idle:
+            by_module[module].append(on_device(edit, _device(module, pipeline)))
+    if not by_module:
+        yield
+        return
+    with ExitStack() as stack:
+        running = stack.enter_context(track(pipeline))
+        for module, here in by_module.items():
+            on_input = [edit for edit in here if edit.hookpoint.where == "in"]
+            on_output = [edit for edit in here if edit.hookpoint.where != "in"]
+            if on_input:
+                before = _input_hook(on_input, pipeline, running)
+                stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+            if on_output:
+                after = _output_hook(on_output, pipeline, running)
+                stack.callback(module.register_forward_hook(after, with_kwargs=True).remove)
+        yield
+
+
+def steered_batches(model: Any, edits: Sequence[Edit]) -> Callable[[Batch], AbstractContextManager[None]]:
+    """What `generate(..., edits=...)` takes: each batch is steered with its own images' strengths."""
+    return lambda batch: steer(model, for_images(edits, batch.start, batch.stop))
+
+
+def _input_hook(edits: Sequence[Edit], pipeline: Any, running: Running) -> Callable[..., Any]:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
+        acts = tensor_in(args, kwargs)
+        for edit in edits:
+            acts = _on_branches(edit, acts, pipeline, running)
+        return with_tensor_in(args, kwargs, acts)
+
+    return hook
+
+
+def _output_hook(edits: Sequence[Edit], pipeline: Any, running: Running) -> Callable[..., Any]:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG001
+        acts = tensor_out(output)
+        for edit in edits:
+            if edit.hookpoint.where == "update":
+                update = acts - tensor_in(args, kwargs)
+                # Adding the change, not input plus update: a token that is not touched keeps its bits.
+                acts = acts + (_on_branches(edit, update, pipeline, running) - update)
+            else:
+                acts = _on_branches(edit, acts, pipeline, running)
+        return with_tensor_out(output, acts)
+
+    return hook
+
+
+def _on_branches(edit: Edit, acts: Tensor, pipeline: Any, running: Running) -> Tensor:
+    """Edit the rows of the branch that `edit` means; the others are passed on as they are."""
+    if not _in_window(edit, running):
+        return acts
+    halves = _halves(edit.hookpoint, acts, running)
+    if not any(edit.sign(branch) for branch, _ in halves):
+        return acts
+    mask = token_mask(edit, pipeline, running)
+    parts = [
+        edited(edit, acts[rows], sign=sign, mask=mask) if (sign := edit.sign(branch)) else acts[rows]
+        for branch, rows in halves
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _halves(hookpoint: Hookpoint, acts: Tensor, running: Running) -> Sequence[tuple[str, slice]]:
+    if in_text_encoder(hookpoint):
+        return ((running.text_branch or "none", slice(0, len(acts))),)
+    if hookpoint.path.split(".")[0] == "unet":
+        return running.split(len(acts))
+    return (("none", slice(0, len(acts))),)
+
+
+def _in_window(edit: Edit, running: Running) -> bool:
+    if edit.steps is None:
+        return True
+    step = running.step
+    return step is not None and edit.steps[0] <= step.index <= edit.steps[1]
+
+
+def _check_steps(edit: Edit) -> None:
+    if edit.steps is not None and edit.hookpoint.path.split(".")[0] != "unet":
+        raise UserError(
+            f"The edit at {edit.hookpoint} is for denoising steps {edit.steps[0]} to {edit.steps[1]}, but only the "
+            "UNet runs once per step; leave the steps away."
+        )
+
+
+def _device(module: nn.Module, pipeline: Any) -> torch.device:
+    for parameter in module.parameters():
+        return parameter.device
+    return torch.device(getattr(pipeline, "device", "cpu"))

@@ -1,0 +1,125 @@
+"""An edit: where, when, what, and how far; and what it makes of a tensor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor
+
+from steerkit.errors import UserError
+from steerkit.models.hookpoint import Hookpoint
+from steerkit.steering.bounds import Bound, Unbounded
+from steerkit.steering.gates import Always, Gate, gated
+from steerkit.steering.operators import Operator, shape_of
+
+EditBranch = Literal["cond", "uncond", "both", "opposed"]
+EDIT_BRANCHES: tuple[str, ...] = get_args(EditBranch)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edit:
+    """One edit of the tensor at `hookpoint`: x' = bound(x, x + strength * operator.delta(x)) on the tokens meant.
+
+    Where: `branch` is the half of classifier-free guidance that is edited (cond; uncond; both alike; opposed: cond by
+    `strength`, uncond by `-strength`; without guidance cond, both and opposed all act on the only half there is).
+    `tokens` is "all", a token type of the text encoder (content, eos, padding, bos), or a bool mask [tokens] or
+    [images, tokens]. `steps` are the first and last denoising step, 0-based, both inside; None is all of them.
+    When: `gate`. What: `operator`. How far: `strength` in the operator's units, one number or one per image [images],
+    then `bound`. A token that an edit does not touch keeps its bits.
+    """
+
+    hookpoint: Hookpoint
+    operator: Operator
+    strength: float | Tensor
+    branch: EditBranch = "cond"
+    tokens: str | Tensor = "all"
+    steps: tuple[int, int] | None = None
+    gate: Gate = field(default_factory=Always)
+    bound: Bound = field(default_factory=Unbounded)
+
+    def __post_init__(self) -> None:
+        if self.branch not in EDIT_BRANCHES:
+            raise UserError(f"Branch {self.branch!r} does not exist; choose one of {', '.join(EDIT_BRANCHES)}.")
+        strength = torch.as_tensor(self.strength)
+        if strength.ndim > 1 or not torch.isfinite(strength).all():
+            raise UserError(
+                f"The strength at {self.hookpoint} must be a finite number, or one per image; "
+                f"found {list(strength.shape) if strength.ndim > 1 else strength.tolist()}."
+            )
+
+    @property
+    def idle(self) -> bool:
+        """Whether it changes nothing because every strength is zero."""
+        return not torch.as_tensor(self.strength).any()
+
+    def sign(self, branch: str) -> int:
+        """+1, -1 or 0: the factor of the strength on the running half (cond, uncond, or none without guidance)."""
+        match self.branch:
+            case "cond":
+                return int(branch != "uncond")
+            case "uncond":
+                return int(branch == "uncond")
+            case "both":
+                return 1
+            case _:
+                return -1 if branch == "uncond" else 1
+
+
+def edited(edit: Edit, acts: Tensor, *, sign: int = 1, mask: Tensor | None = None) -> Tensor:
+    """`acts` [images, tokens, d] after `edit`, same shape and dtype; computed in float32 or wider, never in place.
+
+    `mask` is bool, [tokens] or [images, tokens]; None for all tokens. Raises UserError when the direction's width, the
+    number of tokens or the number of strengths does not fit.
+    """
+    expected = shape_of(edit.operator)
+    if acts.ndim < len(expected) or tuple(acts.shape[acts.ndim - len(expected) :]) != expected:
+        raise UserError(
+            f"The edit at {edit.hookpoint} is made for tensors ending in {list(expected)}, but the model gives "
+            f"{list(acts.shape)} there. Its vector belongs to another hookpoint, model or number of tokens."
+        )
+    wide = acts.to(torch.promote_types(acts.dtype, torch.float32))
+    strength = _strengths(edit, wide)
+    after = edit.bound.limit(wide, wide + sign * strength * edit.operator.delta(wide)).to(acts.dtype)
+    touched = [strength.ne(0)] if isinstance(edit.strength, Tensor) else []
+    touched += [found[..., None] for found in (mask, gated(edit.gate, wide)) if found is not None]
+    for where in touched:
+        after = torch.where(where, after, acts)
+    return after
+
+
+def for_images(edits: Sequence[Edit], start: int, stop: int) -> list[Edit]:
+    """The edits for images `start` to `stop` of those that the strengths and masks per image were given for."""
+
+    def cut(edit: Edit) -> Edit:
+        strength, tokens = edit.strength, edit.tokens
+        if isinstance(strength, Tensor) and strength.ndim == 1:
+            strength = strength[start:stop]
+        if isinstance(tokens, Tensor) and tokens.ndim == 2:
+            tokens = tokens[start:stop]
+        return replace(edit, strength=strength, tokens=tokens)
+
+    return [cut(edit) for edit in edits]
+
+
+def on_device(value: T, device: torch.device) -> T:
+    """The same dataclass with every tensor in it, at any depth, on `device`: moved once, not at every call of a hook."""
+    if isinstance(value, Tensor):
+        return value.to(device)  # type: ignore[return-value]
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    moved: dict[str, Any] = {part.name: on_device(getattr(value, part.name), device) for part in fields(value)}
+    return replace(value, **moved)
+
+
+def _strengths(edit: Edit, acts: Tensor) -> Tensor:
+    strength = torch.as_tensor(edit.strength, dtype=acts.dtype, device=acts.device)
+    if strength.ndim == 0:
+        return strength
+    if len(strength) != len(acts):
+        raise UserError(
+            f"The edit at {edit.hookpoint} has strengths for {len(strength)} images, but the batch has {len(acts)}. "
+            "Give one strength per image of the batch, or a single number."
+        )
+    return strength.view(-1, *[1] * (acts.ndim - 1))

@@ -1,0 +1,74 @@
+"""Edits of the text encoder from steering vectors: the winter pipeline's configuration of the algebra."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from steerkit.errors import UserError
+from steerkit.steering.bounds import Bound, Unbounded
+from steerkit.steering.edit import Edit, EditBranch
+from steerkit.steering.operators import UNITS, Add, Units
+from steerkit.vectors.steering_vectors import SteeringVectors, layer_number
+
+
+def text_edit(
+    vectors: SteeringVectors,
+    layers: Sequence[int],
+    strengths: float | Sequence[float],
+    *,
+    branch: EditBranch,
+    units: Units,
+    multiplier: float | Tensor = 1.0,
+    bound: Bound | None = None,
+) -> list[Edit]:
+    """Add the vectors of `layers`, each `strengths` (one for all, or one per layer, in their order) far, in `units`.
+
+    `multiplier` scales all of them, one number or one per image [images]: the dose of an adaptive strategy. Vectors
+    for all tokens edit all positions, typed ones the tokens of their type. To steer towards several concepts at once,
+    join their lists: the edits of the first are made first. Raises UserError for an unknown layer or unit, a number
+    of strengths that is not that of the layers, or vectors that depend on the denoising step.
+    """
+    if units not in UNITS:
+        raise UserError(f"Units of strength {units!r} do not exist; choose one of {', '.join(UNITS)}.")
+    if len(set(layers)) != len(layers):
+        raise UserError(f"Layers {list(layers)} name one twice; name each once, with the sum of its strengths.")
+    each = [float(strengths)] * len(layers) if isinstance(strengths, (int, float)) else [float(s) for s in strengths]
+    if len(each) != len(layers):
+        raise UserError(f"{len(each)} strengths for {len(layers)} layers; give one for all, or one for each.")
+    by_layer = dict(zip(layers, each, strict=True))
+    edits = []
+    for slot, direction in vectors.at_layers(list(layers)).directions.items():
+        if slot.steps is not None:
+            raise UserError(f"The {vectors.concept!r} vector at {slot.hookpoint} is for some denoising steps only.")
+        layer = layer_number(slot.hookpoint)
+        assert layer is not None, "at_layers keeps numbered layers only"
+        strength = by_layer[layer] * multiplier
+        operator = Add(direction, units)
+        edits.append(
+            Edit(slot.hookpoint, operator, strength, branch=branch, tokens=slot.tokens, bound=bound or Unbounded())
+        )
+    return edits
+
+
+def edit_norm(edits: Sequence[Edit]) -> float:
+    """How far these edits move a token in all: the root of the sum of squared lengths over the hookpoints.
+
+    In the activations' own units; for `relative` edits in multiples of the token's norm. Per-position vectors and
+    strengths per image count by their mean square. At a hookpoint with several token types each token has one type,
+    so these count by their mean square too. Raises ValueError for operators whose length depends on the token.
+    """
+    by_hookpoint: dict[object, list[float]] = {}
+    for edit in edits:
+        by_hookpoint.setdefault((edit.hookpoint, id(edit) if edit.tokens == "all" else None), []).append(_square(edit))
+    return math.sqrt(sum(sum(squares) / len(squares) for squares in by_hookpoint.values()))
+
+
+def _square(edit: Edit) -> float:
+    if not isinstance(edit.operator, Add):
+        raise ValueError(f"the length of {type(edit.operator).__name__} depends on the token it edits")
+    norm = edit.operator.direction.norm.double()
+    reach = {"raw": norm, "seed000": norm / 2}.get(edit.operator.units, (norm > 0).double())
+    strength = torch.as_tensor(edit.strength, dtype=torch.float64)
+    return float(reach.square().mean() * strength.square().mean())

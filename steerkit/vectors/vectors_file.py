@@ -1,0 +1,147 @@
+"""Steering vectors on disk: safetensors with a JSON header; docs/formats.md is the normative description."""
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from steerkit.errors import UserError
+from steerkit.models.fingerprint import Fingerprint
+from steerkit.models.hookpoint import Hookpoint
+from steerkit.vectors.direction import Direction
+from steerkit.vectors.steering_vectors import Slot, SteeringVectors
+
+SCHEMA = "steerkit.vectors"
+VERSION = 1
+# One metadata key only: safetensors does not keep the order of several, and equal vectors must be equal bytes.
+HEADER = "steerkit"
+LARGEST_HEADER = 100_000_000
+
+
+class SlotEntry(BaseModel):
+    """One direction: where it belongs, and the name under which its tensors `NAME.unit` and `NAME.norm` are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    hookpoint: str
+    tokens: str
+    steps: tuple[int, int] | None = None
+    branch: str | None = None
+
+
+class Header(BaseModel):
+    """What the file says about its tensors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_name: Literal["steerkit.vectors"]
+    schema_version: Literal[1]
+    concept: str
+    model: Fingerprint
+    estimator: str
+    token_policy: str
+    slots: tuple[SlotEntry, ...]
+
+
+def save_vectors(vectors: SteeringVectors, path: Path) -> None:
+    """Write `vectors` to `path`, through a temporary file beside it, so that no half-written file stays.
+
+    The same vectors give the same bytes.
+    """
+    tensors: dict[str, Tensor] = {}
+    entries = []
+    for index, (slot, direction) in enumerate(vectors.directions.items()):
+        name = f"{index:05d}"
+        tensors[f"{name}.unit"] = direction.unit.cpu().contiguous()
+        tensors[f"{name}.norm"] = direction.norm.cpu().contiguous()
+        entries.append(
+            SlotEntry(
+                name=name, hookpoint=str(slot.hookpoint), tokens=slot.tokens, steps=slot.steps, branch=slot.branch
+            )
+        )
+    header = Header(
+        schema_name=SCHEMA,
+        schema_version=VERSION,
+        concept=vectors.concept,
+        model=vectors.model,
+        estimator=vectors.estimator,
+        token_policy=vectors.token_policy,
+        slots=tuple(entries),
+    )
+    text = json.dumps(header.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(to_safetensors(tensors, metadata={HEADER: text}))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_vectors(path: Path, fingerprint: Fingerprint | None = None) -> SteeringVectors:
+    """Read the vectors of `path`; nothing in the file is ever executed.
+
+    With `fingerprint`, vectors of any other model are refused. Raises UserError for a file that is missing, that is
+    not safetensors (a pickle, for example), that holds no steering vectors or damaged ones, or that is refused.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no vectors file {path}. Fit vectors first, or correct the path.")
+    refuse_foreign_format(path)
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = _header(path, (file.metadata() or {}).get(HEADER))
+            if fingerprint is not None and not header.model.same_model(fingerprint):
+                raise UserError(
+                    f"The vectors in {path} were fitted on {_described(header.model)}, but the model to steer is "
+                    f"{_described(fingerprint)}. Fit them on this model, or choose the other one."
+                )
+            directions = {
+                Slot(Hookpoint.parse(entry.hookpoint), entry.tokens, entry.steps, entry.branch): Direction(
+                    file.get_tensor(f"{entry.name}.unit").float(), file.get_tensor(f"{entry.name}.norm").float()
+                )
+                for entry in header.slots
+            }
+    except (SafetensorError, ValueError) as error:
+        raise UserError(f"The vectors in {path} are damaged: {error}. Fit or download them again.") from error
+    return SteeringVectors(header.concept, header.model, header.estimator, header.token_policy, directions)
+
+
+def refuse_foreign_format(path: Path) -> None:
+    """Raise UserError unless `path` begins as a safetensors file does; reads nine bytes and runs nothing."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(9)
+    length = int.from_bytes(start[:8], "little")
+    if len(start) == 9 and start[8:] == b"{" and length <= min(size - 8, LARGEST_HEADER):
+        return
+    kind = "is not a safetensors file"
+    if start[:1] == b"\x80" or start[:2] == b"PK":
+        kind = "is a pickle (or a torch.save archive), not a safetensors file; opening it could run any code, so it was not"
+    raise UserError(f"{path} {kind}. Steering vectors are read from safetensors only, as docs/formats.md describes.")
+
+
+def _header(path: Path, text: str | None) -> Header:
+    if text is None:
+        raise UserError(f"{path} holds tensors but no steering vectors: its {HEADER!r} header is missing.")
+    found = json.loads(text)
+    if not isinstance(found, dict) or found.get("schema_name") != SCHEMA:
+        raise UserError(f"{path} does not hold steering vectors but {str(found)[:80]}.")
+    if found.get("schema_version") != VERSION:
+        raise UserError(
+            f"{path} is written in version {found.get('schema_version')} of the vectors format; this steerkit reads "
+            f"version {VERSION}. Use the steerkit that wrote it, or fit the vectors again."
+        )
+    try:
+        return Header.model_validate(found)
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
+        raise UserError(f"The header of {path} is damaged at {fields}. Fit or download the vectors again.") from error
+
+
+def _described(model: Fingerprint) -> str:
+    return f"{model.name} from {model.source} (fingerprint {model.digest[:12]})"
