@@ -1,0 +1,25 @@
+"""Stages declared once in Python, run by `dvc repro`, by Prefect or by `steerkit run`, with one truth between them.
+
+Importing this package imports neither DVC nor Prefect nor torch: tasks import it for their markers.
+"""
+
+from steerkit.dag.context import code_digest, previous_output, progress
+from steerkit.dag.declarations import Stage, StageOutput, stage
+from steerkit.dag.markers import Dep, File, Out, Param
+from steerkit.dag.outcome import Outcome, OutputRecord, PlannedStage
+
+__all__ = [
+    "Dep",
+    "File",
+    "Out",
+    "Outcome",
+    "OutputRecord",
+    "Param",
+    "PlannedStage",
+    "Stage",
+    "StageOutput",
+    "code_digest",
+    "previous_output",
+    "progress",
+    "stage",
+]

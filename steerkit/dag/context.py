@@ -1,0 +1,92 @@
+"""What a stage function may ask of whoever runs it: report progress, look at its last output, know its own code."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+log = logging.getLogger("steerkit.progress")
+
+SECONDS_BETWEEN_LINES = 2.0
+
+ProgressSink = Callable[[str, int, int, str], None]
+"""(stage, done, total, what)"""
+
+
+@dataclass
+class RunningStage:
+    """The stage that is running in this thread, and how to answer its questions."""
+
+    name: str
+    sink: ProgressSink
+    previous: Callable[[str], dict[str, Path]]
+    digest: Callable[[], str]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_current: ContextVar[RunningStage | None] = ContextVar("steerkit_running_stage", default=None)
+# A stage's own worker threads do not inherit context variables; with a single stage running there is no doubt.
+_running: list[RunningStage] = []
+
+
+@contextmanager
+def running(stage: RunningStage) -> Iterator[None]:
+    """Make ``stage`` the one that progress(), previous_output() and code_digest() speak of."""
+    token = _current.set(stage)
+    _running.append(stage)
+    try:
+        yield
+    finally:
+        _running.remove(stage)
+        _current.reset(token)
+
+
+def progress(done: int, total: int, what: str) -> None:
+    """Report ``done`` of ``total`` units (``what``: "images", "shards"); outside a stage it does nothing."""
+    stage = _find()
+    if stage is not None:
+        with stage._lock:
+            stage.sink(stage.name, done, total, what)
+
+
+def previous_output(argument: str) -> dict[str, Path]:
+    """Files of this stage's last committed Out, as relative name -> read-only file in the DVC cache.
+
+    Found through dvc.lock, so also after `dvc repro` has removed the folder and in a fresh clone after `dvc pull`.
+    Empty if the stage never finished, if the files are not in the cache, or outside a stage.
+    """
+    stage = _find()
+    return {} if stage is None else stage.previous(argument)
+
+
+def code_digest() -> str:
+    """sha256 over the source files that the running stage imports; the empty string outside a stage."""
+    stage = _find()
+    return "" if stage is None else stage.digest()
+
+
+def log_lines() -> ProgressSink:
+    """A sink that logs at most one line every two seconds, and always the last unit."""
+    last = 0.0
+
+    def sink(stage: str, done: int, total: int, what: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done >= total or now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            log.info("%s: %d of %d %s", stage, done, total, what)
+
+    return sink
+
+
+def _find() -> RunningStage | None:
+    stage = _current.get()
+    if stage is None and len(_running) == 1:
+        return _running[0]
+    return stage
