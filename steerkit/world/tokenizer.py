@@ -4,6 +4,9 @@ Any text tokenises (every byte is a token), so a user's own words never fail; un
 """
 
 import json
+from collections import Counter
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,25 +27,23 @@ EXTRA_WORDS = (
 
 def train_tokenizer(folder: Path, captions: int = 20000, seed: int = 5) -> None:
     """Write vocab.json, merges.txt, tokenizer.json and tokenizer_config.json (transformers' CLIPTokenizer)."""
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Regex, normalizers, pre_tokenizers
     from transformers import CLIPTokenizer
 
-    bpe = Tokenizer(models.BPE(continuing_subword_prefix="", end_of_word_suffix="</w>"))
-    bpe.normalizer = normalizers.Sequence(
+    normalise = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+    split = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(CLIP_WORDS), behavior="removed", invert=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
+    counts: Counter[str] = Counter()
+    for text in [*_captions(captions, seed), *[EXTRA_WORDS] * 50]:
+        counts.update(word for word, _ in split.pre_tokenize_str(normalise.normalize_str(text)))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(
-        vocab_size=1200, min_frequency=2, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
-    )
-    bpe.train_from_iterator([*_captions(captions, seed), *[EXTRA_WORDS] * 50], trainer)
-    merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
+    merges = learn_merges(counts, limit=1200 - 2 * len(alphabet))
     # CLIP's own order: bytes, bytes that end a word, merges, then the two marks. END must have the highest id:
     # open_clip finds the end of a text by argmax.
     tokens = [*alphabet, *(f"{byte}</w>" for byte in alphabet), *("".join(pair) for pair in merges), START, END]
@@ -64,6 +65,37 @@ def train_tokenizer(folder: Path, captions: int = 20000, seed: int = 5) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def learn_merges(counts: Mapping[str, int], limit: int) -> list[tuple[str, str]]:
+    """Byte-pair merges of words, most frequent pair first; equal counts go by the pair's own order.
+
+    The tokenizers package breaks such ties by the order of a hash map, which differs from run to run.
+    """
+    words = {word: [*word[:-1], f"{word[-1]}</w>"] for word in counts}
+    merges: list[tuple[str, str]] = []
+    while len(merges) < limit:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, symbols in words.items():
+            for pair in pairwise(symbols):
+                pairs[pair] += counts[word]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        for word, symbols in words.items():
+            words[word] = _merged(symbols, best)
+    return merges
+
+
+def _merged(symbols: list[str], pair: tuple[str, str]) -> list[str]:
+    merged: list[str] = []
+    for symbol in symbols:
+        if merged and (merged[-1], symbol) == pair:
+            merged[-1] += symbol
+        else:
+            merged.append(symbol)
+    return merged
 
 
 def _captions(count: int, seed: int) -> list[str]:

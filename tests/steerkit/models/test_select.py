@@ -1,0 +1,41 @@
+"""From a model's name to its spec."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from steerkit.errors import UserError, UserErrors
+from steerkit.models.select import read_model, select_model
+
+MODELS = {"seasons-sd": {"family": "sd", "source": "models/seasons-sd", "steps": 20, "guidance": 4.0}}
+
+
+def test_an_entry_of_params_is_taken_as_it_is() -> None:
+    spec = select_model("seasons-sd", MODELS)
+    assert (spec.name, spec.source, spec.steps, spec.guidance) == ("seasons-sd", "models/seasons-sd", 20, 4.0)
+
+
+def test_a_folder_needs_no_entry(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model_index.json").write_text("{}")
+    spec = select_model(str(tmp_path / "mine"), MODELS)
+    assert (spec.name, spec.source) == ("mine", str(tmp_path / "mine"))
+
+
+def test_a_mistyped_name_gets_the_near_match() -> None:
+    with pytest.raises(UserError, match="did you mean seasons-sd"):
+        select_model("season-sd", MODELS)
+
+
+def test_all_mistakes_of_an_entry_are_listed_by_key() -> None:
+    with pytest.raises(UserErrors) as caught:
+        select_model("bad", {"bad": {"source": "x", "steps": 0, "guidance": 1.0, "stepz": 3}})
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["models.bad.steps", "models.bad.stepz"]
+
+
+def test_what_the_stage_wrote_reads_back(tmp_path: Path) -> None:
+    spec = select_model("seasons-sd", MODELS)
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps({"spec": spec.model_dump(), "fingerprint": {"digest": "abc"}}))
+    assert read_model(path) == (spec, "abc")
