@@ -1,0 +1,91 @@
+"""The contact sheet: every prompt with its unsteered, fixed and adaptive picture side by side, as one PNG."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from steerkit.report.content import TRIPTYCH, Triptych
+from steerkit.report.theme import CONDITION_NAMES, LIGHT
+
+CELL = 192  # side of a picture: 64 pixels three times over
+GAP, GUTTER, MARGIN = 6, 44, 40
+TEXT_HEIGHT, LABEL_HEIGHT, ROW_GAP = 50, 22, 26
+
+
+def contact_sheet(rows: Sequence[Triptych], columns: int = 3) -> Image.Image:
+    """An RGB image; pictures of up to 96 pixels are enlarged by a whole factor, without smoothing."""
+    if not rows:
+        raise ValueError("There are no pictures for the contact sheet.")
+    columns = min(columns, len(rows))
+    lines = -(-len(rows) // columns)
+    width = 2 * MARGIN + columns * _block_width() + (columns - 1) * GUTTER
+    pitch = TEXT_HEIGHT + CELL + LABEL_HEIGHT + ROW_GAP
+    sheet = Image.new("RGB", (width, 2 * MARGIN + lines * pitch - ROW_GAP), LIGHT["paper"])
+    draw = ImageDraw.Draw(sheet)
+    for index, row in enumerate(rows):
+        # Down the columns, as a list is read.
+        x = MARGIN + (index // lines) * (_block_width() + GUTTER)
+        y = MARGIN + (index % lines) * pitch
+        _draw_block(sheet, draw, row, x, y)
+    return sheet
+
+
+def fit_picture(picture: Image.Image, side: int) -> Image.Image:
+    """The picture within side x side: small ones by the largest whole factor and no smoothing, large ones reduced."""
+    width, height = picture.size
+    if max(width, height) <= side // 2:
+        factor = side // max(width, height)
+        return picture.resize((width * factor, height * factor), Image.Resampling.NEAREST)
+    scale = side / max(width, height)
+    return picture.resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
+
+
+def _block_width() -> int:
+    return len(TRIPTYCH) * CELL + (len(TRIPTYCH) - 1) * GAP
+
+
+def _draw_block(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Triptych, x: int, y: int) -> None:
+    number = f"{row.prompt_id}"
+    draw.text((x, y), number, font=_font(15, bold=True), fill=LIGHT["muted"])
+    indent = 34
+    for line, text in enumerate(_wrap(row.prompt, _font(15), _block_width() - indent)[:2]):
+        draw.text((x + indent, y + 20 * line), text, font=_font(15), fill=LIGHT["ink"])
+    top = y + TEXT_HEIGHT
+    for place, condition in enumerate(TRIPTYCH):
+        left = x + place * (CELL + GAP)
+        with Image.open(row.paths[condition]) as opened:
+            picture = fit_picture(opened.convert("RGB"), CELL)
+        sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
+        label = CONDITION_NAMES[condition].lower()
+        draw.text((left, top + CELL + 5), label, font=_font(12), fill=LIGHT["muted"])
+        season = row.seasons[condition]
+        winter = season == "winter"
+        draw.text(
+            (left + CELL, top + CELL + 5), season, font=_font(12, bold=winter), anchor="ra",
+            fill=LIGHT["adaptive"] if winter else LIGHT["muted"],
+        )  # fmt: skip
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    if len(lines) > 2:
+        while font.getlength(lines[1] + " …") > width:
+            lines[1] = lines[1].rpartition(" ")[0] or lines[1][:-1]
+        lines[1] += " …"
+    return lines
+
+
+@cache
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    # matplotlib carries DejaVu Sans, so the sheet looks the same on every machine.
+    from matplotlib import get_data_path
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / name), size)

@@ -1,0 +1,108 @@
+"""The headline numbers, in words that need no glossary."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from steerkit.report.theme import percent, span
+from steerkit.scoring.winter import WinterScores
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A number, the sentence that it belongs to, and what had been hoped for with its verdict (None: no bar)."""
+
+    number: str
+    sentence: str
+    bar: str
+    met: bool | None
+
+
+def headlines(scores: WinterScores) -> list[Headline]:
+    """The answers to the four questions of `comparisons.compare`, those for which there is data."""
+    answers = {row["name"]: row for row in scores.comparisons.iter_rows(named=True)}
+    found = [_winter(answers), _kept(answers), _adaptive(answers), _random(answers)]
+    return [headline for headline in found if headline is not None]
+
+
+def counts(scores: WinterScores) -> str:
+    """`30 prompts, 8 seeds each, 5 conditions: 1200 pictures`."""
+    images: pl.DataFrame = scores.images
+    prompts, conditions = images["prompt_id"].n_unique(), images["condition"].n_unique()
+    seeds = images.group_by("prompt_id", "condition").len()["len"].unique().sort().to_list()
+    each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    noun = "seed" if seeds == [1] else "seeds"
+    return f"{prompts} prompts, {each} {noun} each, {conditions} conditions: {images.height} pictures"
+
+
+def _winter(answers: dict[str, Any]) -> Headline | None:
+    best = answers.get("a_winter_outdoor_adaptive") or answers.get("a_winter_outdoor_fixed")
+    if best is None:
+        return None
+    rest = []
+    if best["condition"] == "adaptive" and (fixed := answers.get("a_winter_outdoor_fixed")):
+        rest.append(f"{percent(fixed['estimate'])} with one fixed strength")
+    if unsteered := answers.get("a_winter_outdoor_unsteered"):
+        rest.append(f"{percent(unsteered['estimate'])} without steering")
+    sentence = (
+        f"of outdoor pictures show winter with {best['condition']} steering ({span(best['low'], best['high'])})"
+        + (f"; {' and '.join(rest)}" if rest else "")
+        + "."
+    )
+    return Headline(percent(best["estimate"]), sentence, best["bar"], best["met"])
+
+
+def _kept(answers: dict[str, Any]) -> Headline | None:
+    for condition in ("adaptive", "fixed"):
+        rows = [answers.get(f"b_{label}_right_{condition}") for label in ("object", "place", "time")]
+        rows = [row for row in rows if row is not None and row["met"] is not None]
+        if rows:
+            break
+    else:
+        return None
+    least = min(rows, key=lambda row: row["estimate"])
+    names = [row["measure"].removesuffix(" right") for row in rows]
+    each = ", ".join(f"{name} {percent(row['estimate'])}" for name, row in zip(names, rows, strict=True))
+    listed = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    sentence = (
+        f"as often right as without steering, at the least: that is how well {listed} survive {condition} steering "
+        f"({each})."
+    )
+    return Headline(percent(least["estimate"]), sentence, least["bar"], all(row["met"] for row in rows))
+
+
+def _adaptive(answers: dict[str, Any]) -> Headline | None:
+    winter = answers.get("c_winter_high_adaptive_over_fixed")
+    fidelity = answers.get("c_fidelity_high_adaptive_over_fixed")
+    if winter is None or fidelity is None:
+        return None
+    sentence = (
+        f"winter with adaptive instead of fixed strength on the prompts that resist most "
+        f"({span(winter['low'], winter['high'], signed=True)}{_no_difference(winter)}); fidelity "
+        f"{percent(fidelity['estimate'], signed=True)} ({span(fidelity['low'], fidelity['high'], signed=True)}"
+        f"{_no_difference(fidelity)})."
+    )
+    verdicts = [row["met"] for row in (winter, fidelity) if row["met"] is not None]
+    return Headline(
+        percent(winter["estimate"], signed=True), sentence, "one of the two at least +40 %, interval above 0",
+        any(verdicts) if verdicts else None,
+    )  # fmt: skip
+
+
+def _random(answers: dict[str, Any]) -> Headline | None:
+    random = answers.get("d_season_changed_random")
+    if random is None:
+        return None
+    fixed = answers.get("d_season_changed_fixed")
+    sentence = (
+        f"of pictures change season when they are pushed as hard in a random direction "
+        f"({span(random['low'], random['high'])})"
+        + (f"; {percent(fixed['estimate'])} in the winter direction" if fixed else "")
+        + "."
+    )
+    return Headline(percent(random["estimate"]), sentence, random["bar"], random["met"])
+
+
+def _no_difference(row: dict[str, Any]) -> str:
+    return ", which includes no difference" if row["low"] <= 0 <= row["high"] else ""
