@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from steerkit.errors import UserError, UserErrors
+from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.spec import ModelSpec
 
 
@@ -32,7 +33,7 @@ def select_model(name: str, models: Mapping[str, Mapping[str, Any]]) -> ModelSpe
     raise UserError(f"params.yaml has no model {name!r}, and it is no folder with a model_index.json; {hint}")
 
 
-def read_model(path: Path) -> tuple[ModelSpec, str]:
-    """Spec and digest that the fingerprint stage wrote."""
+def read_model(path: Path) -> tuple[ModelSpec, Fingerprint]:
+    """Spec and identity that the fingerprint stage wrote."""
     content = json.loads(path.read_text())
-    return ModelSpec(**content["spec"]), content["fingerprint"]["digest"]
+    return ModelSpec(**content["spec"]), Fingerprint(**content["fingerprint"])

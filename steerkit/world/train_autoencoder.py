@@ -42,7 +42,7 @@ def train_encoder(folder: Path, work: Path, steps: int, scenes: int) -> None:
         latents = torch.cat([vae.encode(x).latent_dist.mode() for x in held_out.split(64)])
     vae.register_to_config(scaling_factor=1 / latents.std().item())
     log.info("held-out PSNR %.2f dB, latent std %.4f", psnr(vae, held_out), latents.std().item())
-    vae.save_pretrained(folder)
+    vae.half().save_pretrained(folder)
 
 
 def train_decoder(start: Path, folder: Path, work: Path, steps: int, scenes: int) -> None:
@@ -51,7 +51,7 @@ def train_decoder(start: Path, folder: Path, work: Path, steps: int, scenes: int
 
     torch.manual_seed(TRAIN_SEED + 1)
     pixels = render_all(sample_scenes(scenes, SCENES_SEED))
-    vae = AutoencoderKL.from_pretrained(start).to(memory_format=torch.channels_last)
+    vae = AutoencoderKL.from_pretrained(start).float().to(memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from steerkit.errors import UserError, UserErrors
+from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.select import read_model, select_model
 
 MODELS = {"seasons-sd": {"family": "sd", "source": "models/seasons-sd", "steps": 20, "guidance": 4.0}}
@@ -37,5 +38,6 @@ def test_all_mistakes_of_an_entry_are_listed_by_key() -> None:
 def test_what_the_stage_wrote_reads_back(tmp_path: Path) -> None:
     spec = select_model("seasons-sd", MODELS)
     path = tmp_path / "model.json"
-    path.write_text(json.dumps({"spec": spec.model_dump(), "fingerprint": {"digest": "abc"}}))
-    assert read_model(path) == (spec, "abc")
+    identity = Fingerprint(name="seasons-sd", source="x", revision=None, digest="abc", libraries={"torch": "2"})
+    path.write_text(json.dumps({"spec": spec.model_dump(), "fingerprint": identity.model_dump()}))
+    assert read_model(path) == (spec, identity)
