@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from steerkit.errors import UserError
-from steerkit.models.branches import Running, track
+from steerkit.models.branches import Branch, Running, track
 from steerkit.models.generate import Batch
 from steerkit.models.hookpoint import Hookpoint, resolve
 from steerkit.models.module_tensor import tensor_in, tensor_out, with_tensor_in, with_tensor_out
@@ -97,7 +97,7 @@ def _on_branches(edit: Edit, acts: Tensor, pipeline: Any, running: Running) -> T
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _halves(hookpoint: Hookpoint, acts: Tensor, running: Running) -> Sequence[tuple[str, slice]]:
+def _halves(hookpoint: Hookpoint, acts: Tensor, running: Running) -> Sequence[tuple[Branch, slice]]:
     if in_text_encoder(hookpoint):
         return ((running.text_branch or "none", slice(0, len(acts))),)
     if hookpoint.path.split(".")[0] == "unet":

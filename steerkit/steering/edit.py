@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from steerkit.errors import UserError
+from steerkit.models.branches import Branch, carries_prompt
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.steering.bounds import Bound, Unbounded
 from steerkit.steering.gates import Always, Gate, gated
-from steerkit.steering.operators import Operator, shape_of
+from steerkit.steering.operators import Operator, Replace, shape_of
 
 EditBranch = Literal["cond", "uncond", "both", "opposed"]
 EDIT_BRANCHES: tuple[str, ...] = get_args(EditBranch)
@@ -54,17 +55,17 @@ class Edit:
         """Whether it changes nothing because every strength is zero."""
         return not torch.as_tensor(self.strength).any()
 
-    def sign(self, branch: str) -> int:
+    def sign(self, branch: Branch) -> int:
         """+1, -1 or 0: the factor of the strength on the running half (cond, uncond, or none without guidance)."""
         match self.branch:
             case "cond":
-                return int(branch != "uncond")
+                return int(carries_prompt(branch))
             case "uncond":
-                return int(branch == "uncond")
+                return int(not carries_prompt(branch))
             case "both":
                 return 1
             case _:
-                return -1 if branch == "uncond" else 1
+                return 1 if carries_prompt(branch) else -1
 
 
 def edited(edit: Edit, acts: Tensor, *, sign: int = 1, mask: Tensor | None = None) -> Tensor:
@@ -90,7 +91,7 @@ def edited(edit: Edit, acts: Tensor, *, sign: int = 1, mask: Tensor | None = Non
 
 
 def for_images(edits: Sequence[Edit], start: int, stop: int) -> list[Edit]:
-    """The edits for images `start` to `stop` of those that the strengths and masks per image were given for."""
+    """The edits of images `start` to `stop`, cut from strengths, masks and values that are given per image."""
 
     def cut(edit: Edit) -> Edit:
         strength, tokens = edit.strength, edit.tokens
@@ -98,13 +99,16 @@ def for_images(edits: Sequence[Edit], start: int, stop: int) -> list[Edit]:
             strength = strength[start:stop]
         if isinstance(tokens, Tensor) and tokens.ndim == 2:
             tokens = tokens[start:stop]
-        return replace(edit, strength=strength, tokens=tokens)
+        operator = edit.operator
+        if isinstance(operator, Replace) and operator.values.ndim == 3:
+            operator = Replace(operator.values[start:stop])
+        return replace(edit, operator=operator, strength=strength, tokens=tokens)
 
     return [cut(edit) for edit in edits]
 
 
 def on_device(value: T, device: torch.device) -> T:
-    """The same dataclass with every tensor in it, at any depth, on `device`: moved once, not at every call of a hook."""
+    """The same dataclass with every tensor in it on `device`: moved once, not at every call of a hook."""
     if isinstance(value, Tensor):
         return value.to(device)  # type: ignore[return-value]
     if not is_dataclass(value) or isinstance(value, type):

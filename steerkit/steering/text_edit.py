@@ -11,6 +11,7 @@ from steerkit.steering.bounds import Bound, Unbounded
 from steerkit.steering.edit import Edit, EditBranch
 from steerkit.steering.operators import UNITS, Add, Units
 from steerkit.vectors.steering_vectors import SteeringVectors, layer_number
+from steerkit.vectors.token_policy import TYPES
 
 
 def text_edit(
@@ -53,16 +54,13 @@ def text_edit(
 
 
 def edit_norm(edits: Sequence[Edit]) -> float:
-    """How far these edits move a token in all: the root of the sum of squared lengths over the hookpoints.
+    """How far these edits move a token in all: the root of the sum of their squared lengths.
 
-    In the activations' own units; for `relative` edits in multiples of the token's norm. Per-position vectors and
-    strengths per image count by their mean square. At a hookpoint with several token types each token has one type,
-    so these count by their mean square too. Raises ValueError for operators whose length depends on the token.
+    In the activations' own units; for `relative` edits in multiples of the token's norm. Typed edits share the tokens
+    out among them, so each counts by a third; per-position vectors and strengths per image count by their mean square.
+    Raises ValueError for operators whose length depends on the token.
     """
-    by_hookpoint: dict[object, list[float]] = {}
-    for edit in edits:
-        by_hookpoint.setdefault((edit.hookpoint, id(edit) if edit.tokens == "all" else None), []).append(_square(edit))
-    return math.sqrt(sum(sum(squares) / len(squares) for squares in by_hookpoint.values()))
+    return math.sqrt(sum(_square(edit) * (1 if edit.tokens == "all" else 1 / len(TYPES)) for edit in edits))
 
 
 def _square(edit: Edit) -> float:

@@ -18,7 +18,7 @@ def reduce_tokens(policy: TokenPolicy, activations: Tensor, types: Mapping[str, 
     - `position`: {"all": [n, tokens, d]}, one vector per position.
     - `content`: {"all": [n, d]}, the mean over each prompt's content tokens.
     - `eos`: {"all": [n, d]}, the EOS token, which has read the whole prompt.
-    - `typed`: {"content": ..., "eos": ..., "padding": ...}, each [n, d], the mean over each prompt's tokens of the type.
+    - `typed`: {"content": ..., "eos": ..., "padding": ...}, each [n, d], the mean over the tokens of the type.
     A prompt without a token of the type has NaN there.
     """
     match policy:
@@ -33,9 +33,9 @@ def reduce_tokens(policy: TokenPolicy, activations: Tensor, types: Mapping[str, 
 
 
 def mean_over(activations: Tensor, mask: Tensor) -> Tensor:
-    """Mean [n, d] of `activations` [n, tokens, d] over the tokens where `mask` [n, tokens] is true, in float32 or wider.
+    """Mean [n, d] of `activations` [n, tokens, d] over the tokens where `mask` [n, tokens] is true.
 
-    NaN for a row whose mask is empty.
+    In float32 or wider; NaN for a row whose mask is empty.
     """
     wide = activations.to(torch.promote_types(activations.dtype, torch.float32))
     kept = torch.where(mask[..., None], wide, 0.0).sum(1)

@@ -121,7 +121,7 @@ def refuse_foreign_format(path: Path) -> None:
         return
     kind = "is not a safetensors file"
     if start[:1] == b"\x80" or start[:2] == b"PK":
-        kind = "is a pickle (or a torch.save archive), not a safetensors file; opening it could run any code, so it was not"
+        kind = "is a pickle or a torch.save archive, which could run any code, so it was not opened"
     raise UserError(f"{path} {kind}. Steering vectors are read from safetensors only, as docs/formats.md describes.")
 
 

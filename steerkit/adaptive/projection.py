@@ -1,0 +1,104 @@
+"""Dose by projection: a prompt that lies far on the other side of the direction needs more of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from steerkit.adaptive.dose import Dose
+from steerkit.errors import UserError
+from steerkit.models.hookpoint import Hookpoint
+from steerkit.vectors.fit import PromptActivations
+from steerkit.vectors.steering_vectors import Slot, SteeringVectors
+from steerkit.vectors.token_policy import TokenPolicy, reduce_tokens
+
+
+class Projection(BaseModel):
+    """Multiplier 1 + gain * (the prompt's distance to the concept / the typical distance - 1), within bounds.
+
+    The distance is what a prompt lacks, along the direction, of the mean of the concept's own prompts; the typical
+    one is the median over the tuning prompts. gain 0 gives every prompt the same, 1 doses in proportion.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["projection"]
+    gain: float = Field(ge=0, allow_inf_nan=False)
+    minimum: float = Field(ge=0, allow_inf_nan=False)
+    maximum: float = Field(gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _bounds_hold_one(self) -> Self:
+        if not self.minimum <= 1 <= self.maximum:
+            raise ValueError(
+                f"minimum {self.minimum} <= 1 <= maximum {self.maximum} must hold: 1 is the typical prompt's dose"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """Per slot of the vectors [slots], float64: the concept's mean projection, and the typical distance to it."""
+
+    concept: Tensor
+    distance: Tensor
+
+
+def projections(activations: Iterable[tuple[Hookpoint, PromptActivations]], vectors: SteeringVectors) -> Tensor:
+    """Projection of each prompt on each direction, float64 [n, slots], in the order of `vectors.directions`.
+
+    Tokens are reduced as the vectors' own token policy says; per-position projections are averaged over the positions
+    that have a direction. Raises UserError when a hookpoint of the vectors is missing, or a prompt lacks such tokens.
+    """
+    policy: TokenPolicy = vectors.token_policy  # type: ignore[assignment]
+    columns: dict[Slot, Tensor] = {}
+    for hookpoint, found in activations:
+        for tokens, values in reduce_tokens(policy, found.values, found.types).items():
+            slot = Slot(hookpoint, tokens)
+            if slot in vectors.directions:
+                columns[slot] = _along(values.double(), vectors.directions[slot].unit.double())
+    missing = [str(slot.hookpoint) for slot in vectors.directions if slot not in columns]
+    if missing:
+        raise UserError(f"To dose by projection, activations at {missing[0]} are needed too; collect them.")
+    table = torch.stack([columns[slot] for slot in vectors.directions], dim=1)
+    if not torch.isfinite(table).any(1).all():
+        raise UserError("A prompt has no tokens that the vectors are taken from (is it empty?), so it cannot be dosed.")
+    return table
+
+
+def calibrate(tuning: Tensor, concept: Tensor) -> Calibration:
+    """From projections [n, slots] of tuning prompts and of prompts that name the concept (the positive ones).
+
+    Slots where the typical tuning prompt already lies at the concept are left out. Raises UserError if all do.
+    """
+    goal = concept.double().nanmean(0)
+    distance = (goal - tuning.double()).nanmedian(0).values
+    if not (distance > 0).any():
+        raise UserError(
+            "The typical tuning prompt lies no further from the concept than the positive prompts do, so a projection "
+            "says nothing about the dose. Use tuning prompts without the concept, or another strategy."
+        )
+    return Calibration(goal, distance)
+
+
+def projection_doses(strategy: Projection, calibration: Calibration, prompts: Tensor) -> list[Dose]:
+    """The dose of each prompt from its projections [n, slots]: the mean over the slots, then the bounds."""
+    useful = calibration.distance > 0
+    lacking = (calibration.concept - prompts.double())[:, useful] / calibration.distance[useful]
+    doses = []
+    for relative in lacking.nanmean(1).tolist():
+        wanted = 1 + strategy.gain * (relative - 1)
+        multiplier = min(max(wanted, strategy.minimum), strategy.maximum)
+        bounded = "" if multiplier == wanted else f", {wanted:.2f} bounded"
+        doses.append(Dose(multiplier, f"{relative:.2f} times the typical distance to the concept{bounded}"))
+    return doses
+
+
+def _along(values: Tensor, unit: Tensor) -> Tensor:
+    if unit.ndim == 1:
+        return values @ unit
+    used = unit.any(-1)
+    return (values * unit).sum(-1)[:, used].mean(1)

@@ -1,0 +1,100 @@
+"""The table of a search: one row per configuration, and the best of them by the declared objective."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from steerkit.adaptive.configuration import Configuration
+from steerkit.errors import UserError
+
+if TYPE_CHECKING:
+    import polars
+
+# Below every feasible trial: targets are cosine margins or rates, none of which is less than -2.
+INFEASIBLE = -2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the caller measured on the tuning set: the concept's margin or rate, and how much of the rest stayed."""
+
+    target: float
+    fidelity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A configuration with what was measured.
+
+    `objective` is the target where fidelity reaches the floor, else less than any target: -2 minus what is missing.
+    `norm` is how far the edit moves a token; among equals the shorter edit wins.
+    """
+
+    number: int
+    stage: Literal["grid", "refine"]
+    configuration: Configuration
+    target: float
+    fidelity: float
+    norm: float
+    objective: float
+    feasible: bool
+
+
+def objective(measured: Measured, fidelity_floor: float) -> float:
+    """The single number that the search makes as large as it can. Raises ValueError for a target below -2 or NaN."""
+    if not measured.target >= INFEASIBLE or not measured.fidelity == measured.fidelity:
+        raise ValueError(f"a target of {measured.target} with fidelity {measured.fidelity} cannot be compared")
+    if measured.fidelity >= fidelity_floor:
+        return measured.target
+    return INFEASIBLE - (fidelity_floor - measured.fidelity)
+
+
+def best(trials: Sequence[Trial]) -> Trial:
+    """The trial with the greatest objective; of equals the one with the smallest norm, then the earliest."""
+    if not trials:
+        raise ValueError("no trial was made, so none is the best")
+    return min(trials, key=lambda trial: (-trial.objective, trial.norm, trial.number))
+
+
+def trials_table(trials: Sequence[Trial]) -> "polars.DataFrame":
+    """One row per trial; `layers` and `strengths` are list columns."""
+    import polars
+
+    schema: dict[str, Any] = {
+        "number": polars.Int64,
+        "stage": polars.String,
+        "layers": polars.List(polars.Int64),
+        "strengths": polars.List(polars.Float64),
+        "target": polars.Float64,
+        "fidelity": polars.Float64,
+        "norm": polars.Float64,
+        "objective": polars.Float64,
+        "feasible": polars.Boolean,
+    }
+    rows = [
+        (
+            t.number,
+            t.stage,
+            list(t.configuration.layers),
+            list(t.configuration.strengths),
+            t.target,
+            t.fidelity,
+            t.norm,
+            t.objective,
+            t.feasible,
+        )
+        for t in trials
+    ]
+    return polars.DataFrame(rows, schema=schema, orient="row")
+
+
+def measured_before(table: "polars.DataFrame") -> dict[Configuration, Measured]:
+    """What an earlier table already measured, to resume from. Raises UserError when it lacks the columns."""
+    needed = ("layers", "strengths", "target", "fidelity")
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise UserError(f"The table of trials lacks the column {missing[0]!r}, so the search cannot resume from it.")
+    return {
+        Configuration(tuple(layers), tuple(strengths)): Measured(target, fidelity)
+        for layers, strengths, target, fidelity in table.select(needed).iter_rows()
+    }
