@@ -51,10 +51,16 @@ class Hookpoint:
 
 def resolve(pipeline: Any, hookpoint: Hookpoint) -> nn.Module:
     """The module that `hookpoint` names in `pipeline`; UserError with the nearest paths when there is none."""
+    module = _descend(pipeline, resolved_path(pipeline, hookpoint))
+    assert module is not None
+    return module
+
+
+def resolved_path(pipeline: Any, hookpoint: Hookpoint) -> str:
+    """The path of `hookpoint` as this pipeline spells it; UserError as for `resolve`."""
     for path in _spellings(hookpoint.path):
-        module = _descend(pipeline, path)
-        if module is not None:
-            return module
+        if _descend(pipeline, path) is not None:
+            return path
     known = list(module_paths(pipeline))
     near = difflib.get_close_matches(hookpoint.path, known, n=3, cutoff=0.6)
     instead = f"did you mean {' or '.join(near)}?" if near else f"paths begin with {', '.join(_roots(known))}."

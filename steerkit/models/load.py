@@ -70,7 +70,7 @@ def _identity(spec: ModelSpec, expected: str | None) -> Fingerprint:
     if expected is not None and found.digest != expected:
         raise UserError(
             f"Model {spec.name!r} ({spec.source}) has the fingerprint {found.digest[:12]}, but {expected[:12]} was "
-            "asked for: what you use it with was made on other weights. Make that again with this model, or name the other."
+            "asked for: what you use it with was made on other weights. Make that again, or name the other model."
         )
     return found
 

@@ -1,0 +1,115 @@
+"""Record what modules compute, through plain PyTorch hooks that are gone when the block ends."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from steerkit.errors import UserError
+from steerkit.models.branches import Branch, Running, Step, track
+from steerkit.models.hookpoint import Hookpoint, resolve
+from steerkit.models.module_tensor import tensor_in, tensor_out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Capture:
+    """One tensor that one forward of a module took or gave, and when.
+
+    `tensor` keeps the module's own shape and dtype (first dimension: batch) and is a copy. `step` is None outside the
+    UNet, `token_ids` [n, tokens] is None outside the text encoder; `branches` says which rows belong to which branch.
+    """
+
+    hookpoint: Hookpoint
+    tensor: Tensor
+    step: Step | None
+    branches: tuple[tuple[Branch, slice], ...]
+    token_ids: Tensor | None
+
+
+class Recording:
+    """Captures by hookpoint, in the order in which the forwards ran."""
+
+    def __init__(self) -> None:
+        self._captures: defaultdict[Hookpoint, list[Capture]] = defaultdict(list)
+
+    def __getitem__(self, hookpoint: Hookpoint) -> list[Tensor]:
+        """One tensor per forward of the module; empty when it did not run."""
+        return [capture.tensor for capture in self.captures(hookpoint)]
+
+    def captures(self, hookpoint: Hookpoint) -> list[Capture]:
+        return self._captures.get(hookpoint, [])
+
+    def keep(self, capture: Capture) -> None:
+        self._captures[capture.hookpoint].append(capture)
+
+
+@contextmanager
+def record(pipeline: Any, hookpoints: Iterable[Hookpoint]) -> Iterator[Recording]:
+    """Keep every tensor at `hookpoints` while the block runs; for few forwards, as all stay in memory.
+
+    Example:
+        with record(model.pipeline, [Hookpoint.parse("unet.mid_block:out")]) as recording:
+            generate(model, ["a house"], [0])
+    """
+    recording = Recording()
+    with capture(pipeline, hookpoints, recording.keep):
+        yield recording
+
+
+@contextmanager
+def capture(pipeline: Any, hookpoints: Iterable[Hookpoint], sink: Callable[[Capture], None]) -> Iterator[Running]:
+    """Hand every tensor at `hookpoints` to `sink` while the block runs, keeping none; for high volume.
+
+    Hooks installed earlier, such as those of a steering edit, have acted on what is captured. UserError when a
+    hookpoint does not exist, before anything runs.
+    """
+    modules = [(hookpoint, resolve(pipeline, hookpoint)) for hookpoint in dict.fromkeys(hookpoints)]
+    with ExitStack() as stack:
+        running = stack.enter_context(track(pipeline))
+        for hookpoint, module in modules:
+            stack.callback(_install(module, hookpoint, running, sink))
+        yield running
+
+
+def _install(
+    module: nn.Module, hookpoint: Hookpoint, running: Running, sink: Callable[[Capture], None]
+) -> Callable[[], None]:
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        sink(_capture(hookpoint, running, tensor_in(args, kwargs)))
+
+    def after(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        tensor = tensor_out(output)
+        if hookpoint.where == "update":
+            tensor = update(hookpoint, args, kwargs, tensor)
+        sink(_capture(hookpoint, running, tensor))
+
+    if hookpoint.where == "in":
+        return module.register_forward_pre_hook(before, with_kwargs=True).remove
+    return module.register_forward_hook(after, with_kwargs=True).remove
+
+
+def update(hookpoint: Hookpoint, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
+    """What the module added to its input; UserError when input and output differ in shape."""
+    given = tensor_in(args, kwargs)
+    if given.shape != output.shape:
+        raise UserError(
+            f"Hookpoint {hookpoint}: the module turns {list(given.shape)} into {list(output.shape)}, so there is no "
+            f"update (out - in); use {hookpoint.path}:in or {hookpoint.path}:out."
+        )
+    return output - given
+
+
+def _capture(hookpoint: Hookpoint, running: Running, tensor: Tensor) -> Capture:
+    # A copy, because later modules may work in place.
+    copy, rows = tensor.detach().clone(), len(tensor)
+    root = hookpoint.path.split(".")[0]
+    if root == "unet":
+        return Capture(hookpoint, copy, running.step, running.split(rows), None)
+    if root.startswith("text_encoder"):
+        return Capture(hookpoint, copy, None, ((running.text_branch or "none", slice(0, rows)),), running.token_ids)
+    return Capture(hookpoint, copy, None, (("none", slice(0, rows)),), None)

@@ -1,0 +1,97 @@
+"""Activations of the text encoder for a list of prompts, and the types of their tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+import torch
+from torch import Tensor
+
+from steerkit.activations.record import record
+from steerkit.activations.trace import trace_text
+from steerkit.models.hookpoint import Hookpoint, resolve
+from steerkit.models.load import LoadedModel
+
+Engine = Literal["nnsight", "hooks"]
+TOKEN_TYPES = ("bos", "content", "eos", "padding")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextActivations:
+    """Per hookpoint a CPU tensor [n, tokens, d] in the model's dtype; the prompts' token ids [n, tokens], int64."""
+
+    activations: dict[Hookpoint, Tensor]
+    token_ids: Tensor
+
+    def __getitem__(self, hookpoint: Hookpoint) -> Tensor:
+        return self.activations[hookpoint]
+
+
+def text_activations(
+    model: LoadedModel,
+    prompts: Sequence[str],
+    hookpoints: Sequence[Hookpoint],
+    engine: Engine = "nnsight",
+    batch_size: int = 64,
+) -> TextActivations:
+    """Run the text encoder on `prompts` as generation does, and keep what `hookpoints` in it compute.
+
+    UserError when a hookpoint does not exist, also for no prompts.
+    """
+    for hookpoint in hookpoints:
+        resolve(model.pipeline, hookpoint)
+    token_ids = tokenize(model, prompts)
+    batches = [_run(model, ids, hookpoints, engine) for ids in token_ids.split(batch_size) if len(ids)]
+    found = {hookpoint: torch.cat([batch[hookpoint].cpu() for batch in batches]) for hookpoint in hookpoints if batches}
+    return TextActivations(found, token_ids)
+
+
+def tokenize(model: LoadedModel, prompts: Sequence[str]) -> Tensor:
+    """Token ids int64 [n, tokens], padded and cut as the pipeline does when it generates."""
+    tokenizer = model.pipeline.tokenizer
+    length = tokenizer.model_max_length
+    if not prompts:
+        return torch.zeros(0, length, dtype=torch.int64)
+    full = tokenizer(list(prompts), truncation=False).input_ids
+    for prompt, ids in zip(prompts, full, strict=True):
+        if len(ids) > length:
+            log.warning("%d tokens of the prompt %r exceed the model's %d and are cut off", len(ids), prompt, length)
+    return tokenizer(
+        list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    ).input_ids
+
+
+def token_types(token_ids: Tensor, eos_token_id: int) -> dict[str, Tensor]:
+    """A bool mask [n, tokens] for each of bos, content, eos, padding; every token is of exactly one type.
+
+    BOS is the first position and EOS the first `eos_token_id` after it (CLIP pads with the same id in SD 1.x and the
+    seasons model, with another in SD 2.x). Take the id from the tokenizer: older text encoders have 2 in their config.
+    """
+    positions = torch.arange(token_ids.shape[1], device=token_ids.device).expand_as(token_ids)
+    ends = (token_ids == eos_token_id) & (positions > 0)
+    # A row without an EOS has all content; argmax would call its position 0 the end.
+    end = torch.where(ends.any(1), ends.int().argmax(1), token_ids.shape[1])[:, None]
+    return {
+        "bos": positions == 0,
+        "content": (positions > 0) & (positions < end),
+        "eos": positions == end,
+        "padding": positions > end,
+    }
+
+
+def _run(
+    model: LoadedModel, token_ids: Tensor, hookpoints: Sequence[Hookpoint], engine: Engine
+) -> dict[Hookpoint, Tensor]:
+    match engine:
+        case "nnsight":
+            return trace_text(model.pipeline, token_ids, hookpoints)
+        case "hooks":
+            with torch.inference_mode(), record(model.pipeline, hookpoints) as recording:
+                model.pipeline.text_encoder(token_ids.to(model.device))
+            return {hookpoint: recording[hookpoint][0] for hookpoint in hookpoints}
+        case _:
+            assert_never(engine)
