@@ -25,6 +25,11 @@ def configure(root: Path) -> None:
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
 
+def records_folder(root: Path) -> Path:
+    """Where flow runs note their process, for the reaper; a relative PREFECT_HOME (prefect.toml) counts from `root`."""
+    return root / os.environ.get("PREFECT_HOME", ".prefect") / "steerkit-runs"
+
+
 def api_url() -> str:
     """The address of the API that flows report to."""
     return os.environ.get("PREFECT_API_URL") or DEFAULT_API_URL

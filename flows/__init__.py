@@ -1,0 +1,9 @@
+"""Prefect flows, one file per pipeline. Importing the package settles Prefect's settings, before Prefect is imported."""
+
+from pathlib import Path
+
+from steerkit.dag.prefect_settings import configure
+
+ROOT = Path(__file__).resolve().parent.parent
+
+configure(ROOT)

@@ -1,0 +1,25 @@
+"""Every pipeline of the project in one run, shared stages once. `python -m flows.everything`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from flows import ROOT
+from steerkit.dag.prefect_door import flow_from_command_line
+from steerkit.dag.prefect_flow import pipeline_flow, run_plan
+
+
+@pipeline_flow(ROOT, name="everything", description="Every stage of every pipeline; the embedded models stay frozen.")
+def everything(targets: list[str] | None = None, force: bool = False) -> Any:
+    """Run all stages of the project, or only the stages `targets` with everything that they need.
+
+    Args:
+        targets: names of stages or of pipelines; none means all of them.
+        force: run them even where they are up to date.
+    """
+    return run_plan(ROOT, "everything", targets, force=force)
+
+
+if __name__ == "__main__":
+    sys.exit(flow_from_command_line(everything))

@@ -1,0 +1,119 @@
+"""What a stage made, as Prefect artifacts: a table of outputs, a table of metrics, a page of pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from steerkit.dag.outcome import Outcome, OutputRecord
+from steerkit.dag.prefect_pictures import find_pictures, picture_page
+
+logger = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+_MOST_METRICS = 200
+_LARGEST_METRICS_BYTES = 2_000_000
+
+
+def artifact_key(stage: str, kind: str) -> str:
+    """The key under which the server keeps all versions: `winter-report`, `pictures` -> `winter-report-pictures`."""
+    return re.sub(r"[^a-z0-9-]+", "-", f"{stage}-{kind}".lower())
+
+
+def output_rows(outputs: Iterable[OutputRecord]) -> list[Row]:
+    """Rows of the table of outputs: path relative to the project, content hash, bytes, number of files."""
+    return [
+        {
+            "path": out.path,
+            "hash": out.md5 or "",
+            "bytes": out.size if out.size is not None else "",
+            "files": out.files or 1,
+        }
+        for out in outputs
+    ]
+
+
+def metric_rows(root: Path, outputs: Iterable[OutputRecord]) -> list[Row]:
+    """Rows (metric, value) of all numbers and words in the JSON metrics among `outputs`; nested keys are dotted."""
+    rows: list[Row] = []
+    for output in outputs:
+        path = root / output.path
+        if output.kind != "metrics" or path.suffix != ".json" or not path.is_file():
+            continue
+        if path.stat().st_size > _LARGEST_METRICS_BYTES:
+            continue
+        try:
+            rows.extend(_flat(json.loads(path.read_text(encoding="utf-8"))))
+        except ValueError:
+            logger.warning("%s is not JSON: not shown among the metrics.", output.path)
+    return rows[:_MOST_METRICS]
+
+
+def latest_outputs(stages: Iterable[str]) -> dict[str, list[Row]]:
+    """The table of outputs that the server last got of each stage; stages that it never saw are missing."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
+
+    keys = {artifact_key(stage, "outputs"): stage for stage in stages}
+    with get_client(sync_client=True) as client:
+        found = client.read_latest_artifacts(
+            artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(keys)))
+        )
+    tables = {}
+    for artifact in found:
+        data = artifact.data
+        try:
+            tables[keys[artifact.key or ""]] = json.loads(data) if isinstance(data, str) else data
+        except ValueError:
+            continue
+    return tables
+
+
+def publish(root: Path, outcome: Outcome, known: list[Row] | None) -> None:
+    """Send the artifacts of a stage from inside its task run; nothing when the server has these very hashes already.
+
+    Work that `dvc repro` did is so shown once too. A failure to send is logged and never fails the stage.
+    """
+    from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+    rows = output_rows(outcome.outputs)
+    if not rows or (rows == known and outcome.verdict != "ran"):
+        return
+    name = outcome.name
+    try:
+        if metrics := metric_rows(root, outcome.outputs):
+            create_table_artifact(metrics, key=artifact_key(name, "metrics"), description=f"Metrics of {name}")
+        if pictures := find_pictures(root, outcome.outputs):
+            create_markdown_artifact(
+                picture_page(pictures, root), key=artifact_key(name, "pictures"), description=f"Pictures of {name}"
+            )
+        # Last, because its presence says that the others were sent.
+        create_table_artifact(
+            rows, key=artifact_key(name, "outputs"), description=f"Outputs of {name}, as dvc.lock records them"
+        )
+    except Exception as error:
+        logger.warning("Artifacts of %s were not recorded in Prefect: %s", name, error)
+
+
+def _flat(value: Any, prefix: str = "") -> list[Row]:
+    if isinstance(value, dict):
+        return [row for key, inner in value.items() for row in _flat(inner, f"{prefix}.{key}" if prefix else str(key))]
+    if isinstance(value, list):
+        if len(value) == 2 and all(isinstance(end, int | float) for end in value):
+            return [{"metric": prefix, "value": f"{_shown(value[0])} to {_shown(value[1])}"}]
+        return [row for index, inner in enumerate(value) for row in _flat(inner, f"{prefix}[{index}]")]
+    return [{"metric": prefix, "value": _shown(value)}]
+
+
+def _shown(value: Any) -> Any:
+    return (
+        float(f"{value:.4g}")
+        if isinstance(value, float) and value == value
+        else str(value)
+        if value != value
+        else value
+    )
