@@ -10,6 +10,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from steerkit.report.theme import CONDITION_NAMES, FROST, LIGHT, MARKERS, decimal, percent
 
@@ -34,7 +35,9 @@ def winter_rates(aggregate: pl.DataFrame) -> tuple[Draw, float]:
         axes = figure.add_subplot()
         for place, row in enumerate(reversed(rows)):
             name = row["condition"]
-            axes.plot([row["low"], row["high"]], [place, place], color=LIGHT[name], linewidth=2.2, solid_capstyle="butt")
+            axes.plot(
+                [row["low"], row["high"]], [place, place], color=LIGHT[name], linewidth=2.2, solid_capstyle="butt"
+            )
             axes.plot(row["estimate"], place, marker=MARKERS[name], color=LIGHT[name], markersize=7, linestyle="none")
             axes.annotate(
                 percent(row["estimate"]), (1.04, place), xycoords=("data", "data"), va="center", ha="left",
@@ -51,8 +54,10 @@ def winter_rates(aggregate: pl.DataFrame) -> tuple[Draw, float]:
 
 def search_heatmap(search: pl.DataFrame, objective: str) -> tuple[Draw, float]:
     """The grid trials: layer sets down, strengths across, the best score of each cell written in it."""
-    grid = search.filter(kind="grid").group_by("layers", "strength", maintain_order=True).agg(
-        pl.col("score").max(), pl.col("chosen").any()
+    grid = (
+        search.filter(kind="grid")
+        .group_by("layers", "strength", maintain_order=True)
+        .agg(pl.col("score").max(), pl.col("chosen").any())
     )
     layers = grid["layers"].unique(maintain_order=True).to_list()
     strengths = sorted(grid["strength"].unique().to_list())
@@ -66,14 +71,14 @@ def search_heatmap(search: pl.DataFrame, objective: str) -> tuple[Draw, float]:
         for (layer, strength), row in cells.items():
             x, y = strengths.index(strength), layers.index(layer)
             share = (row["score"] - low) / (high - low) if high > low else 0.5
-            axes.add_patch(mpl.patches.Rectangle((x - 0.48, y - 0.47), 0.96, 0.94, facecolor=frost(share), linewidth=0))
+            axes.add_patch(Rectangle((x - 0.48, y - 0.47), 0.96, 0.94, facecolor=frost(share), linewidth=0))
             # Not theme colours: these letters stand on the cell, whatever the page's theme.
             ink = "#ffffff" if share > 0.5 else "#10202c"
             axes.text(x, y, decimal(row["score"], 2), ha="center", va="center", color=ink, fontsize=8.5,
                       fontweight="bold" if row["chosen"] else "normal")  # fmt: skip
             if row["chosen"]:
                 axes.add_patch(
-                    mpl.patches.Rectangle(
+                    Rectangle(
                         (x - 0.48, y - 0.47), 0.96, 0.94, facecolor="none", edgecolor=LIGHT["fixed"], linewidth=2.2
                     )
                 )

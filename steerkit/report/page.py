@@ -1,0 +1,230 @@
+"""The report: one self-contained page, and every figure beside it as PNG with the numbers behind it."""
+
+import base64
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import polars as pl
+from PIL import Image
+
+from steerkit.report import figures, tables
+from steerkit.report.contact_sheet import contact_sheet
+from steerkit.report.content import TRIPTYCH, ReportContent, Triptych, triptychs
+from steerkit.report.html import Html, el, join
+from steerkit.report.style import STYLE_SHEET
+from steerkit.report.theme import CONDITION_NAMES
+from steerkit.report.words import Headline, counts, headlines
+
+# Pictures up to this side go into the page as they are; larger ones as WebP of twice the shown size.
+SMALL, SHOWN = 128, 384
+NO_ICON = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
+
+
+def write_report(folder: Path, content: ReportContent) -> Path:
+    """Write report.html and, beside it, each figure as PNG and its numbers as CSV; returns the page's path.
+
+    `folder` is made if it is not there. The page asks for nothing outside itself: it can be moved, mailed and opened
+    from a file. The same content gives the same bytes. Files: report.html, contact-sheet.png, winter-rate.png,
+    search.png, similarity.png, activation-difference.png, each with a .csv of its name; intervals.csv, comparisons.csv,
+    per-prompt.csv, doses.csv, provenance.json. Raises ValueError if there is no picture to show.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sheet = triptychs(content)
+    contact_sheet(sheet).save(folder / "contact-sheet.png", optimize=False)
+    drawings = {
+        "winter-rate": figures.winter_rates(content.scores.aggregate),
+        "search": figures.search_heatmap(content.search, content.search_objective),
+        "activation-difference": figures.activation_difference(content.activations),
+        "similarity": figures.similarity_scatter(content.scores.per_prompt),
+    }
+    for name, drawing in drawings.items():
+        figures.save_png(drawing, folder / f"{name}.png")
+    data = _data(content, sheet)
+    for name, table in data.items():
+        table.write_csv(folder / f"{name}.csv", float_precision=6)
+    (folder / "provenance.json").write_text(json.dumps(asdict(content.provenance), indent=1, default=str) + "\n")
+    svgs = {name: Html(figures.to_svg(drawing, name)) for name, drawing in drawings.items()}
+    path = folder / "report.html"
+    path.write_text(_page(content, sheet, svgs, data), encoding="utf-8")
+    return path
+
+
+def _data(content: ReportContent, sheet: Sequence[Triptych]) -> dict[str, pl.DataFrame]:
+    """The numbers behind each figure and table, by the name of its file."""
+    scores = content.scores
+    shown = [
+        {"prompt_id": row.prompt_id, "prompt": row.prompt, "resistance": row.resistance, "seed": row.seed,
+         **{f"season_{condition}": row.seasons[condition] for condition in TRIPTYCH}}
+        for row in sheet
+    ]  # fmt: skip
+    similarity = ["prompt_id", "condition", "prompt_similarity", "winter_similarity"]
+    return {
+        "contact-sheet": pl.DataFrame(shown),
+        "winter-rate": scores.aggregate.filter(metric="winter_rate"),
+        "search": content.search,
+        "activation-difference": content.activations,
+        "similarity": scores.per_prompt.select(similarity),
+        "intervals": scores.aggregate,
+        "comparisons": scores.comparisons,
+        "per-prompt": scores.per_prompt,
+        "doses": content.doses,
+    }
+
+
+def _page(
+    content: ReportContent, sheet: Sequence[Triptych], svgs: dict[str, Html], data: dict[str, pl.DataFrame]
+) -> str:
+    def link(name: str) -> Html:
+        return _download(name, data[name])
+
+    sections = {
+        "contact-sheet": ("Contact sheet", _contact_sheet(sheet, link("contact-sheet"))),
+        "answers": ("Questions and answers", join([
+            el("p", "Each estimate with its interval, beside what had been hoped for before the run.", class_="muted"),
+            tables.comparisons(content.scores.comparisons), el("p", link("comparisons"), class_="note data"),
+        ])),
+        "measurements": ("Measurements", join([
+            el("p", "All pictures of a condition together, with 95 % intervals over prompts.", class_="muted"),
+            tables.measurements(content.scores.aggregate),
+            el("p", link("intervals"), class_="note data"),
+            el("details", el("summary", "Every prompt, condition by condition"),
+               tables.per_prompt(content.scores.per_prompt), el("p", link("per-prompt"), class_="note data")),
+        ])),
+        "doses": ("Adaptive strengths", join([
+            el("p", "How hard each prompt was pushed, as a multiple of the fixed strength, and why.", class_="muted"),
+            tables.doses(content), el("p", link("doses"), class_="note data"),
+        ])),
+        "provenance": ("Provenance", tables.provenance(content)),
+    }  # fmt: skip
+    plots = _plots(content, svgs, link)
+    body = [
+        _header(
+            content, {"contact-sheet": "Contact sheet", "figures": "Figures"} | {k: v[0] for k, v in sections.items()}
+        ),
+        el("ul", *map(_headline, headlines(content.scores)), class_="headlines"),
+        _section("contact-sheet", *sections.pop("contact-sheet")),
+        el("div", *plots, class_="figures below", id="figures"),
+        *(_section(name, *parts) for name, parts in sections.items()),
+        _section("notes", "How to read this", _notes(content)),
+    ]
+    head = el(
+        "head", el("meta", charset="utf-8"),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("title", content.title), Html(f'<link rel="icon" href="{NO_ICON}">'), el("style", Html(STYLE_SHEET)),
+    )  # fmt: skip
+    return "<!doctype html>\n" + el("html", head, el("body", el("main", *body)), lang="en") + "\n"
+
+
+def _header(content: ReportContent, targets: dict[str, str]) -> Html:
+    links = [el("a", name, href=f"#{target}") for target, name in targets.items()]
+    subtitle = f"{content.model}. {counts(content.scores)[:1].upper()}{counts(content.scores)[1:]}."
+    return el(
+        "header", el("h1", content.title), el("p", subtitle, class_="muted"), el("nav", *links, aria_label="Page")
+    )
+
+
+def _headline(headline: Headline) -> Html:
+    bar = [el("span", f"Hoped for: {headline.bar}. Reached: ", tables.verdict(headline.met), class_="bar")]
+    return el("li", el("span", headline.number, class_="number"), headline.sentence, *(bar if headline.bar else []))
+
+
+def _section(name: str, title: str, content: Html) -> Html:
+    return el("section", el("h2", title), content, id=name)
+
+
+def _plots(content: ReportContent, svgs: dict[str, Html], link: Callable[[str], Html]) -> list[Html]:
+    chosen = content.search.filter(pl.col("chosen")).to_dicts()
+    words = {
+        "winter-rate": ("Winter by condition", "Share of outdoor pictures that show winter, with 95 % intervals over "
+                        "prompts."),
+        "search": ("The search", "Best score of each pair of layers and strength, on the tuning prompts, which are not "
+                   "among those scored here."
+                   + (f" Chosen: layers {chosen[0]['layers']} at {chosen[0]['strength']:g} ({chosen[0]['kind']})."
+                      if chosen else "")),
+        "activation-difference": ("Where the concept lives", "Distance between the mean activations of winter and other "
+                                  "prompts, layer by layer."),
+        "similarity": ("Winter against fidelity", "Each mark is a prompt's mean over seeds. Up is more winter; right is "
+                       "closer to what was asked."),
+    }  # fmt: skip
+    plots = []
+    for name, (title, text) in words.items():
+        parts = [el("h2", title), el("figure", _labelled(svgs[name], f"{title}. {text}"), _caption(text, link(name)))]
+        if name == "search":
+            parts.append(el("details", el("summary", "All trials"), tables.trials(content.search)))
+        plots.append(el("section", *parts))
+    return plots
+
+
+def _labelled(svg: Html, label: str) -> Html:
+    return el("div", svg, role="img", aria_label=label)
+
+
+def _caption(text: str, link: Html) -> Html:
+    return el("figcaption", text, " ", el("span", link, class_="data"))
+
+
+def _contact_sheet(sheet: Sequence[Triptych], link: Html) -> Html:
+    text = (
+        "The same seed three times: the prompt alone, steered with one fixed strength, and with a strength of its own. "
+        "Under each picture, the season that the judge sees in it."
+    )
+    cards = [_card(row) for row in sheet]
+    return join([el("p", text, class_="muted"), el("ul", *cards, class_="sheet"), el("p", link, class_="note data")])
+
+
+def _card(row: Triptych) -> Html:
+    pictures = []
+    for condition in TRIPTYCH:
+        source, size = _picture(row.paths[condition])
+        season = row.seasons[condition]
+        seen = f", judged {season}" if season else ""
+        image = el(
+            "img", src=source, width=size[0], height=size[1], class_="small" if max(size) <= SMALL else None,
+            alt=f"{CONDITION_NAMES[condition]}: {row.prompt}{seen}",
+        )  # fmt: skip
+        mark = el("span", season, class_="is-winter" if season == "winter" else None)
+        pictures.append(el("figure", image, el("figcaption", CONDITION_NAMES[condition], " ", mark)))
+    return el("li", el("h3", el("b", f"{row.prompt_id}"), row.prompt), el("div", *pictures, class_="three"))
+
+
+def _picture(path: Path) -> tuple[str, tuple[int, int]]:
+    """A data URI and the size in pixels of what it holds."""
+    content = path.read_bytes()
+    with Image.open(io.BytesIO(content)) as picture:
+        size = picture.size
+        if max(size) <= SMALL:
+            return _data_uri("image/png", content), size
+        reduced = picture.convert("RGB")
+    reduced.thumbnail((SHOWN, SHOWN), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    reduced.save(out, "WEBP", quality=82, method=4)
+    return _data_uri("image/webp", out.getvalue()), reduced.size
+
+
+def _notes(content: ReportContent) -> Html:
+    level = "95 %"
+    notes = {
+        "Intervals": f"{level} percentile bootstrap over prompts: all seeds of a prompt are drawn together, so an interval "
+        "says how a number would move with other prompts of this kind. Where every prompt agrees it has no width, which "
+        "is not certainty.",
+        "Conditions": "Unsteered is the prompt alone. Fixed steers every prompt with one strength, adaptive with a strength "
+        "of its own. “In winter” is not steered; the words are added to the prompt. Random steers in a random direction "
+        "with the norms of the fixed one. All use the same seeds.",
+        "Right and kept": "A label is right if the picture shows what the prompt names; prompts that do not name it do not "
+        "count. Fidelity is the share of object, colour, place and time that are as named, else as in the unsteered "
+        "picture. The judges of labels are classifiers and err too.",
+        **content.explanations,
+    }
+    return join([join([el("h3", title), el("p", text)]) for title, text in notes.items()])
+
+
+def _download(name: str, table: pl.DataFrame) -> Html:
+    content = table.write_csv(float_precision=6).encode()
+    return el("a", f"{name}.csv", download=f"{name}.csv", href=_data_uri("text/csv;charset=utf-8", content))
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

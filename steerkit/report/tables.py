@@ -1,0 +1,180 @@
+"""The page's tables."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from steerkit.report.content import ReportContent
+from steerkit.report.html import Html, el, join
+from steerkit.report.provenance import flatten
+from steerkit.report.theme import CONDITION_NAMES, GROUP_NAMES, decimal, percent, span
+
+# Metric -> what it is called, and in which words it is explained beside its name.
+RATES = {
+    "winter_rate": ("Winter", "season is winter"),
+    "object_right": ("Object right", "as the prompt names it"),
+    "colour_right": ("Colour right", "as the prompt names it"),
+    "place_right": ("Place right", "as the prompt names it"),
+    "time_right": ("Time right", "as the prompt names it"),
+    "fidelity": ("Fidelity", "share of these four as named, else as unsteered"),
+    "season_changed": ("Season changed", "against the unsteered picture"),
+}
+NUMBERS = {
+    "winter_similarity": ("Winter similarity", "CLIP cosine to winter phrases"),
+    "winter_margin": ("Winter margin", "winter minus the nearest other season"),
+    "prompt_similarity": ("Prompt similarity", "CLIP cosine to the original prompt"),
+    "lpips": ("LPIPS", "perceptual distance to the unsteered picture"),
+}
+
+
+def measurements(aggregate: pl.DataFrame) -> Html:
+    """Metrics down, conditions across, each with its interval; then the winter rate by group."""
+    cells = {(row["metric"], row["condition"], row["group"]): row for row in aggregate.iter_rows(named=True)}
+    conditions = [name for name in CONDITION_NAMES if any(key[1] == name for key in cells)]
+    rows: list[Html] = []
+    for metric, (name, meaning) in (RATES | NUMBERS).items():
+        values = [cells.get((metric, condition, "all")) for condition in conditions]
+        if any(values):
+            head = el("th", name, el("small", meaning), scope="row")
+            rows.append(el("tr", head, *(_estimate(value, metric in RATES) for value in values)))
+    heading = el("th", "Winter, by group", scope="rowgroup", colspan=1 + len(conditions))
+    rows.append(el("tr", heading, class_="group"))
+    for group, name in GROUP_NAMES.items():
+        values = [cells.get(("winter_rate", condition, group)) for condition in conditions]
+        if group != "all" and any(values):
+            some = next(value for value in values if value)
+            size = el("small", f"{some['prompts']} prompts, {some['images']} pictures")
+            rows.append(el("tr", el("th", name, size, scope="row"), *(_estimate(value, True) for value in values)))
+    head = [el("th", Html("&nbsp;"), scope="col"), *(_condition_head(condition) for condition in conditions)]
+    return _scrolling("Measurements by condition", [el("tr", *head)], rows)
+
+
+def comparisons(table: pl.DataFrame) -> Html:
+    """Every question with its answer, its bar, and whether it was met."""
+    titles = {
+        "a": "Does winter come? Share of outdoor pictures that show winter",
+        "b": "Does the rest stay? Share right, as a share of the unsteered share",
+        "c": "Is adaptive better than fixed where prompts resist? Relative difference",
+        "d": "Is it the direction that does it? Share of pictures whose season changed",
+    }
+    rows: list[Html] = []
+    for question, title in titles.items():
+        part = table.filter(question=question).to_dicts()
+        if part:
+            rows.append(el("tr", el("th", title, scope="rowgroup", colspan=5), class_="group"))
+        for row in part:
+            what = CONDITION_NAMES[row["condition"]]
+            if question in "bc":
+                what += f": {row['measure']}"
+            signed = question == "c"
+            estimate, interval = percent(row["estimate"], signed), span(row["low"], row["high"], signed)
+            rows.append(
+                el(
+                    "tr", el("th", what, scope="row"), el("td", estimate, class_="n"), el("td", interval, class_="n"),
+                    el("td", row["bar"] or "–"), el("td", verdict(row["met"])),
+                )
+            )  # fmt: skip
+    head = el(
+        "tr", el("th", Html("&nbsp;"), scope="col"), el("th", "Estimate", scope="col", class_="n"),
+        el("th", "95 % interval", scope="col", class_="n"), el("th", "Hoped for", scope="col"),
+        el("th", "Reached", scope="col"),
+    )  # fmt: skip
+    return _scrolling("Questions and answers", [head], rows)
+
+
+def verdict(met: bool | None) -> Html:
+    """`yes`, `no`, or a dash."""
+    if met is None:
+        return Html("–")
+    return el("span", "yes" if met else "no", class_=f"verdict {'yes' if met else 'no'}")
+
+
+def doses(content: ReportContent) -> Html:
+    """Each prompt's multiplier with a bar, and the reason for it."""
+    texts = dict(content.prompts.select("prompt_id", "prompt").iter_rows())
+    largest = max((abs(value) for value in content.doses["multiplier"].to_list()), default=0) or 1
+    rows = []
+    for row in content.doses.iter_rows(named=True):
+        width = f"width:{4 * abs(row['multiplier']) / largest:.2f}rem"
+        dose = join([el("span", class_="meter", style=width), f"{decimal(row['multiplier'], 2)}"])
+        prompt = texts.get(row["prompt_id"], "")
+        head = el("th", f"{row['prompt_id']}. {prompt}", scope="row")
+        rows.append(el("tr", head, el("td", dose), el("td", row["reason"])))
+    head = el("tr", *(el("th", name, scope="col") for name in ("Prompt", "Times the fixed strength", "Why")))
+    return _scrolling("Adaptive strengths", [head], rows)
+
+
+def trials(search: pl.DataFrame) -> Html:
+    """Every trial of the search, best first."""
+    order = ["layers", "strength", "score", "kind", "chosen"]
+    extra = [column for column in search.columns if column not in order]
+    rows = []
+    for row in search.sort("score", descending=True, nulls_last=True).iter_rows(named=True):
+        cells = [el("td", _value(row[column]), class_="n") for column in ("strength", "score", *extra)]
+        kind = el("td", row["kind"] + (", chosen" if row["chosen"] else ""))
+        head = el("th", row["layers"], scope="row")
+        rows.append(el("tr", head, *cells, kind, class_="chosen" if row["chosen"] else None))
+    names = ["Strength", "Score", *(column.replace("_", " ").capitalize() for column in extra)]
+    head = [el("th", "Layers", scope="col"), *(el("th", name, scope="col", class_="n") for name in names)]
+    return _scrolling("Trials of the search", [el("tr", *head, el("th", "Kind", scope="col"))], rows)
+
+
+def per_prompt(table: pl.DataFrame) -> Html:
+    """One row for each prompt and condition."""
+    columns = {"winter_rate": "Winter", "fidelity": "Fidelity", "winter_similarity": "Winter similarity",
+               "prompt_similarity": "Prompt similarity", "lpips": "LPIPS"}  # fmt: skip
+    rows: list[Html] = []
+    seen: int | None = None
+    for row in table.iter_rows(named=True):
+        if row["prompt_id"] != seen:
+            seen = row["prompt_id"]
+            title = f"{seen}. {row['prompt']}"
+            rows.append(el("tr", el("th", title, scope="rowgroup", colspan=1 + len(columns)), class_="group"))
+        cells = [el("td", percent(row[name]) if name in RATES else decimal(row[name]), class_="n") for name in columns]
+        rows.append(el("tr", el("th", CONDITION_NAMES[row["condition"]], scope="row"), *cells))
+    head = [el("th", "Condition", scope="col"), *(el("th", name, scope="col", class_="n") for name in columns.values())]
+    return _scrolling("Every prompt", [el("tr", *head)], rows)
+
+
+def provenance(content: ReportContent) -> Html:
+    """Facts, parameters, hashes and versions as lists of pairs."""
+    source = content.provenance
+    lists = [
+        ("Parameters", flatten(source.params)),
+        ("Hashes", dict(source.hashes)),
+        ("Versions", dict(source.versions)),
+    ]
+    shown = [join([el("h3", title), pairs(values)]) for title, values in lists if values]
+    first = [pairs(dict(source.facts))] if source.facts else []
+    return join([*first, el("div", *(el("div", part) for part in shown), class_="columns")])
+
+
+def pairs(values: dict[str, str]) -> Html:
+    """A list of names and values."""
+    return el("dl", *(join([el("dt", key), el("dd", value)]) for key, value in values.items()), class_="pairs")
+
+
+def _estimate(row: dict[str, float] | None, rate: bool) -> Html:
+    if row is None:
+        return el("td", "–", class_="n")
+    if rate:
+        return el("td", percent(row["estimate"]), el("small", span(row["low"], row["high"])), class_="n")
+    interval = f"{decimal(row['low'])} to {decimal(row['high'])}"
+    return el("td", decimal(row["estimate"]), el("small", interval), class_="n")
+
+
+def _condition_head(condition: str) -> Html:
+    key = el("span", class_="key", style=f"background:var(--{condition})", aria_hidden="true")
+    return el("th", key, CONDITION_NAMES[condition], scope="col", class_="n")
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float):
+        return decimal(value)
+    return "–" if value is None else str(value)
+
+
+def _scrolling(label: str, head: Sequence[Html], rows: Sequence[Html]) -> Html:
+    """A table that scrolls within itself on a narrow screen, and can be scrolled by keyboard."""
+    table = el("table", el("thead", *head), el("tbody", *rows), class_="wide")
+    return el("div", table, class_="scroll", role="region", aria_label=label, tabindex=0)
