@@ -1,0 +1,260 @@
+"""Write an activation store shard by shard: streamed, atomic, and without doing again what is already there."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from steerkit.activations.manifest import MANIFEST, Layout, Manifest, Shard, ShardFile, read_manifest
+from steerkit.activations.rows import Rows, record_batch, schema
+from steerkit.errors import UserError
+from steerkit.models.fingerprint import Fingerprint
+from steerkit.models.hookpoint import Hookpoint
+
+log = logging.getLogger(__name__)
+
+
+class StoreWriter:
+    """Fills `folder`, which may hold finished shards of an earlier attempt; use it as a context manager.
+
+    `earlier` maps the file names of an earlier version of the folder to where its files lie (they are only read and
+    linked to, never written). A shard counts once the manifest lists it, and the manifest is replaced by rename.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        model: Fingerprint,
+        dtype: str,
+        hookpoints: Sequence[Hookpoint],
+        provenance: Mapping[str, Any],
+        earlier: Mapping[str, Path] | None = None,
+    ) -> None:
+        self._folder = folder
+        self._hookpoints = [str(hookpoint) for hookpoint in hookpoints]
+        self._manifest = Manifest(
+            complete=False,
+            model=model,
+            dtype=dtype,
+            provenance=dict(provenance),
+            shards=(),  # type: ignore[arg-type]
+        )
+        self._shards: dict[str, Shard] = {}
+        self._earlier = dict(earlier or {})
+        self._known = self._earlier_shards()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._resumable = {shard.name: shard for shard in self._resume()}
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.finish()
+
+    def reuse(self, name: str, key: str) -> bool:
+        """Take over the shard `name` if an earlier attempt or version holds it under the same `key`."""
+        held = self._resumable.get(name)
+        if held is not None and held.key == key:
+            self._add(held)
+            return True
+        known = self._known.get(name)
+        if known is None or known.key != key:
+            return False
+        with self._enough_space():
+            linked = self._link(known)
+            if linked:
+                self._add(known)
+        return linked
+
+    def write_shard(self, name: str, key: str, items: Sequence[str], rows: Iterable[Rows]) -> Shard:
+        """Write a shard from `rows`, holding one element of it in memory at a time; `items` are all its prompt ids.
+
+        After an exception nothing of the shard is left. A full disk is a UserError.
+        """
+        with self._enough_space():
+            shard = self._write(name, key, items, rows)
+            self._add(shard)
+        return shard
+
+    def finish(self) -> None:
+        """Declare the store complete and remove every file that is not part of it."""
+        listed = {file.path for shard in self._shards.values() for file in shard.files}
+        for path in self._folder.iterdir():
+            if path.name not in listed and path.name != MANIFEST:
+                path.unlink()
+        self._resumable = {}
+        with self._enough_space():
+            self._save(complete=True)
+
+    @contextmanager
+    def _enough_space(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(
+                f"No space is left for the activations in {self._folder}; free some, then run again: "
+                f"the {len(self._shards)} finished shards are kept."
+            ) from error
+
+    def _write(self, name: str, key: str, items: Sequence[str], rows: Iterable[Rows]) -> Shard:
+        with ExitStack() as stack:
+            files: dict[int, _ShardFileWriter] = {}
+            layouts: dict[str, Layout] = {}
+            counts: Counter[str] = Counter()
+            dropped: Counter[str] = Counter()
+            for part in rows:
+                hookpoint, (_, tokens, width) = str(part.hookpoint), part.values.shape
+                layout = Layout(hookpoint=hookpoint, width=width, grid=part.grid or (tokens,))
+                if layouts.setdefault(hookpoint, layout) != layout:
+                    raise ValueError(f"{hookpoint} gave {layout} after {layouts[hookpoint]}")
+                if width not in files:
+                    # The key in the name: content of another key never stands under a name that a manifest lists.
+                    path = self._folder / f"{name}.{key[:16]}.d{width}.arrow"
+                    files[width] = _ShardFileWriter(path, self._manifest.dtype, width)
+                    stack.callback(files[width].discard)
+                batch, lost = record_batch(part, self._manifest.dtype, self._hookpoints, items)
+                files[width].write(batch)
+                counts[hookpoint] += batch.num_rows
+                dropped[hookpoint] += lost
+            finished = tuple(files[width].commit() for width in sorted(files))
+        if dropped.total():
+            log.warning("%d rows of shard %s are not finite and were left out", dropped.total(), name)
+        return Shard(
+            name=name,
+            key=key,
+            items=len(items),
+            files=finished,
+            rows=dict(counts),
+            dropped=dict(dropped),
+            layouts=tuple(layouts.values()),
+        )
+
+    def _link(self, shard: Shard) -> bool:
+        for file in shard.files:
+            source = self._earlier.get(file.path)
+            if source is None or not source.is_file() or source.stat().st_size != file.bytes:
+                return False
+        for file in shard.files:
+            target = self._folder / file.path
+            target.unlink(missing_ok=True)
+            try:
+                os.link(self._earlier[file.path], target)
+            except OSError:  # another file system, or one without hard links
+                shutil.copyfile(self._earlier[file.path], target)
+        return True
+
+    def _add(self, shard: Shard) -> None:
+        self._shards[shard.name] = shard
+        self._save(complete=False)
+
+    def _save(self, complete: bool) -> None:
+        # Ordered by name, so that the same content has the same bytes whatever was reused or resumed.
+        # Shards of an earlier attempt stay listed until it is known whether they serve, or a kill would lose them.
+        held = {**self._resumable, **self._shards}
+        shards = tuple(held[name] for name in sorted(held))
+        self._manifest = self._manifest.model_copy(update={"shards": shards, "complete": complete})
+        self._manifest.write(self._folder)
+
+    def _resume(self) -> tuple[Shard, ...]:
+        if not (self._folder / MANIFEST).is_file():
+            return ()
+        return tuple(shard for shard in self._comparable(self._folder / MANIFEST) if self._is_whole(shard))
+
+    def _earlier_shards(self) -> dict[str, Shard]:
+        if MANIFEST not in self._earlier:
+            return {}
+        return {shard.name: shard for shard in self._comparable(self._earlier[MANIFEST])}
+
+    def _comparable(self, path: Path) -> tuple[Shard, ...]:
+        try:
+            found = read_manifest(path)
+        except UserError as error:  # an older schema, or damage: nothing to reuse, which costs only time
+            log.info("nothing is reused from an earlier store: %s", error)
+            return ()
+        same = found.model.same_model(self._manifest.model) and found.dtype == self._manifest.dtype
+        return found.shards if same else ()
+
+    def _is_whole(self, shard: Shard) -> bool:
+        paths = [(self._folder / file.path, file.bytes) for file in shard.files]
+        return all(path.is_file() and path.stat().st_size == size for path, size in paths)
+
+
+class _ShardFileWriter:
+    """An Arrow file that gets its name when it is whole, hashed while it is written."""
+
+    def __init__(self, path: Path, dtype: str, width: int) -> None:
+        import pyarrow as pa
+
+        self._path, self._width, self._rows = path, width, 0
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        self._file = _HashingFile(self._temporary.open("wb"))
+        self._arrow = pa.ipc.new_file(self._file, schema(dtype, width), options=pa.ipc.IpcWriteOptions())
+
+    def write(self, batch: Any) -> None:
+        self._arrow.write_batch(batch)
+        self._rows += batch.num_rows
+
+    def commit(self) -> ShardFile:
+        self._arrow.close()
+        self._file.sync()
+        self._temporary.replace(self._path)
+        return ShardFile(
+            path=self._path.name,
+            width=self._width,
+            rows=self._rows,
+            bytes=self._file.size,
+            sha256=self._file.digest.hexdigest(),
+        )
+
+    def discard(self) -> None:
+        """Close, and leave nothing if it has not been committed."""
+        self._file.abandon()
+        self._temporary.unlink(missing_ok=True)
+
+
+class _HashingFile:
+    """The part of a binary file that Arrow's writer uses, with a running SHA-256."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.digest, self.size = file, hashlib.sha256(), 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self._file.write(view)
+        self.digest.update(view)
+        self.size += view.nbytes
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def close(self) -> None:
+        # Arrow closes its sink with the footer; the bytes are made durable by `sync` before the name is given.
+        pass
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def abandon(self) -> None:
+        self._file.close()
