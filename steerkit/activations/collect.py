@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from steerkit.activations.manifest import shard_key, shard_name
-from steerkit.activations.rows import TOKEN_TYPES, Rows
+from steerkit.activations.rows import TOKEN_TYPES, Rows, dtype_name
 from steerkit.activations.store_writer import StoreWriter
 from steerkit.activations.text import Engine, text_activations, token_types
 from steerkit.models.hookpoint import Hookpoint, resolve
@@ -37,7 +37,7 @@ def collect_text(
     members: dict[str, list[str]] = {}
     for prompt in sorted(prompts):
         members.setdefault(shard_name(prompt, shards), []).append(prompt)
-    dtype = str(model.dtype).removeprefix("torch.")
+    dtype = dtype_name(model.dtype)
     settings = {
         "hookpoints": [str(hookpoint) for hookpoint in hookpoints],
         "engine": engine,

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
+from steerkit.models.spec import Dtype
 
 MANIFEST = "manifest.json"
-FORMAT = "steerkit.activations"
-SCHEMA_VERSION = 1
+FORMAT: Literal["steerkit.activations"] = "steerkit.activations"
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class _Frozen(BaseModel):
@@ -59,7 +60,7 @@ class Manifest(_Frozen):
     schema_version: Literal[1] = SCHEMA_VERSION
     complete: bool
     model: Fingerprint
-    dtype: Literal["float32", "float16", "bfloat16"]
+    dtype: Dtype
     provenance: dict[str, Any]
     shards: tuple[Shard, ...]
 
@@ -100,8 +101,12 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def shard_name(item: str, shards: int) -> str:
-    """The shard that `item` belongs to, by a stable hash of its id: another item more or less never moves it."""
-    number = int.from_bytes(hashlib.sha256(item.encode()).digest()[:8], "big") % shards
+    """The shard that `item` belongs to, by a stable hash of its id: another item more or less never moves it.
+
+    Only the id up to its first colon counts, so that `7:positive` and `7:negative` share a shard.
+    """
+    family = item.split(":", 1)[0]
+    number = int.from_bytes(hashlib.sha256(family.encode()).digest()[:8], "big") % shards
     return f"{number:0{len(str(shards - 1))}d}-of-{shards}"
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from steerkit.models.branches import Branch, Step
 from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.spec import Dtype
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 BRANCHES: tuple[Branch, ...] = ("cond", "uncond", "none")
 TOKEN_TYPES = ("bos", "content", "eos", "padding", "image")
 # Arrow has no bfloat16: its bits are kept as uint16, and the manifest's dtype says what they are.
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES: dict[Dtype, torch.dtype] = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +41,12 @@ class Rows:
     token_types: Tensor | None = None
 
 
-def schema(dtype: str, width: int) -> pa.Schema:
+def dtype_name(dtype: torch.dtype) -> Dtype:
+    """The store's name of `dtype`; KeyError for one it cannot hold."""
+    return {held: name for name, held in DTYPES.items()}[dtype]
+
+
+def schema(dtype: Dtype, width: int) -> pa.Schema:
     """The Arrow schema of a file whose rows have `width` values of `dtype`."""
     import pyarrow as pa
 
@@ -63,7 +69,7 @@ def schema(dtype: str, width: int) -> pa.Schema:
 
 
 def record_batch(
-    rows: Rows, dtype: str, hookpoints: Sequence[str], prompts: Sequence[str]
+    rows: Rows, dtype: Dtype, hookpoints: Sequence[str], prompts: Sequence[str]
 ) -> tuple[pa.RecordBatch, int]:
     """`rows` as a record batch without the rows that are not finite, and how many those were.
 
@@ -117,7 +123,7 @@ def record_batch(
     return pa.record_batch(columns, schema=file_schema), dropped
 
 
-def to_torch(array: pa.FixedSizeListArray, dtype: str) -> Tensor:
+def to_torch(array: pa.FixedSizeListArray, dtype: Dtype) -> Tensor:
     """The values of a record batch as [rows, d], without a copy; the memory is the file's: do not write to it."""
     width = array.type.list_size
     # DLPack rather than the buffer protocol: torch warns about read-only buffers, and a memory map is one.

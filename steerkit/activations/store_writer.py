@@ -18,6 +18,7 @@ from steerkit.activations.rows import Rows, record_batch, schema
 from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.spec import Dtype
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class StoreWriter:
         folder: Path,
         *,
         model: Fingerprint,
-        dtype: str,
+        dtype: Dtype,
         hookpoints: Sequence[Hookpoint],
         provenance: Mapping[str, Any],
         earlier: Mapping[str, Path] | None = None,
@@ -46,7 +47,7 @@ class StoreWriter:
             model=model,
             dtype=dtype,
             provenance=dict(provenance),
-            shards=(),  # type: ignore[arg-type]
+            shards=(),
         )
         self._shards: dict[str, Shard] = {}
         self._earlier = dict(earlier or {})
@@ -194,7 +195,7 @@ class StoreWriter:
 class _ShardFileWriter:
     """An Arrow file that gets its name when it is whole, hashed while it is written."""
 
-    def __init__(self, path: Path, dtype: str, width: int) -> None:
+    def __init__(self, path: Path, dtype: Dtype, width: int) -> None:
         import pyarrow as pa
 
         self._path, self._width, self._rows = path, width, 0

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -108,7 +108,7 @@ def track(pipeline: Any) -> Iterator[Running]:
         for name in _TEXT_ENCODERS:
             encoder = getattr(pipeline, name, None)
             if isinstance(encoder, nn.Module):
-                _follow(stack, encoder, lambda a, k, name=name: running._begin_text(name, a, k))
+                _follow(stack, encoder, partial(running._begin_text, name))
         unet = getattr(pipeline, "unet", None)
         if isinstance(unet, nn.Module):
             _follow(stack, unet, running._begin_unet)
