@@ -6,7 +6,8 @@ from typing import Annotated
 
 from steerkit.dag import Dep, Out
 from steerkit.prompts.contrast_pairs import read_contrast_pairs
-from steerkit.prompts.suite import check_disjoint, read_prompts as read_suite
+from steerkit.prompts.suite import check_disjoint
+from steerkit.prompts.suite import read_prompts as read_suite
 
 
 def read_prompts(

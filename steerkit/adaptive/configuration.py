@@ -1,11 +1,13 @@
 """A configuration of the text-encoder edit, the space of them, and the grid that is tried first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from steerkit.errors import UserErrors
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,17 @@ class SearchSpace(BaseModel):
         if not self.layer_sets and not self.extra:
             raise ValueError("neither layer_sets nor extra names a configuration, so there is nothing to try")
         return self
+
+
+def parse_space(params: Mapping[str, Any], where: str = "search.space") -> SearchSpace:
+    """The space that params describe. Raises UserErrors with every problem as `key.path: message`."""
+    try:
+        return SearchSpace.model_validate(dict(params))
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join([where, *map(str, e['loc'])])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+        ]
+        raise UserErrors("The search space in params.yaml is not valid:", problems) from error
 
 
 def grid(space: SearchSpace) -> list[Configuration]:

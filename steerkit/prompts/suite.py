@@ -1,5 +1,6 @@
 """Prompt suites: the prompts that are steered, and those that settings are tuned on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from steerkit.errors import UserErrors
@@ -21,3 +22,10 @@ def check_disjoint(scored: dict[int, str], tuning: dict[int, str], scored_path: 
     ]
     if both:
         raise UserErrors("Prompts are tuned on and scored at once; take them out of the tuning set:", both)
+
+
+def evenly(texts: Sequence[str], count: int) -> list[str]:
+    """`count` of the texts, spread evenly over their order; all of them if there are no more."""
+    if count >= len(texts):
+        return list(texts)
+    return [texts[index * len(texts) // count] for index in range(count)]

@@ -6,7 +6,7 @@ import pytest
 
 from steerkit.errors import UserError, UserErrors
 from steerkit.prompts.contrast_pairs import ContrastPair, read_contrast_pairs
-from steerkit.prompts.suite import check_disjoint, read_prompts
+from steerkit.prompts.suite import check_disjoint, evenly, read_prompts
 
 
 def _file(folder: Path, content: str | bytes) -> Path:
@@ -72,3 +72,9 @@ def test_the_shipped_files_hold_thirty_prompts_and_do_not_overlap() -> None:
     assert sorted(prompts) == list(range(30))
     check_disjoint(prompts, tuning, data / "prompts.csv", data / "tuning.csv")
     assert len(read_contrast_pairs(data / "pairs.csv")) == 64
+
+
+def test_a_few_prompts_are_taken_evenly() -> None:
+    # Six of which three: indices 0, 2, 4.
+    assert evenly(list("abcdef"), 3) == ["a", "c", "e"]
+    assert evenly(list("abc"), 7) == ["a", "b", "c"]

@@ -1,0 +1,47 @@
+"""The pictures of a run on disk: `CONDITION/ID-SEED.png`, each complete or absent."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class PictureFolder:
+    """Pictures by prompt id, seed and condition; lossless PNG, written beside their place and renamed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, prompt: int, seed: int, condition: str) -> Path:
+        """Where a picture is kept. Raises ValueError for a condition that is no plain word."""
+        if not condition.isidentifier():
+            raise ValueError(f"the condition {condition!r} is no plain word, so it cannot name a folder")
+        return self.folder / condition / f"{int(prompt)}-{int(seed)}.png"
+
+    def has(self, prompt: int, seed: int, condition: str) -> bool:
+        """Whether the picture is there; one that a kill cut short is not."""
+        return self.path(prompt, seed, condition).is_file()
+
+    def save(self, prompt: int, seed: int, condition: str, pixels: NDArray[np.uint8]) -> Path:
+        """Write pixels [H, W, 3]."""
+        from PIL import Image
+
+        path = self.path(prompt, seed, condition)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        Image.fromarray(pixels).save(partial, format="PNG")
+        os.replace(partial, path)
+        return path
+
+    def load(self, prompt: int, seed: int, condition: str) -> NDArray[np.uint8]:
+        """Pixels [H, W, 3] of a picture."""
+        from PIL import Image
+
+        with Image.open(self.path(prompt, seed, condition)) as picture:
+            return np.asarray(picture.convert("RGB"))
+
+    def load_all(self, keys: Iterable[tuple[int, int, str]]) -> NDArray[np.uint8]:
+        """Pixels [n, H, W, 3] of several pictures of one size."""
+        return np.stack([self.load(*key) for key in keys])

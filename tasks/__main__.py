@@ -1,0 +1,8 @@
+"""`python -m tasks STAGE` runs one stage: the command that dvc.yaml gives DVC."""
+
+import sys
+
+from steerkit.dag.door import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,84 @@
+"""What the pictures show, by three judges: labels, CLIP and LPIPS."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import polars as pl
+
+from steerkit.adaptive.resistance import resistance_groups
+from steerkit.dag import Dep, Out, Param, progress
+from steerkit.report.picture_folder import PictureFolder
+from steerkit.scoring.bootstrap import Bootstrap
+from steerkit.scoring.clip import SEASON_PHRASES, ClipScorer, paired_similarity
+from steerkit.scoring.judgements import CONDITIONS, KEPT_LABELS
+from steerkit.scoring.labels import LabelScorer
+from steerkit.scoring.named_labels import named_labels
+from steerkit.scoring.perceptual import Perceptual
+from steerkit.scoring.winter import score_winter, write_metrics, write_plots
+from steerkit.scoring.zero_shot_labels import zero_shot_labels
+
+
+def evaluate(
+    prompts: Annotated[Path, Dep()],
+    pictures: Annotated[Path, Dep()],
+    scorers: Annotated[dict[str, str], Param("/scorers")],
+    words: Annotated[dict[str, Any], Param("/winter.resistance")],
+    seeds: Annotated[list[int], Param("/winter.images.seeds")],
+    resamples: Annotated[int, Param()],
+    bootstrap_seed: Annotated[int, Param()],
+    images: Annotated[Path, Out("images.parquet")],
+    per_prompt: Annotated[Path, Out("per_prompt.parquet")],
+    aggregate: Annotated[Path, Out("aggregate.parquet")],
+    comparisons: Annotated[Path, Out("comparisons.json")],
+    metrics: Annotated[Path, Out("metrics.json", kind="metrics", cache=False)],
+    plots: Annotated[Path, Out("plots", kind="plots")],
+) -> None:
+    """Score the pictures of all conditions, with bootstrap intervals over prompts."""
+    scored = json.loads(prompts.read_text())["scored"]
+    texts = [row["prompt"] for row in scored]
+    folder = PictureFolder(pictures)
+    clip = ClipScorer(scorers["clip"])
+    classifier = None if scorers["labels"] == "clip" else LabelScorer.load(scorers["labels"])
+    perceptual = Perceptual(scorers["lpips"])
+    said = clip.texts(texts)
+    keys = [(row["id"], seed) for row in scored for seed in seeds]
+    owners = [index for index in range(len(scored)) for _ in seeds]
+    plain = folder.load_all((key, seed, "unsteered") for key, seed in keys)
+    tables = []
+    for done, condition in enumerate(CONDITIONS):
+        progress(done, len(CONDITIONS), "conditions")
+        pixels = folder.load_all((key, seed, condition) for key, seed in keys)
+        embedded = clip.images(pixels)
+        found = classifier.predict(pixels) if classifier else zero_shot_labels(clip, embedded)
+        distances = np.zeros(len(keys)) if condition == "unsteered" else perceptual.distances(plain, pixels).numpy()
+        columns: dict[str, Any] = {
+            "prompt_id": [key for key, _ in keys],
+            "seed": [seed for _, seed in keys],
+            "condition": [condition] * len(keys),
+            **found.names,
+            "winter_similarity": clip.concept_similarity(embedded, SEASON_PHRASES["winter"]).tolist(),
+            "winter_margin": clip.concept_margin(embedded).tolist(),
+            "prompt_similarity": paired_similarity(embedded, said[owners]).tolist(),
+            "lpips": distances.astype(float).tolist(),
+        }
+        tables.append(pl.DataFrame(columns))
+    listed = pl.DataFrame(
+        {
+            "prompt_id": [row["id"] for row in scored],
+            "prompt": texts,
+            "resistance": resistance_groups(words, texts),
+            **{label: [named_labels(text)[label] for text in texts] for label in KEPT_LABELS},
+        },
+        schema_overrides=dict.fromkeys(KEPT_LABELS, pl.String),
+    )
+    scores = score_winter(pl.concat(tables), listed, Bootstrap(resamples=resamples, seed=bootstrap_seed))
+    scores.images.write_parquet(images)
+    scores.per_prompt.write_parquet(per_prompt)
+    scores.aggregate.write_parquet(aggregate)
+    # JSON knows no NaN: an interval that is not defined is null.
+    comparisons.write_text(json.dumps(scores.comparisons.fill_nan(None).to_dicts(), indent=1) + "\n")
+    write_metrics(scores, metrics)
+    write_plots(scores, plots)
+    progress(len(CONDITIONS), len(CONDITIONS), "conditions")

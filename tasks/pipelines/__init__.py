@@ -1,0 +1,1 @@
+"""How stages are wired, one file per pipeline. The registry imports every module here."""

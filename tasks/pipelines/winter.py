@@ -1,0 +1,69 @@
+"""Towards winter: the text encoder's activations, steered (spec of seed 000)."""
+
+from steerkit.dag import File, stage
+from tasks.adaptive_winter import adaptive_winter
+from tasks.collect_activations import collect_activations
+from tasks.evaluate import evaluate
+from tasks.pipelines.model import fingerprint
+from tasks.read_prompts import read_prompts
+from tasks.search_strength import search_strength
+from tasks.steering_vectors import steering_vectors
+from tasks.write_report import write_report
+
+model = fingerprint.out("model")
+
+prompts = stage(
+    "winter-prompts",
+    read_prompts,
+    scored=File("data/winter/prompts.csv"),
+    tuning=File("data/winter/tuning.csv"),
+    contrast=File("data/winter/pairs.csv"),
+)
+activations = stage(
+    "winter-activations", collect_activations, model=model, pairs=prompts.out("pairs"), tags=("gpu",), retries=1
+)
+vectors = stage(
+    "winter-vectors",
+    steering_vectors,
+    model=model,
+    activations=activations.out("activations"),
+    pairs=prompts.out("pairs"),
+)
+search = stage(
+    "winter-search",
+    search_strength,
+    model=model,
+    prompts=prompts.out("prompts"),
+    vectors=vectors.out("vectors"),
+    tags=("gpu",),
+    retries=1,
+)
+images = stage(
+    "winter-images",
+    adaptive_winter,
+    model=model,
+    prompts=prompts.out("prompts"),
+    pairs=prompts.out("pairs"),
+    vectors=vectors.out("vectors"),
+    best=search.out("chosen"),
+    tags=("gpu",),
+    retries=1,
+)
+scores = stage(
+    "winter-scores", evaluate, prompts=prompts.out("prompts"), pictures=images.out("pictures"), tags=("gpu",), retries=1
+)
+report = stage(
+    "winter-report",
+    write_report,
+    model=model,
+    norms=vectors.out("norms"),
+    vectors=vectors.out("vectors"),
+    trials=search.out("work"),
+    best=search.out("chosen"),
+    pictures=images.out("pictures"),
+    dose_table=images.out("dose_table"),
+    images=scores.out("images"),
+    per_prompt=scores.out("per_prompt"),
+    aggregate=scores.out("aggregate"),
+    comparisons=scores.out("comparisons"),
+)

@@ -1,0 +1,34 @@
+"""The recipe of the embedded models: frozen, since their weights are in git. `dvc repro --force world-denoiser` runs it."""
+
+from steerkit.dag import stage
+from tasks.train_autoencoder import train_autoencoder
+from tasks.train_classifier import train_classifier
+from tasks.train_clip import train_clip
+from tasks.train_denoiser import train_denoiser
+from tasks.train_perceptual import train_perceptual
+from tasks.train_text_encoder import train_text_encoder
+from tasks.train_tokenizer import train_tokenizer
+
+tokenizer = stage("world-tokenizer", train_tokenizer, frozen=True, outs={"tokenizer": "models/seasons-tokenizer"})
+autoencoder = stage("world-autoencoder", train_autoencoder, frozen=True, outs={"vae": "models/seasons-vae"})
+text_encoder = stage(
+    "world-text-encoder",
+    train_text_encoder,
+    frozen=True,
+    tokenizer=tokenizer.out("tokenizer"),
+    outs={"text_encoder": "models/seasons-text-encoder"},
+)
+denoiser = stage(
+    "world-denoiser",
+    train_denoiser,
+    frozen=True,
+    tokenizer=tokenizer.out("tokenizer"),
+    vae=autoencoder.out("vae"),
+    text_encoder=text_encoder.out("text_encoder"),
+    outs={"pipeline": "models/seasons-sd"},
+)
+clip = stage(
+    "world-clip", train_clip, frozen=True, tokenizer=tokenizer.out("tokenizer"), outs={"clip": "models/seasons-clip"}
+)
+classifier = stage("world-labels", train_classifier, frozen=True, outs={"labels": "models/seasons-labels"})
+perceptual = stage("world-lpips", train_perceptual, frozen=True, outs={"backbone": "models/seasons-lpips"})

@@ -1,0 +1,91 @@
+"""Which layers, and how strongly: decided on the tuning prompts, never on the prompts that are scored."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from steerkit.adaptive.configuration import Configuration, grid, parse_space
+from steerkit.adaptive.search import search
+from steerkit.adaptive.trials import Measured, Trial, best, measured_before, trials_table
+from steerkit.dag import Dep, Out, Param, progress
+from steerkit.models.generate import generate
+from steerkit.models.load import load_model
+from steerkit.models.select import read_model
+from steerkit.prompts.suite import evenly
+from steerkit.scoring.clip import ClipScorer
+from steerkit.scoring.tuning_judge import TuningJudge, kept_share
+from steerkit.steering.apply import steered_batches
+from steerkit.steering.edit import Edit, EditBranch
+from steerkit.steering.operators import Units
+from steerkit.steering.text_edit import edit_norm, text_edit
+from steerkit.vectors.vectors_file import load_vectors
+
+
+def search_strength(
+    model: Annotated[Path, Dep()],
+    prompts: Annotated[Path, Dep()],
+    vectors: Annotated[Path, Dep()],
+    clip: Annotated[str, Param("/scorers.clip")],
+    branch: Annotated[EditBranch, Param()],
+    units: Annotated[Units, Param()],
+    space: Annotated[dict[str, Any], Param()],
+    count: Annotated[int, Param("prompts")],
+    seeds: Annotated[list[int], Param()],
+    fidelity_floor: Annotated[float, Param()],
+    work: Annotated[Path, Out("trials", resume=True)],
+    chosen: Annotated[Path, Out("best.json")],
+    metrics: Annotated[Path, Out("metrics.json", kind="metrics", cache=False)],
+) -> None:
+    """Search layers and strengths: a grid, then TPE near the best of it."""
+    from polars import read_parquet
+
+    spec, identity = read_model(model)
+    loaded = load_model(spec, identity.digest)
+    directions = load_vectors(vectors, identity)
+    judge = TuningJudge(ClipScorer(clip))
+    texts = evenly([row["prompt"] for row in json.loads(prompts.read_text())["tuning"]], count)
+    asked = [text for text in texts for _ in seeds]
+    drawn = [seed for _ in texts for seed in seeds]
+    unsteered = judge.judge(generate(loaded, asked, drawn))
+
+    def edits_of(configuration: Configuration) -> list[Edit]:
+        return text_edit(directions, configuration.layers, configuration.strengths, branch=branch, units=units)
+
+    def evaluate(configuration: Configuration) -> Measured:
+        steered = generate(loaded, asked, drawn, edits=steered_batches(loaded, edits_of(configuration)))
+        judged = judge.judge(steered)
+        return Measured(judged.wanted.mean().item(), kept_share(judged, unsteered).mean().item())
+
+    work.mkdir(parents=True, exist_ok=True)
+    table = work / "trials.parquet"
+    wanted = parse_space(space)
+
+    def keep(trials: list[Trial]) -> None:
+        partial = table.with_suffix(".partial")
+        trials_table(trials).write_parquet(partial)
+        partial.replace(table)
+        progress(len(trials), len(grid(wanted)) + wanted.refine_trials, "configurations")
+
+    trials = search(
+        wanted,
+        evaluate,
+        fidelity_floor=fidelity_floor,
+        norm=lambda configuration: edit_norm(edits_of(configuration)),
+        known=measured_before(read_parquet(table)) if table.exists() else None,
+        on_trial=keep,
+    )
+    winner = best(trials)
+    found = {
+        "layers": winner.configuration.layers,
+        "strengths": winner.configuration.strengths,
+        "branch": branch,
+        "units": units,
+        "winter_probability": winner.target,
+        "fidelity": winner.fidelity,
+        "feasible": winner.feasible,
+        "unsteered_winter_probability": unsteered.wanted.mean().item(),
+        "trials": len(trials),
+    }
+    chosen.write_text(json.dumps(found, indent=1) + "\n")
+    numbers = {key: found[key] for key in ("winter_probability", "fidelity", "unsteered_winter_probability", "trials")}
+    metrics.write_text(json.dumps(numbers, indent=1) + "\n")

@@ -1,0 +1,99 @@
+"""The page that a person opens."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+
+from steerkit.dag import Dep, Out, Param
+from steerkit.report.content import TRIPTYCH, ReportContent
+from steerkit.report.page import write_report as write_page
+from steerkit.report.picture_folder import PictureFolder
+from steerkit.report.provenance import Provenance, file_hashes, library_versions
+from steerkit.report.submission import Columns, encode_submission
+from steerkit.scoring.comparisons import SCHEMA
+from steerkit.scoring.winter import WinterScores
+
+
+def write_report(
+    model: Annotated[Path, Dep()],
+    norms: Annotated[Path, Dep()],
+    vectors: Annotated[Path, Dep()],
+    trials: Annotated[Path, Dep()],
+    best: Annotated[Path, Dep()],
+    pictures: Annotated[Path, Dep()],
+    dose_table: Annotated[Path, Dep()],
+    images: Annotated[Path, Dep()],
+    per_prompt: Annotated[Path, Dep()],
+    aggregate: Annotated[Path, Dep()],
+    comparisons: Annotated[Path, Dep()],
+    params: Annotated[dict[str, Any], Param("/winter")],
+    scorers: Annotated[dict[str, str], Param("/scorers")],
+    id_column: Annotated[str, Param()],
+    image_column: Annotated[str, Param()],
+    report: Annotated[Path, Out("report")],
+    submission: Annotated[Path, Out("submission.csv")],
+) -> None:
+    """Write the report and the submission."""
+    spec = json.loads(model.read_text())
+    answers = pl.DataFrame(json.loads(comparisons.read_text()), schema=SCHEMA)
+    scores = WinterScores(pl.read_parquet(images), pl.read_parquet(per_prompt), pl.read_parquet(aggregate), answers)
+    doses = json.loads(dose_table.read_text())
+    chosen = json.loads(best.read_text())
+    listed = (
+        scores.per_prompt.filter(condition="unsteered").select("prompt_id", "prompt", "resistance").sort("prompt_id")
+    )
+    folder = PictureFolder(pictures)
+    seeds = sorted(scores.images["seed"].unique())
+    first = seeds[0]
+    shown = [
+        {"prompt_id": key, "seed": first, "condition": condition, "path": str(folder.path(key, first, condition))}
+        for key in listed["prompt_id"]
+        for condition in TRIPTYCH
+    ]
+    content = ReportContent(
+        title="Towards winter",
+        model=f"{spec['spec']['name']} ({spec['spec']['source']})",
+        scores=scores,
+        pictures=pl.DataFrame(shown),
+        prompts=listed,
+        search=_search_table(pl.read_parquet(trials / "trials.parquet"), chosen),
+        activations=pl.DataFrame(json.loads(norms.read_text())).rename({"norm": "difference"}),
+        doses=pl.DataFrame(doses["doses"]).select(pl.col("id").alias("prompt_id"), "multiplier", "reason"),
+        provenance=Provenance(
+            facts={
+                "Model": f"{spec['spec']['source']}, {spec['spec']['steps']} steps, guidance {spec['spec']['guidance']}",
+                "Model fingerprint": spec["fingerprint"]["digest"],
+                "Edit": f"layers {chosen['layers']}, strengths {chosen['strengths']} ({chosen['units']} units), "
+                f"{chosen['branch']} branch",
+                "Adaptive strategy": doses["strategy"],
+                "Seeds": ", ".join(map(str, seeds)),
+            },
+            params={"winter": params, "scorers": scorers},
+            hashes=file_hashes({"vectors": vectors, "pictures": pictures, "scores": images}),
+            versions=library_versions(),
+        ),
+        search_objective="mean CLIP probability of winter on the tuning prompts",
+    )
+    write_page(report, content)
+    adaptive = {str(key): folder.path(key, first, "adaptive") for key in listed["prompt_id"]}
+    encode_submission(adaptive, submission, Columns(id=id_column, image=image_column))
+
+
+def _search_table(trials: pl.DataFrame, chosen: dict[str, Any]) -> pl.DataFrame:
+    """Trials in the report's form; a trial with different strengths at its layers shows their mean in the heatmap."""
+    rows = [
+        {
+            "layers": ", ".join(map(str, row["layers"])),
+            "strength": sum(row["strengths"]) / len(row["strengths"]),
+            "strengths": ", ".join(f"{strength:g}" for strength in row["strengths"]),
+            "score": row["target"],
+            "fidelity": row["fidelity"],
+            "feasible": row["feasible"],
+            "kind": row["stage"],
+            "chosen": row["layers"] == chosen["layers"] and row["strengths"] == chosen["strengths"],
+        }
+        for row in trials.iter_rows(named=True)
+    ]
+    return pl.DataFrame(rows)
