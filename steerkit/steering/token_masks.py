@@ -2,15 +2,13 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from steerkit.activations.text import TOKEN_TYPES, token_types
 from steerkit.errors import UserError
 from steerkit.models.branches import Running
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.steering.edit import Edit
-
-TEXT_TYPES = ("bos", "content", "eos", "padding")
 
 
 def token_mask(edit: Edit, pipeline: Any, running: Running) -> Tensor | None:
@@ -24,17 +22,17 @@ def token_mask(edit: Edit, pipeline: Any, running: Running) -> Tensor | None:
             f"The edit at {edit.hookpoint} is for {edit.tokens} tokens, but the text encoder was given embeddings "
             'instead of token ids. Pass prompts as text, or steer "all" tokens.'
         )
-    return text_token_types(running.token_ids, _end_of_text(pipeline, edit.hookpoint))[edit.tokens]
+    return token_types(running.token_ids, _end_of_text(pipeline, edit.hookpoint))[edit.tokens]
 
 
 def check_tokens(edit: Edit) -> None:
     """Raise UserError unless the token type of `edit` exists at its hookpoint."""
     if isinstance(edit.tokens, Tensor) or edit.tokens == "all":
         return
-    if edit.tokens not in TEXT_TYPES:
+    if edit.tokens not in TOKEN_TYPES:
         raise UserError(
             f"Tokens {edit.tokens!r} of the edit at {edit.hookpoint} do not exist; "
-            f"choose all, {', '.join(TEXT_TYPES)}, or give a mask."
+            f"choose all, {', '.join(TOKEN_TYPES)}, or give a mask."
         )
     if not in_text_encoder(edit.hookpoint):
         raise UserError(
@@ -45,20 +43,6 @@ def check_tokens(edit: Edit) -> None:
 
 def in_text_encoder(hookpoint: Hookpoint) -> bool:
     return hookpoint.path.split(".")[0].startswith("text_encoder")
-
-
-def text_token_types(ids: Tensor, end_of_text: int) -> dict[str, Tensor]:
-    """Bool masks [n, tokens] for `ids` [n, tokens]: BOS is the first token, EOS the first end-of-text token,
-    padding all that follows it, content what lies between. A text that was cut off has no EOS and no padding."""
-    position = torch.arange(ids.shape[1], device=ids.device)
-    ends = ids == end_of_text
-    first = torch.where(ends.any(1), ends.int().argmax(1), ids.shape[1])[:, None]
-    return {
-        "bos": (position == 0).expand_as(ids),
-        "content": (position > 0) & (position < first),
-        "eos": position == first,
-        "padding": position > first,
-    }
 
 
 def _end_of_text(pipeline: Any, hookpoint: Hookpoint) -> int:
