@@ -1,4 +1,4 @@
-"""Prefect flows, one file per pipeline. Importing the package settles Prefect's settings, before Prefect is imported."""
+"""Prefect flows, one file per pipeline; importing the package settles Prefect's settings before Prefect is imported."""
 
 from pathlib import Path
 

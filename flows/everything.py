@@ -10,7 +10,7 @@ from steerkit.dag.prefect_door import flow_from_command_line
 from steerkit.dag.prefect_flow import pipeline_flow, run_plan
 
 
-@pipeline_flow(ROOT, name="everything", description="Every stage of every pipeline; the embedded models stay frozen.")
+@pipeline_flow(ROOT, "everything", description="Every stage of every pipeline; the embedded models stay frozen.")
 def everything(targets: list[str] | None = None, force: bool = False) -> Any:
     """Run all stages of the project, or only the stages `targets` with everything that they need.
 

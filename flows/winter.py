@@ -10,7 +10,7 @@ from steerkit.dag.prefect_door import flow_from_command_line
 from steerkit.dag.prefect_flow import pipeline_flow, run_plan
 
 
-@pipeline_flow(ROOT, name="winter", description="Steer thirty scenes towards winter, score them, write the report.")
+@pipeline_flow(ROOT, "winter", description="Steer thirty scenes towards winter, score them, write the report.")
 def winter(targets: list[str] | None = None, force: bool = False) -> Any:
     """Run the winter pipeline, or only the stages `targets` with everything that they need.
 

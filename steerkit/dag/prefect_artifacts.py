@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from steerkit.dag.outcome import Outcome, OutputRecord
-from steerkit.dag.prefect_pictures import find_pictures, picture_page
+from steerkit.dag.prefect_pictures import find_pictures, picture_page, title
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,16 @@ def output_rows(outputs: Iterable[OutputRecord]) -> list[Row]:
         }
         for out in outputs
     ]
+
+
+def artifact_kinds(root: Path, outcome: Outcome) -> list[str]:
+    """Which artifacts a stage has, most telling first: of `pictures`, `metrics`, `outputs`."""
+    has = {
+        "pictures": bool(find_pictures(root, outcome.outputs)),
+        "metrics": bool(metric_rows(root, outcome.outputs)),
+        "outputs": bool(outcome.outputs),
+    }
+    return [kind for kind, present in has.items() if present]
 
 
 def metric_rows(root: Path, outputs: Iterable[OutputRecord]) -> list[Row]:
@@ -86,15 +97,18 @@ def publish(root: Path, outcome: Outcome, known: list[Row] | None) -> None:
     name = outcome.name
     try:
         if metrics := metric_rows(root, outcome.outputs):
-            create_table_artifact(metrics, key=artifact_key(name, "metrics"), description=f"Metrics of {name}")
+            create_table_artifact(
+                metrics, key=artifact_key(name, "metrics"), description=", ".join(row["metric"] for row in metrics[:3])
+            )
         if pictures := find_pictures(root, outcome.outputs):
             create_markdown_artifact(
-                picture_page(pictures, root), key=artifact_key(name, "pictures"), description=f"Pictures of {name}"
+                picture_page(pictures, root),
+                key=artifact_key(name, "pictures"),
+                description=", ".join(title(picture) for picture in pictures),
             )
         # Last, because its presence says that the others were sent.
-        create_table_artifact(
-            rows, key=artifact_key(name, "outputs"), description=f"Outputs of {name}, as dvc.lock records them"
-        )
+        size = sum(out.size or 0 for out in outcome.outputs)
+        create_table_artifact(rows, key=artifact_key(name, "outputs"), description=f"{len(rows)} in {_bytes(size)}")
     except Exception as error:
         logger.warning("Artifacts of %s were not recorded in Prefect: %s", name, error)
 
@@ -110,10 +124,15 @@ def _flat(value: Any, prefix: str = "") -> list[Row]:
 
 
 def _shown(value: Any) -> Any:
-    return (
-        float(f"{value:.4g}")
-        if isinstance(value, float) and value == value
-        else str(value)
-        if value != value
-        else value
-    )
+    if not isinstance(value, float):
+        return value
+    # JSON has no word for infinity and not-a-number.
+    return float(f"{value:.4g}") if math.isfinite(value) else str(value)
+
+
+def _bytes(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"

@@ -24,7 +24,7 @@ from steerkit.errors import UserError
 logger = logging.getLogger(__name__)
 
 
-def pipeline_flow(root: Path, **options: Any) -> Any:
+def pipeline_flow(root: Path, name: str, **options: Any) -> Any:
     """Decorator like Prefect's `flow`, with the settings that all flows of the project share.
 
     Runs are named after the git revision; parallel stages are threads, so that models stay loaded in the process.
@@ -33,7 +33,8 @@ def pipeline_flow(root: Path, **options: Any) -> Any:
     from prefect.task_runners import ThreadPoolTaskRunner
 
     return flow(
-        flow_run_name=lambda: revision(root),
+        name=name,
+        flow_run_name=lambda: f"{name} {revision(root)}",
         # Threads that wait for the `gpu` slot must not keep others from starting, hence more than there are cores.
         task_runner=ThreadPoolTaskRunner(max_workers=max(8, 2 * (os.cpu_count() or 1))),
         persist_result=False,
@@ -63,7 +64,7 @@ def run_plan(
         except UserError as error:
             logger.error("%s", error)
             return Failed(message=str(error))
-        _publish_summary(name, plan, outcomes, failures)
+        _publish_summary(root, name, plan, outcomes, failures)
         if failures:
             left = [stage.name for stage in plan if stage.name not in outcomes and stage.name not in failures]
             lines = [f"{stage}: {message}" for stage, message in failures.items()]
@@ -126,7 +127,8 @@ def _drive(
             succeeded.add(name)
         else:
             outcomes.pop(name, None)
-            failures[name] = future.state.message or future.state.name
+            message = future.state.message or future.state.name
+            failures[name] = message.removeprefix("Task run encountered an exception ")
 
 
 def _known_outputs(plan: Sequence[PlannedStage]) -> dict[str, Any]:
@@ -138,15 +140,15 @@ def _known_outputs(plan: Sequence[PlannedStage]) -> dict[str, Any]:
 
 
 def _publish_summary(
-    name: str, plan: Sequence[PlannedStage], outcomes: dict[str, Outcome], failures: dict[str, str]
+    root: Path, name: str, plan: Sequence[PlannedStage], outcomes: dict[str, Outcome], failures: dict[str, str]
 ) -> None:
     from prefect.artifacts import create_markdown_artifact
 
     try:
         create_markdown_artifact(
-            summary_page(plan, outcomes, failures),
+            summary_page(root, plan, outcomes, failures),
             key=artifact_key(name, "summary"),
-            description=f"Stages of {name}: {counted(list(outcomes.values())) or 'none finished'}",
+            description=counted(list(outcomes.values())) or "no stage finished",
         )
     except Exception as error:
         logger.warning("The summary was not recorded in Prefect: %s", error)

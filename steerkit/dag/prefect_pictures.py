@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from steerkit.dag.outcome import OutputRecord
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 # A folder of more is data (every generated image, say), not something made to be looked at.
@@ -34,17 +38,22 @@ def picture_page(pictures: list[Path], root: Path) -> str:
     """Markdown that shows each picture under its name, and where the file lies."""
     parts = []
     for picture in pictures:
-        title = picture.stem.replace("_", " ").replace("-", " ").capitalize()
-        parts.append(f"## {title}\n\n![{title}]({data_uri(picture)})\n\n`{picture.relative_to(root)}`")
+        heading = title(picture)
+        parts.append(f"## {heading}\n\n![{heading}]({data_uri(picture)})\n\n`{picture.relative_to(root)}`")
     return "\n\n".join(parts)
+
+
+def title(picture: Path) -> str:
+    """`Contact sheet` for contact_sheet.png."""
+    return picture.stem.replace("_", " ").replace("-", " ").capitalize()
 
 
 def data_uri(picture: Path) -> str:
     """The picture as a data: address, scaled down and as JPEG only where the file itself is too large for a page."""
-    from PIL import Image
+    from PIL import Image as images
 
     content, kind = picture.read_bytes(), "jpeg" if picture.suffix.lower() != ".png" else "png"
-    with Image.open(picture) as image:
+    with images.open(picture) as image:
         fits = image.width <= _WIDEST_PIXELS and image.height <= _TALLEST_PIXELS and len(content) <= _MOST_BYTES
         if not fits:
             image.thumbnail((_WIDEST_PIXELS, _TALLEST_PIXELS))
@@ -54,13 +63,13 @@ def data_uri(picture: Path) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _on_white(image):  # type: ignore[no-untyped-def]
+def _on_white(image: Image) -> Image:
     """RGB without transparency, which JPEG does not know."""
-    from PIL import Image
+    from PIL import Image as images
 
     if image.mode in ("RGBA", "LA", "P"):
         image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, "white")
+        ground = images.new("RGBA", image.size, "white")
         ground.alpha_composite(image)
         image = ground
     return image.convert("RGB")

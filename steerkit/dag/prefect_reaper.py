@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from steerkit.dag.prefect_settings import api_url
-
 logger = logging.getLogger(__name__)
 
 _UNFINISHED = ("PENDING", "RUNNING", "CANCELLING", "PAUSED")
@@ -131,4 +129,4 @@ def _server_name() -> str:
     """The server that knows our runs: its address, or Prefect's home for runs that had a server to themselves."""
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
-    return PREFECT_API_URL.value() or f"file:{Path(PREFECT_HOME.value()).resolve()}" or api_url()
+    return PREFECT_API_URL.value() or f"file:{Path(PREFECT_HOME.value()).resolve()}"

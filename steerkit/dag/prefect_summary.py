@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from steerkit.dag.outcome import Outcome, PlannedStage
-from steerkit.dag.prefect_artifacts import artifact_key
+from steerkit.dag.prefect_artifacts import artifact_key, artifact_kinds
 
 
 def counted(outcomes: Sequence[Outcome]) -> str:
@@ -15,15 +16,22 @@ def counted(outcomes: Sequence[Outcome]) -> str:
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("ran", "restored", "unchanged") if counts[verdict])
 
 
-def summary_page(plan: Sequence[PlannedStage], outcomes: dict[str, Outcome], failures: dict[str, str]) -> str:
-    """A markdown table in the order of the plan; stages behind a failed one are `not started`."""
+def summary_page(
+    root: Path, plan: Sequence[PlannedStage], outcomes: dict[str, Outcome], failures: dict[str, str]
+) -> str:
+    """A markdown table with links to each stage's artifacts, in the order of the plan.
+
+    Stages behind a failed one are `not started`.
+    """
     lines = ["| stage | result | seconds | why | look |", "|---|---|---:|---|---|"]
     for stage in plan:
         outcome = outcomes.get(stage.name)
         if outcome is not None:
             result = "**ran**" if outcome.verdict == "ran" else f"Cached ({outcome.verdict})"
             # Relative, because the server's two interfaces live under different addresses.
-            look = f"[outputs](../key/{artifact_key(stage.name, 'outputs')})" if outcome.outputs else ""
+            look = " ".join(
+                f"[{kind}](../key/{artifact_key(stage.name, kind)})" for kind in artifact_kinds(root, outcome)
+            )
             lines.append(f"| {stage.name} | {result} | {outcome.seconds:.1f} | {_cell(outcome.why or '')} | {look} |")
         elif stage.name in failures:
             lines.append(f"| {stage.name} | **failed** | | {_cell(failures[stage.name])} | |")
