@@ -11,7 +11,7 @@ from steerkit.report.theme import CONDITION_NAMES, LIGHT
 
 CELL = 192  # side of a picture: 64 pixels three times over
 GAP, GUTTER, MARGIN = 6, 44, 40
-TEXT_HEIGHT, LABEL_HEIGHT, ROW_GAP = 50, 22, 26
+LINE_HEIGHT, LABEL_HEIGHT, ROW_GAP, INDENT = 21, 22, 26, 34
 
 
 def contact_sheet(rows: Sequence[Triptych], columns: int = 3) -> Image.Image:
@@ -21,14 +21,18 @@ def contact_sheet(rows: Sequence[Triptych], columns: int = 3) -> Image.Image:
     columns = min(columns, len(rows))
     lines = -(-len(rows) // columns)
     width = 2 * MARGIN + columns * _block_width() + (columns - 1) * GUTTER
-    pitch = TEXT_HEIGHT + CELL + LABEL_HEIGHT + ROW_GAP
+    texts = [_wrap(row.prompt, _font(15), _block_width() - INDENT) for row in rows]
+    text_height = LINE_HEIGHT * max(map(len, texts)) + 6
+    pitch = text_height + CELL + LABEL_HEIGHT + ROW_GAP
     sheet = Image.new("RGB", (width, 2 * MARGIN + lines * pitch - ROW_GAP), LIGHT["paper"])
     draw = ImageDraw.Draw(sheet)
-    for index, row in enumerate(rows):
+    for index, (row, text) in enumerate(zip(rows, texts, strict=True)):
         # Down the columns, as a list is read.
         x = MARGIN + (index // lines) * (_block_width() + GUTTER)
         y = MARGIN + (index % lines) * pitch
-        _draw_block(sheet, draw, row, x, y)
+        # One line of text stands right above its pictures, also where other prompts need two.
+        _draw_text(draw, row.prompt_id, text, x, y + text_height - 6 - LINE_HEIGHT * len(text))
+        _draw_pictures(sheet, draw, row, x, y + text_height)
     return sheet
 
 
@@ -46,29 +50,30 @@ def _block_width() -> int:
     return len(TRIPTYCH) * CELL + (len(TRIPTYCH) - 1) * GAP
 
 
-def _draw_block(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Triptych, x: int, y: int) -> None:
-    number = f"{row.prompt_id}"
-    draw.text((x, y), number, font=_font(15, bold=True), fill=LIGHT["muted"])
-    indent = 34
-    for line, text in enumerate(_wrap(row.prompt, _font(15), _block_width() - indent)[:2]):
-        draw.text((x + indent, y + 20 * line), text, font=_font(15), fill=LIGHT["ink"])
-    top = y + TEXT_HEIGHT
+def _draw_text(draw: ImageDraw.ImageDraw, number: int, lines: list[str], x: int, y: int) -> None:
+    draw.text((x, y), str(number), font=_font(15), fill=LIGHT["muted"])
+    for place, text in enumerate(lines):
+        draw.text((x + INDENT, y + LINE_HEIGHT * place), text, font=_font(15), fill=LIGHT["ink"])
+
+
+def _draw_pictures(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Triptych, x: int, y: int) -> None:
     for place, condition in enumerate(TRIPTYCH):
         left = x + place * (CELL + GAP)
         with Image.open(row.paths[condition]) as opened:
             picture = fit_picture(opened.convert("RGB"), CELL)
-        sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
-        label = CONDITION_NAMES[condition].lower()
-        draw.text((left, top + CELL + 5), label, font=_font(12), fill=LIGHT["muted"])
+        sheet.paste(picture, (left + (CELL - picture.width) // 2, y + (CELL - picture.height) // 2))
+        label = f"{CONDITION_NAMES[condition].lower()}  "
+        draw.text((left, y + CELL + 5), label, font=_font(12), fill=LIGHT["muted"])
         season = row.seasons[condition]
         winter = season == "winter"
         draw.text(
-            (left + CELL, top + CELL + 5), season, font=_font(12, bold=winter), anchor="ra",
+            (left + _font(12).getlength(label), y + CELL + 5), season, font=_font(12, bold=winter),
             fill=LIGHT["adaptive"] if winter else LIGHT["muted"],
         )  # fmt: skip
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """One or two lines of at most `width` pixels; what does not fit is cut off with an ellipsis."""
     lines: list[str] = []
     for word in text.split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:
@@ -79,7 +84,7 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
         while font.getlength(lines[1] + " …") > width:
             lines[1] = lines[1].rpartition(" ")[0] or lines[1][:-1]
         lines[1] += " …"
-    return lines
+    return lines[:2]
 
 
 @cache

@@ -71,7 +71,7 @@ class Triptych:
 
 
 def triptychs(content: ReportContent) -> list[Triptych]:
-    """The contact sheet's rows in the order of the prompts. Prompts without all three pictures on one seed are left out."""
+    """The contact sheet's rows in the order of the prompts. A prompt without all three on one seed is left out."""
     pictures: dict[tuple[int, int], dict[str, Path]] = {}
     for row in content.pictures.iter_rows(named=True):
         pictures.setdefault((row["prompt_id"], row["seed"]), {})[row["condition"]] = Path(row["path"])

@@ -17,7 +17,7 @@ from steerkit.report.theme import CONDITION_NAMES, FROST, LIGHT, MARKERS, decima
 Draw = Callable[[Figure], None]
 
 # Narrow enough that letters stay readable when a phone shrinks the figure to its width.
-WIDTH = 4.7
+WIDTH = 4.4
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
     "axes.edgecolor": LIGHT["muted"], "axes.labelcolor": LIGHT["ink"], "xtick.color": LIGHT["muted"],
@@ -158,9 +158,9 @@ def to_svg(drawing: tuple[Draw, float], name: str) -> str:
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    used = set(re.findall(r"[(\"]#([\w-]+)[)\"]", svg))
-    svg = re.sub(r' id="([\w-]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", svg)
-    svg = re.sub(r"([(\"])#([\w-]+)([)\"])", rf"\1#{name}-\2\3", svg)
+    used = set(re.findall(r"[(\"]#([\w.-]+)[)\"]", svg))
+    svg = re.sub(r' id="([\w.-]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", svg)
+    svg = re.sub(r"([(\"])#([\w.-]+)([)\"])", rf"\1#{name}-\2\3", svg)
     svg = svg.replace("'DejaVu Sans'", "var(--sans)")
     for variable, colour in LIGHT.items():
         svg = svg.replace(colour, f"var(--{variable})")

@@ -15,7 +15,7 @@ from steerkit.report.contact_sheet import contact_sheet
 from steerkit.report.content import TRIPTYCH, ReportContent, Triptych, triptychs
 from steerkit.report.html import Html, el, join
 from steerkit.report.style import STYLE_SHEET
-from steerkit.report.theme import CONDITION_NAMES
+from steerkit.report.theme import CONDITION_NAMES, THIN
 from steerkit.report.words import Headline, counts, headlines
 
 # Pictures up to this side go into the page as they are; larger ones as WebP of twice the shown size.
@@ -127,7 +127,14 @@ def _header(content: ReportContent, targets: dict[str, str]) -> Html:
 
 
 def _headline(headline: Headline) -> Html:
-    bar = [el("span", f"Hoped for: {headline.bar}. Reached: ", tables.verdict(headline.met), class_="bar")]
+    bar = [
+        el(
+            "span",
+            f"Hoped for: {headline.bar.replace(' %', f'{THIN}%')}. Reached: ",
+            tables.verdict(headline.met),
+            class_="bar",
+        )
+    ]
     return el("li", el("span", headline.number, class_="number"), headline.sentence, *(bar if headline.bar else []))
 
 
@@ -137,18 +144,28 @@ def _section(name: str, title: str, content: Html) -> Html:
 
 def _plots(content: ReportContent, svgs: dict[str, Html], link: Callable[[str], Html]) -> list[Html]:
     chosen = content.search.filter(pl.col("chosen")).to_dicts()
+    pick = (
+        f" Chosen: layers {chosen[0]['layers']} at {chosen[0]['strength']:g} ({chosen[0]['kind']})." if chosen else ""
+    )
     words = {
-        "winter-rate": ("Winter by condition", "Share of outdoor pictures that show winter, with 95 % intervals over "
-                        "prompts."),
-        "search": ("The search", "Best score of each pair of layers and strength, on the tuning prompts, which are not "
-                   "among those scored here."
-                   + (f" Chosen: layers {chosen[0]['layers']} at {chosen[0]['strength']:g} ({chosen[0]['kind']})."
-                      if chosen else "")),
-        "activation-difference": ("Where the concept lives", "Distance between the mean activations of winter and other "
-                                  "prompts, layer by layer."),
-        "similarity": ("Winter against fidelity", "Each mark is a prompt's mean over seeds. Up is more winter; right is "
-                       "closer to what was asked."),
-    }  # fmt: skip
+        "winter-rate": (
+            "Winter by condition",
+            "Share of outdoor pictures that show winter, with 95 % intervals over prompts.",
+        ),
+        "activation-difference": (
+            "Where the concept lives",
+            "Distance between the mean activations of winter and other prompts, layer by layer.",
+        ),
+        "search": (
+            "The search",
+            "Best score of each pair of layers and strength, on the tuning prompts, which are not among those scored "
+            f"here.{pick}",
+        ),
+        "similarity": (
+            "Winter against the prompt",
+            "Each mark is a prompt's mean over seeds. Up is more winter; right is closer to what was asked.",
+        ),
+    }
     plots = []
     for name, (title, text) in words.items():
         parts = [el("h2", title), el("figure", _labelled(svgs[name], f"{title}. {text}"), _caption(text, link(name)))]
@@ -205,17 +222,16 @@ def _picture(path: Path) -> tuple[str, tuple[int, int]]:
 
 
 def _notes(content: ReportContent) -> Html:
-    level = "95 %"
     notes = {
-        "Intervals": f"{level} percentile bootstrap over prompts: all seeds of a prompt are drawn together, so an interval "
+        "Intervals": "95 % percentile bootstrap over prompts: all seeds of a prompt are drawn together, so an interval "
         "says how a number would move with other prompts of this kind. Where every prompt agrees it has no width, which "
-        "is not certainty.",
-        "Conditions": "Unsteered is the prompt alone. Fixed steers every prompt with one strength, adaptive with a strength "
-        "of its own. “In winter” is not steered; the words are added to the prompt. Random steers in a random direction "
+        "is no certainty.",
+        "Conditions": "Unsteered is the prompt alone. Fixed steers every prompt with one strength, adaptive with one of "
+        "its own. “In winter” is not steered; the words are added to the prompt. Random steers in a random direction "
         "with the norms of the fixed one. All use the same seeds.",
-        "Right and kept": "A label is right if the picture shows what the prompt names; prompts that do not name it do not "
-        "count. Fidelity is the share of object, colour, place and time that are as named, else as in the unsteered "
-        "picture. The judges of labels are classifiers and err too.",
+        "Right and fidelity": "A label is right if the picture shows what the prompt names; prompts that do not name it "
+        "do not count. Fidelity is the share of object, colour, place and time that are as named, else as in the "
+        "unsteered picture. Labels are read by a classifier, which errs too.",
         **content.explanations,
     }
     return join([join([el("h3", title), el("p", text)]) for title, text in notes.items()])

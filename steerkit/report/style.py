@@ -29,40 +29,42 @@ a:focus-visible,summary:focus-visible,.scroll:focus-visible{outline:2px solid va
 .muted,figcaption,caption,.note{color:var(--muted)}
 .note,figcaption,caption{font-size:.875rem;line-height:1.5}
 nav{margin-top:1.4rem;font-size:.875rem;display:flex;flex-wrap:wrap;gap:.3rem 1.2rem}
-.headlines{display:grid;grid-template-columns:repeat(auto-fit,minmax(15.5rem,1fr));gap:2rem 2.2rem;margin:3rem 0 0;padding:0;
-list-style:none}
+.headlines{display:grid;grid-template-columns:repeat(auto-fit,minmax(15.5rem,1fr));gap:2rem 2.2rem;margin:3rem 0 0;
+padding:0;list-style:none}
 .headlines li{border-top:2px solid var(--ink);padding-top:.8rem}
 .number{display:block;font-size:3.1rem;line-height:1.1;margin-bottom:.35rem}
 .bar{display:block;margin-top:.6rem;font-size:.8125rem;color:var(--muted)}
 .verdict{white-space:nowrap}
 .verdict.yes{color:var(--adaptive)}.verdict.no{color:var(--fixed)}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:3rem 3.5rem;align-items:start}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:3rem 3.5rem;
+align-items:start}
 .figures section{margin-top:0;min-width:0}
 .figures.below{margin-top:4rem}
 figure{margin:1rem 0 0}
 svg.figure{display:block;width:100%;max-width:34rem;height:auto;overflow:visible}
 svg.figure *{stroke-linejoin:round;stroke-linecap:butt}
 figcaption{margin-top:.5rem;max-width:38rem}
-.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,34rem),1fr));gap:2.2rem 2.2rem;margin:1.6rem 0 0;
-padding:0;list-style:none}
+.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,34rem),1fr));gap:2.2rem 2.2rem;
+margin:1.6rem 0 0;padding:0;list-style:none}
 .sheet h3{font-size:.9375rem;line-height:1.4;font-weight:400;margin:0 0 .5rem;display:flex;gap:.6rem}
 .sheet h3 b{font-weight:400;color:var(--muted);min-width:1.4rem}
 .three{display:grid;grid-template-columns:repeat(3,minmax(0,12rem));gap:.4rem}
 .three figure{margin:0}
 .three img{display:block;width:100%;height:auto;background:var(--panel)}
 .three img.small{image-rendering:pixelated}
-.three figcaption{margin-top:.2rem;font-size:.8125rem;line-height:1.35;display:flex;justify-content:space-between;flex-wrap:wrap;
-gap:0 .5rem}
+.three figcaption{margin-top:.2rem;font-size:.8125rem;line-height:1.35;display:flex;flex-wrap:wrap;gap:0 .6rem}
 .is-winter{color:var(--adaptive);font-weight:600}
 .scroll{overflow-x:auto;margin-top:1rem;-webkit-overflow-scrolling:touch}
-table{border-collapse:collapse;font-size:.875rem;line-height:1.4}
-.wide{min-width:44rem;width:100%}
+table{border-collapse:separate;border-spacing:0;font-size:.875rem;line-height:1.4;width:100%}
+table:not(.wide){max-width:54rem}
+.wide{min-width:40rem}
 caption{text-align:left;padding-bottom:.5rem}
 th,td{padding:.45rem .9rem .45rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--rule)}
 th:last-child,td:last-child{padding-right:0}
 thead th{font-weight:600;border-bottom:1px solid var(--ink);vertical-align:bottom}
 tbody th{font-weight:400}
 td.n,th.n{text-align:right}
+.n+td:not(.n),.n+th:not(.n){padding-left:1.2rem}
 td small{display:block;color:var(--muted);font-size:.75rem;white-space:nowrap}
 th small{display:block;color:var(--muted);font-size:.78rem;font-weight:400;max-width:19rem}
 tr.chosen td,tr.chosen th{font-weight:600}
@@ -81,6 +83,11 @@ main{padding:2rem 1rem 3.5rem}section{margin-top:3rem}.headlines{margin-top:2rem
 .number{font-size:2.6rem}.three{gap:.25rem}.three figcaption{font-size:.75rem;flex-direction:column}
 .scroll{margin-right:-1rem;padding-right:1rem}
 .scroll tbody th,.scroll thead th:first-child{position:sticky;left:0;background:var(--paper);max-width:9.5rem}
+.scroll table:not(.wide) th{position:static;max-width:none}
+.scroll tbody tr.group th{position:static;max-width:none}
+.meter{display:none}.doses tbody th{width:46%}
+tr.group th span{display:block;position:sticky;left:0;max-width:20.5rem}
+th,td{padding-right:.7rem}
 .pairs{grid-template-columns:minmax(0,1fr)}.pairs dd{margin-bottom:.4rem}
 }
 @media print{

@@ -7,7 +7,7 @@ import polars as pl
 from steerkit.report.content import ReportContent
 from steerkit.report.html import Html, el, join
 from steerkit.report.provenance import flatten
-from steerkit.report.theme import CONDITION_NAMES, GROUP_NAMES, decimal, percent, span
+from steerkit.report.theme import CONDITION_NAMES, DASH, GROUP_NAMES, THIN, decimal, percent, span
 
 # Metric -> what it is called, and in which words it is explained beside its name.
 RATES = {
@@ -37,7 +37,7 @@ def measurements(aggregate: pl.DataFrame) -> Html:
         if any(values):
             head = el("th", name, el("small", meaning), scope="row")
             rows.append(el("tr", head, *(_estimate(value, metric in RATES) for value in values)))
-    heading = el("th", "Winter, by group", scope="rowgroup", colspan=1 + len(conditions))
+    heading = el("th", el("span", "Winter, by group"), scope="rowgroup", colspan=1 + len(conditions))
     rows.append(el("tr", heading, class_="group"))
     for group, name in GROUP_NAMES.items():
         values = [cells.get(("winter_rate", condition, group)) for condition in conditions]
@@ -50,7 +50,7 @@ def measurements(aggregate: pl.DataFrame) -> Html:
 
 
 def comparisons(table: pl.DataFrame) -> Html:
-    """Every question with its answer, its bar, and whether it was met."""
+    """The questions, their answers, what was hoped for and whether it was reached; b without its controls."""
     titles = {
         "a": "Does winter come? Share of outdoor pictures that show winter",
         "b": "Does the rest stay? Share right, as a share of the unsteered share",
@@ -61,8 +61,10 @@ def comparisons(table: pl.DataFrame) -> Html:
     for question, title in titles.items():
         part = table.filter(question=question).to_dicts()
         if part:
-            rows.append(el("tr", el("th", title, scope="rowgroup", colspan=5), class_="group"))
+            rows.append(el("tr", el("th", el("span", title), scope="rowgroup", colspan=4), class_="group"))
         for row in part:
+            if question == "b" and row["condition"] not in ("fixed", "adaptive"):
+                continue
             what = CONDITION_NAMES[row["condition"]]
             if question in "bc":
                 what += f": {row['measure']}"
@@ -70,22 +72,22 @@ def comparisons(table: pl.DataFrame) -> Html:
             estimate, interval = percent(row["estimate"], signed), span(row["low"], row["high"], signed)
             rows.append(
                 el(
-                    "tr", el("th", what, scope="row"), el("td", estimate, class_="n"), el("td", interval, class_="n"),
-                    el("td", row["bar"] or "–"), el("td", verdict(row["met"])),
+                    "tr", el("th", what, scope="row"), el("td", estimate, el("small", interval), class_="n"),
+                    el("td", row["bar"].replace(" %", f"{THIN}%") or DASH), el("td", verdict(row["met"])),
                 )
             )  # fmt: skip
     head = el(
         "tr", el("th", Html("&nbsp;"), scope="col"), el("th", "Estimate", scope="col", class_="n"),
-        el("th", "95 % interval", scope="col", class_="n"), el("th", "Hoped for", scope="col"),
+        el("th", "Hoped for", scope="col"),
         el("th", "Reached", scope="col"),
     )  # fmt: skip
-    return _scrolling("Questions and answers", [head], rows)
+    return _scrolling("Questions and answers", [head], rows, wide=False)
 
 
 def verdict(met: bool | None) -> Html:
     """`yes`, `no`, or a dash."""
     if met is None:
-        return Html("–")
+        return Html(DASH)
     return el("span", "yes" if met else "no", class_=f"verdict {'yes' if met else 'no'}")
 
 
@@ -101,7 +103,7 @@ def doses(content: ReportContent) -> Html:
         head = el("th", f"{row['prompt_id']}. {prompt}", scope="row")
         rows.append(el("tr", head, el("td", dose), el("td", row["reason"])))
     head = el("tr", *(el("th", name, scope="col") for name in ("Prompt", "Times the fixed strength", "Why")))
-    return _scrolling("Adaptive strengths", [head], rows)
+    return el("div", _scrolling("Adaptive strengths", [head], rows, wide=False), class_="doses")
 
 
 def trials(search: pl.DataFrame) -> Html:
@@ -129,7 +131,9 @@ def per_prompt(table: pl.DataFrame) -> Html:
         if row["prompt_id"] != seen:
             seen = row["prompt_id"]
             title = f"{seen}. {row['prompt']}"
-            rows.append(el("tr", el("th", title, scope="rowgroup", colspan=1 + len(columns)), class_="group"))
+            rows.append(
+                el("tr", el("th", el("span", title), scope="rowgroup", colspan=1 + len(columns)), class_="group")
+            )
         cells = [el("td", percent(row[name]) if name in RATES else decimal(row[name]), class_="n") for name in columns]
         rows.append(el("tr", el("th", CONDITION_NAMES[row["condition"]], scope="row"), *cells))
     head = [el("th", "Condition", scope="col"), *(el("th", name, scope="col", class_="n") for name in columns.values())]
@@ -156,7 +160,7 @@ def pairs(values: dict[str, str]) -> Html:
 
 def _estimate(row: dict[str, float] | None, rate: bool) -> Html:
     if row is None:
-        return el("td", "–", class_="n")
+        return el("td", DASH, class_="n")
     if rate:
         return el("td", percent(row["estimate"]), el("small", span(row["low"], row["high"])), class_="n")
     interval = f"{decimal(row['low'])} to {decimal(row['high'])}"
@@ -171,10 +175,10 @@ def _condition_head(condition: str) -> Html:
 def _value(value: object) -> str:
     if isinstance(value, float):
         return decimal(value)
-    return "–" if value is None else str(value)
+    return DASH if value is None else str(value)
 
 
-def _scrolling(label: str, head: Sequence[Html], rows: Sequence[Html]) -> Html:
+def _scrolling(label: str, head: Sequence[Html], rows: Sequence[Html], wide: bool = True) -> Html:
     """A table that scrolls within itself on a narrow screen, and can be scrolled by keyboard."""
-    table = el("table", el("thead", *head), el("tbody", *rows), class_="wide")
+    table = el("table", el("thead", *head), el("tbody", *rows), class_="wide" if wide else None)
     return el("div", table, class_="scroll", role="region", aria_label=label, tabindex=0)

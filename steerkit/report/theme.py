@@ -24,28 +24,28 @@ GROUP_NAMES = {
     "low": "Low resistance",
 }  # fmt: skip
 
-THIN = "\u202f"
+THIN, MINUS, DASH = "\u202f", "\u2212", "\u2013"
 
 
 def percent(value: float | None, signed: bool = False) -> str:
     """0.943 as `94 %`; a dash for what is undefined."""
     if value is None or math.isnan(value):
-        return "–"
+        return DASH
     if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
+        return "∞" if value > 0 else f"{MINUS}∞"
     rounded = round(100 * value)
-    sign = "−" if rounded < 0 else "+" if signed and rounded > 0 else ""
+    sign = MINUS if rounded < 0 else "+" if signed and rounded > 0 else ""
     return f"{sign}{abs(rounded)}{THIN}%"
 
 
 def decimal(value: float | None, places: int = 3) -> str:
     """A number with a true minus; a dash for what is undefined."""
     if value is None or not math.isfinite(value):
-        return "–"
-    return f"{value:.{places}f}".replace("-", "−")
+        return DASH
+    return f"{value:.{places}f}".replace("-", MINUS)
 
 
 def span(low: float | None, high: float | None, signed: bool = False) -> str:
-    """`89 to 98 %`."""
-    first = percent(low, signed).removesuffix(f"{THIN}%")
-    return f"{first} to {percent(high, signed)}"
+    """`89 to 98 %`; one number where both round to the same."""
+    first, last = percent(low, signed), percent(high, signed)
+    return last if first == last else f"{first.removesuffix(f'{THIN}%')} to {last}"

@@ -63,12 +63,9 @@ def _kept(answers: dict[str, Any]) -> Headline | None:
         return None
     least = min(rows, key=lambda row: row["estimate"])
     names = [row["measure"].removesuffix(" right") for row in rows]
-    each = ", ".join(f"{name} {percent(row['estimate'])}" for name, row in zip(names, rows, strict=True))
-    listed = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-    sentence = (
-        f"as often right as without steering, at the least: that is how well {listed} survive {condition} steering "
-        f"({each})."
-    )
+    each = [f"{name} ({percent(row['estimate'])})" for name, row in zip(names, rows, strict=True)]
+    listed = each[0] if len(each) == 1 else ", ".join(each[:-1]) + " and " + each[-1]
+    sentence = f"is the least that {listed} keep of their accuracy without steering, under {condition} steering."
     return Headline(percent(least["estimate"]), sentence, least["bar"], all(row["met"] for row in rows))
 
 
@@ -78,7 +75,7 @@ def _adaptive(answers: dict[str, Any]) -> Headline | None:
     if winter is None or fidelity is None:
         return None
     sentence = (
-        f"winter with adaptive instead of fixed strength on the prompts that resist most "
+        f"winter pictures with adaptive instead of fixed strength, on the prompts that resist most "
         f"({span(winter['low'], winter['high'], signed=True)}{_no_difference(winter)}); fidelity "
         f"{percent(fidelity['estimate'], signed=True)} ({span(fidelity['low'], fidelity['high'], signed=True)}"
         f"{_no_difference(fidelity)})."
@@ -105,4 +102,4 @@ def _random(answers: dict[str, Any]) -> Headline | None:
 
 
 def _no_difference(row: dict[str, Any]) -> str:
-    return ", which includes no difference" if row["low"] <= 0 <= row["high"] else ""
+    return ", no clear difference" if row["low"] <= 0 <= row["high"] else ""

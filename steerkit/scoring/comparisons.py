@@ -49,9 +49,9 @@ def _winter_rate(images: pl.DataFrame, conditions: list[str], bootstrap: Bootstr
         interval = bootstrap.mean(part["winter"].to_numpy(), part["prompt_id"].to_list())
         bar, met = "", None
         if condition in ("fixed", "adaptive"):
-            bar, met = "at least 0.90", interval.estimate >= 0.90
+            bar, met = "at least 90 %", interval.estimate >= 0.90
         elif condition == "unsteered":
-            bar, met = "at most 0.35", interval.estimate <= 0.35
+            bar, met = "at most 35 %", interval.estimate <= 0.35
         yield _row("a", f"a_winter_outdoor_{condition}", "winter rate", "outdoor", condition, "", interval, bar, met)
 
 
@@ -65,7 +65,7 @@ def _labels_right(images: pl.DataFrame, conditions: list[str], bootstrap: Bootst
             interval = bootstrap.ratio(pair["first"].to_numpy(), pair["second"].to_numpy(), pair["prompt_id"].to_list())
             bar, met = "", None
             if condition in ("fixed", "adaptive") and label != "colour":
-                bar, met = "at least 0.90", interval.estimate >= 0.90
+                bar, met = "at least 90 %", interval.estimate >= 0.90
             name = f"b_{label}_right_{condition}"
             yield _row("b", name, f"{label} right", "all", condition, "unsteered", interval, bar, met)
 
@@ -81,7 +81,7 @@ def _adaptive_over_fixed(images: pl.DataFrame, bootstrap: Bootstrap) -> Iterator
         )
         met = interval.estimate >= 0.40 and interval.low > 0
         name = f"c_{column}_high_adaptive_over_fixed"
-        bar = "at least 0.40, interval above 0"
+        bar = "at least +40 %, interval above 0"
         yield _row("c", name, measure, "high", "adaptive", "fixed", interval, bar, met)
 
 
@@ -89,7 +89,7 @@ def _season_changed(images: pl.DataFrame, conditions: list[str], bootstrap: Boot
     for condition in conditions:
         part = images.filter(condition=condition)
         interval = bootstrap.mean(part["season_changed"].to_numpy(), part["prompt_id"].to_list())
-        bar, met = ("at most 0.10", interval.estimate <= 0.10) if condition == "random" else ("", None)
+        bar, met = ("at most 10 %", interval.estimate <= 0.10) if condition == "random" else ("", None)
         name = f"d_season_changed_{condition}"
         yield _row("d", name, "season changed", "all", condition, "unsteered", interval, bar, met)
 
