@@ -47,11 +47,9 @@ def resolve_commit(spec: ModelSpec) -> str:
 
 def ask_hub(spec: ModelSpec) -> str:
     """Commit by the hub itself, within seconds; UserError that names the embedded model when it gives none."""
-    from httpx import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -65,9 +63,11 @@ def ask_hub(spec: ModelSpec) -> str:
         raise unavailable(spec, f"the hub knows no revision {spec.revision!r} of it") from error
     except RepositoryNotFoundError as error:
         raise unavailable(spec, "the hub knows no such model, or it is private") from error
-    except (OfflineModeIsEnabled, HfHubHTTPError, HTTPError, OSError) as error:
-        reason = "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else "the hub does not answer"
-        raise unavailable(spec, reason) from error
+    except OfflineModeIsEnabled as error:
+        raise unavailable(spec, "HF_HUB_OFFLINE is set") from error
+    # Whatever else goes wrong is the connection; releases of huggingface_hub raise it from different HTTP clients.
+    except Exception as error:
+        raise unavailable(spec, f"the hub does not answer ({type(error).__name__})") from error
     if commit is None:
         raise unavailable(spec, "the hub names no commit of it")
     return commit
