@@ -94,7 +94,7 @@ def _page(
                tables.per_prompt(content.scores.per_prompt), el("p", link("per-prompt"), class_="note data")),
         ])),
         "doses": ("Adaptive strengths", join([
-            el("p", "How hard each prompt was pushed, as a multiple of the fixed strength, and why.", class_="muted"),
+            el("p", "How hard each prompt was pushed: its dose is a multiple of the fixed strength.", class_="muted"),
             tables.doses(content), el("p", link("doses"), class_="note data"),
         ])),
         "provenance": ("Provenance", tables.provenance(content)),
@@ -224,14 +224,14 @@ def _picture(path: Path) -> tuple[str, tuple[int, int]]:
 def _notes(content: ReportContent) -> Html:
     notes = {
         "Intervals": "95 % percentile bootstrap over prompts: all seeds of a prompt are drawn together, so an interval "
-        "says how a number would move with other prompts of this kind. Where every prompt agrees it has no width, which "
-        "is no certainty.",
+        "says how a number would move with other prompts of this kind. Where every prompt agrees it has no width, "
+        "which is no certainty.",
         "Conditions": "Unsteered is the prompt alone. Fixed steers every prompt with one strength, adaptive with one of "
-        "its own. “In winter” is not steered; the words are added to the prompt. Random steers in a random direction "
-        "with the norms of the fixed one. All use the same seeds.",
+        "its own. “In winter” is not steered; the words are added to the prompt. Random steers in a random "
+        "direction with the norms of the fixed one. All use the same seeds.",
         "Right and fidelity": "A label is right if the picture shows what the prompt names; prompts that do not name it "
-        "do not count. Fidelity is the share of object, colour, place and time that are as named, else as in the "
-        "unsteered picture. Labels are read by a classifier, which errs too.",
+        "do not count. Fidelity is the share of object, colour, place and time that are as named, else as in "
+        "the unsteered picture. Labels are read by a classifier, which errs too.",
         **content.explanations,
     }
     return join([join([el("h3", title), el("p", text)]) for title, text in notes.items()])

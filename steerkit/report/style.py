@@ -94,7 +94,8 @@ th,td{padding-right:.7rem}
 :root{color-scheme:light}
 body{font-size:9.5pt;background:#fff}main{max-width:none;padding:0}nav,.data{display:none}
 section{margin-top:1.6rem}.headlines{grid-template-columns:repeat(4,1fr);gap:1rem;margin-top:1.2rem}.number{font-size:1.9rem}
-.sheet{grid-template-columns:repeat(2,1fr);gap:.8rem 1.4rem}.sheet li,figure,tr,.headlines li{break-inside:avoid}
+.sheet{grid-template-columns:repeat(2,1fr);gap:.8rem 1.4rem}.three figcaption{flex-direction:column;font-size:7.5pt}
+.sheet li,figure,tr,.headlines li{break-inside:avoid}
 h2,h3{break-after:avoid}.figures{grid-template-columns:1fr 1fr;gap:1.5rem}.wide{min-width:0}
 .scroll{overflow:visible}img{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .key,.meter,svg{print-color-adjust:exact;-webkit-print-color-adjust:exact}

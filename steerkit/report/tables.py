@@ -102,7 +102,7 @@ def doses(content: ReportContent) -> Html:
         prompt = texts.get(row["prompt_id"], "")
         head = el("th", f"{row['prompt_id']}. {prompt}", scope="row")
         rows.append(el("tr", head, el("td", dose), el("td", row["reason"])))
-    head = el("tr", *(el("th", name, scope="col") for name in ("Prompt", "Times the fixed strength", "Why")))
+    head = el("tr", *(el("th", name, scope="col") for name in ("Prompt", "Dose", "Why")))
     return el("div", _scrolling("Adaptive strengths", [head], rows, wide=False), class_="doses")
 
 
