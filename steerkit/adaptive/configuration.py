@@ -83,7 +83,8 @@ def parse_space(params: Mapping[str, Any], where: str = "search.space") -> Searc
         return SearchSpace.model_validate(dict(params))
     except ValidationError as error:
         problems = [
-            f"{'.'.join([where, *map(str, e['loc'])])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+            f"{'.'.join([where, *map(str, problem['loc'])])}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
         ]
         raise UserErrors("The search space in params.yaml is not valid:", problems) from error
 

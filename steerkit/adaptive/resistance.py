@@ -1,4 +1,4 @@
-"""Groups of prompts by how much they resist a concept: one list of words for the keyword strategy and for the scores."""
+"""Groups of prompts by how much they resist a concept: one list of words, for the keyword strategy and the scores."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,6 +25,7 @@ def strategy_with_words(
 def resistance_groups(words: Mapping[str, Any], prompts: Sequence[str]) -> list[Resistance]:
     """The group of each prompt, by its words alone, whatever strategy doses it."""
     # Multipliers play no part in the grouping; the strategy's own checks of the lists do.
-    grouping = parse_strategy({"kind": "keywords", "multipliers": {"high": 3, "medium": 2, "low": 1}, **words}, "resistance")
+    multipliers = {"high": 3, "medium": 2, "low": 1}
+    grouping = parse_strategy({"kind": "keywords", "multipliers": multipliers, **words}, "resistance")
     assert isinstance(grouping, Keywords)
     return [resistance(grouping, prompt)[0] for prompt in prompts]

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from pydantic import ValidationError
 
-from steerkit.adaptive.configuration import Configuration, SearchSpace, grid, layer_sets
+from steerkit.adaptive.configuration import Configuration, SearchSpace, grid, layer_sets, parse_space
 from steerkit.adaptive.search import search
 from steerkit.adaptive.trials import Measured, Trial, best, measured_before, objective, trials_table
 from steerkit.errors import UserError
@@ -146,3 +146,9 @@ def test_optunas_verbosity_is_as_it_was() -> None:
 def test_a_space_that_cannot_be_searched_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         space(**changes)
+
+
+def test_every_mistake_in_the_spaces_params_is_named_by_its_key() -> None:
+    with pytest.raises(UserError, match=r"search\.space\.refine_trials: .*\n.*search\.space\.strenghts: Extra inputs"):
+        parse_space({**SEED_GRID, "refine_trials": -1, "strenghts": [1.0]})
+    assert parse_space(SEED_GRID) == space()

@@ -69,7 +69,10 @@ def test_an_unknown_prompt_gets_the_default_that_params_name() -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        (WORDS | {"multipliers": {"high": 1.0, "medium": 1.0, "low": 0.8}}, r"strategy\.multipliers: high > medium > low"),
+        (
+            WORDS | {"multipliers": {"high": 1.0, "medium": 1.0, "low": 0.8}},
+            r"strategy\.multipliers: high > medium > low",
+        ),
         (WORDS | {"low": ["Summer"]}, "listed under high and low"),
         (WORDS | {"low": [" "]}, "empty word"),
         (WORDS | {"defualt": "low"}, r"strategy\.defualt: Extra inputs"),
