@@ -1,0 +1,2 @@
+def estimate(values: list[float]) -> float:
+    return max(values)

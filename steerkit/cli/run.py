@@ -1,0 +1,132 @@
+"""`steerkit run`: bring a flow up to date, through Prefect if its server answers, and show what came of it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steerkit.dag import up_to_date
+from steerkit.dag.project import find_root
+from steerkit.errors import UserError
+
+if TYPE_CHECKING:
+    from steerkit.dag.outcome import Outcome
+
+UI = "prefect server start"
+
+
+def run(
+    flow: Annotated[str, typer.Argument(help="A pipeline, or `everything`.")] = "winter",
+    only: Annotated[str | None, typer.Option(metavar="STAGE", help="Run this stage alone, not what it needs.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run stages even where they are up to date; frozen ones only with --only.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Steer this entry of `models` (written into params.yaml).")
+    ] = None,
+    params: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the values of this file into params.yaml first.")
+    ] = None,
+    prefect: Annotated[
+        bool | None, typer.Option("--prefect/--no-prefect", help="Default: if a Prefect server answers.")
+    ] = None,
+) -> None:
+    """Run a pipeline: only what is not up to date, and the rest from the cache."""
+    root = find_root()
+    _change_params(root, model, params)
+    if not force and only is None and prefect is not True:
+        told = up_to_date.recall(root, flow)
+        if told is not None:
+            sys.stdout.write(f"{flow}: all is up to date, nothing to run.\n")
+            _show_report(told)
+            return
+    logging.getLogger("steerkit").setLevel(logging.INFO)
+    if _through_prefect(only, prefect):
+        _run_in_prefect(root, flow, force)
+        return
+    _run_here(root, flow, only, force)
+
+
+def _change_params(root: Path, model: str | None, params: Path | None) -> None:
+    if model is None and params is None:
+        return
+    from steerkit.dag import params_edit, registry
+
+    changed: list[str] = []
+    if params is not None:
+        free = {key for stage in registry.all_stages(root).values() for key in stage.params.values()}
+        changed += params_edit.merge_file(root, params.resolve(), free)
+    if model is not None:
+        changed += params_edit.choose_model(root, model)
+    for line in changed:
+        sys.stdout.write(f"params.yaml: {line}\n")
+
+
+def _through_prefect(only: str | None, wanted: bool | None) -> bool:
+    if wanted is False or (only is not None and wanted is None):
+        return False
+    from steerkit.dag.prefect_settings import api_url, server_answers
+
+    if server_answers():
+        return True
+    if wanted:
+        raise UserError(f"no Prefect server answers at {api_url()}; start one with `{UI}`, or leave --prefect out")
+    sys.stderr.write(f"No Prefect server at {api_url()}: running here. For its UI start `{UI}` in another terminal.\n")
+    return False
+
+
+def _run_in_prefect(root: Path, flow: str, force: bool) -> None:
+    import importlib
+
+    from steerkit.dag import project, summary
+
+    project.enter(root)
+    try:
+        module = importlib.import_module(f"flows.{flow}")
+    except ModuleNotFoundError as error:
+        if error.name != f"flows.{flow}":
+            raise
+        raise UserError(f"there is no flow {flow!r} in flows/; `--no-prefect` runs the pipeline here") from error
+    state = getattr(module, flow)(targets=None, force=force, return_state=True)
+    if not state.is_completed():
+        reason = state.result(raise_on_failure=False)
+        if isinstance(reason, UserError):
+            raise reason
+        raise UserError(f"the flow run ended as {state.name}: {state.message or 'see its logs in the UI'}")
+    sys.stdout.write(f"{flow}: {state.name}. {state.message or ''}\n")
+    _show_report(summary.of_flow(root, flow))
+
+
+def _run_here(root: Path, flow: str, only: str | None, force: bool) -> None:
+    from steerkit.cli.run_display import Display
+    from steerkit.dag import summary
+    from steerkit.dag.engine import open_session
+    from steerkit.dag.local import run_plan
+
+    with open_session(root) as session:
+        plan = session.plan([only] if only else [flow], only=only is not None)
+        outcomes: dict[str, Outcome] = {}
+        with Display([stage.name for stage in plan]) as display:
+            run_plan(
+                session,
+                plan,
+                force=force,
+                thaw=only is not None,
+                on_progress=display.progress,
+                on_start=lambda stage: display.start(stage.name),
+                on_end=lambda outcome: (outcomes.update({outcome.name: outcome}), display.end(outcome))[0],
+            )
+    display.table([outcomes[stage.name] for stage in plan])
+    if only is None:
+        _show_report(summary.of_flow(root, flow))
+
+
+def _show_report(told: dict[str, Any]) -> None:
+    for name, value in told.get("metrics", {}).items():
+        sys.stdout.write(f"  {name}: {f'{value:.4g}' if isinstance(value, float) else value}\n")
+    if "page" in told:
+        sys.stdout.write(f"Report: {told['page']}\n")

@@ -1,0 +1,306 @@
+"""The project as DVC sees it: the only file that calls DVC, also by names that are not its public interface.
+
+`tests/steerkit/dag/test_dvc_contract.py` holds each private name; pyproject.toml pins the version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from steerkit.dag import lockfile, recorded
+from steerkit.dag.locks import queue
+from steerkit.dag.outcome import OutputRecord
+from steerkit.errors import UserError
+
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_TRIES = 0.2
+
+
+class DvcProject:
+    """One DVC repository object with what it has loaded; used by one thread at a time."""
+
+    def __init__(self, root: Path) -> None:
+        os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+        os.environ.setdefault("DO_NOT_TRACK", "1")
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
+
+        self.root = root
+        try:
+            # Never answer "busy" because a `dvc` command holds the lock for a moment.
+            self.repo: Any = Repo(str(root), _wait_for_lock=True)
+        except DvcException as error:
+            raise UserError(f"DVC cannot open {root}: {error}") from error
+        logging.getLogger("dvc").setLevel(logging.WARNING)
+        self._yaml_seen: object = None
+        self._lock_seen: object = None
+        self._dvcfile: Any = None
+        self._entries = _LockEntries("")
+
+    def close(self) -> None:
+        """Give databases and files back."""
+        self.repo.close()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """A short critical section on dvc.yaml and dvc.lock, against DVC's commands and our own processes."""
+        with queue(self.root), self.repo.lock:
+            yield
+
+    def graph(self) -> Any:
+        """DVC's own graph of stages, frozen ones cut off from what they once read; edges point upstream."""
+        from dvc.exceptions import DvcException
+        from dvc.repo.reproduce import get_active_graph
+
+        with self.locked():
+            self.repo._reset()
+            try:
+                return get_active_graph(self.repo.index.graph)
+            except DvcException as error:
+                raise UserError(f"DVC cannot read the project: {error}") from error
+
+    def load(self, name: str) -> Any:
+        """The stage as dvc.yaml and dvc.lock say now."""
+        from dvc.exceptions import DvcException
+        from dvc.stage.loader import StageLoader
+
+        try:
+            self._refresh()
+            if name in self._dvcfile.resolver.get_keys():
+                loader = StageLoader(self._dvcfile, self._dvcfile.contents, {"stages": self._entries})
+                return loader[name]
+            with self.locked():
+                [stage] = self.repo.stage.collect(name)
+                return stage
+        except DvcException as error:
+            raise UserError(f"DVC cannot read stage {name}: {error}") from error
+
+    def _refresh(self) -> None:
+        yaml, lock = _stat(self.root / "dvc.yaml"), _stat(self.root / "dvc.lock")
+        if self._dvcfile is not None and (yaml, lock) == (self._yaml_seen, self._lock_seen):
+            return
+        from dvc.dvcfile import load_file
+
+        with self.locked():
+            yaml, lock = _stat(self.root / "dvc.yaml"), _stat(self.root / "dvc.lock")
+            if self._dvcfile is None or yaml != self._yaml_seen:
+                self.repo._reset()
+                self._dvcfile = load_file(self.repo, str(self.root / "dvc.yaml"))
+            if lock != self._lock_seen:
+                path = self.root / "dvc.lock"
+                self._entries = _LockEntries(path.read_text(encoding="utf-8") if lock else "", self._entries)
+            self._yaml_seen, self._lock_seen = yaml, lock
+
+    def why_not_current(self, stage: Any) -> str | None:
+        """Why the stage would run, in words; None if it is up to date."""
+        if not stage.is_data_source and not any(out.hash_info for out in stage.outs):
+            return "it has not run here before"
+        if stage.changed_stage():
+            return "its command changed"
+        if not stage.frozen:
+            if stage.is_callback or stage.always_changed:
+                return "it always runs"
+            for dep in stage.deps:
+                if status := dep.status():
+                    return _in_words(status)
+        for out in stage.outs:
+            if status := out.status():
+                return _in_words(status)
+        return None
+
+    @contextmanager
+    def paths_locked(self, stage: Any) -> Iterator[None]:
+        """Hold DVC's read locks on the stage's inputs and write locks on its outputs; waits while another has them."""
+        import psutil
+        from dvc import rwlock
+        from dvc.lock import LockError
+
+        reads = [dep.fs_path for dep in stage.deps]
+        writes = [out.fs_path for out in stage.outs]
+        # The moment of the process's start tells it from a later one with the same number.
+        born = f"{psutil.Process().create_time():.2f}"
+        info = {"pid": os.getpid(), "cmd": f"stage {stage.addressing} thread {threading.get_ident()} since {born}"}
+        waiting = False
+        while True:
+            try:
+                with self._rwlock_file() as lock:
+                    rwlock._check_blockers(self.repo.tmp_dir, lock, info, mode="write", waiters=reads + writes)
+                    rwlock._check_blockers(self.repo.tmp_dir, lock, info, mode="read", waiters=writes)
+                    read = rwlock._acquire_read(lock, info, reads)
+                    written = rwlock._acquire_write(lock, info, writes)
+                break
+            except LockError as error:
+                if not waiting:
+                    busy = " ".join(str(error).partition("\n\n")[0].split())
+                    log.warning("%s: waiting, %s", stage.addressing, busy)
+                    waiting = True
+                    self._forget_the_dead()
+                time.sleep(SECONDS_BETWEEN_TRIES)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(LockError, AssertionError, ValueError), self._rwlock_file() as lock:
+                rwlock._release_write(lock, info, written)
+                rwlock._release_read(lock, info, read)
+
+    @contextmanager
+    def _rwlock_file(self) -> Iterator[Any]:
+        from dvc import rwlock
+
+        from steerkit.dag.heal import heal_rwlock
+
+        with queue(self.root, "rwlock"):
+            try:
+                opened = rwlock._edit_rwlock(self.repo.tmp_dir, self.repo.fs, False)
+                lock = opened.__enter__()
+            except (rwlock.RWLockFileCorruptedError, rwlock.RWLockFileFormatError):
+                heal_rwlock(self.root)
+                opened = rwlock._edit_rwlock(self.repo.tmp_dir, self.repo.fs, False)
+                lock = opened.__enter__()
+            try:
+                yield lock
+            except BaseException as error:
+                # The file is written back only if nothing went wrong: what was found is still what is there.
+                opened.__exit__(type(error), error, error.__traceback__)
+                raise
+            else:
+                opened.__exit__(None, None, None)
+
+    def _forget_the_dead(self) -> None:
+        """Drop locks whose process number now belongs to another process than the one that took them."""
+        import psutil
+
+        path = Path(self.repo.tmp_dir) / "rwlock"
+        changed = path.stat().st_mtime if path.exists() else 0.0
+
+        def dead(info: Mapping[str, Any]) -> bool:
+            try:
+                born = psutil.Process(info["pid"]).create_time()
+            except psutil.NoSuchProcess:
+                return True
+            said = str(info["cmd"]).rpartition(" since ")[2]
+            with contextlib.suppress(ValueError):
+                return abs(born - float(said)) > 1.0
+            # An entry of DVC's own: nobody can have taken a lock before being born.
+            return born > changed + 1.0
+
+        with self._rwlock_file() as lock:
+            for path_locked, info in list(lock["write"].items()):
+                if info and dead(info):
+                    del lock["write"][path_locked]
+            for path_locked, infos in list(lock["read"].items()):
+                lock["read"][path_locked] = [info for info in infos if not dead(info)]
+                if not lock["read"][path_locked]:
+                    del lock["read"][path_locked]
+
+    def restore(self, stage: Any) -> bool:
+        """Check the outputs of an earlier run with the same inputs out of the cache; False if there was none."""
+        from dvc.stage import PipelineStage, create_stage
+        from dvc.stage import cache as run_cache
+        from dvc.stage.loader import StageLoader
+
+        if not run_cache._can_hash(stage):
+            return False
+        stage.save_deps()
+        entry = self.repo.stage_cache._load(stage)
+        if not entry:
+            return False
+        yaml = str(self.root / "dvc.yaml")
+        outs = [out["path"] for out in entry["outs"]]
+        cached = create_stage(PipelineStage, self.repo, yaml, cmd=entry["cmd"], wdir=stage.wdir, outs=outs)
+        StageLoader.fill_from_lock(cached, entry)
+        if not cached.outs_cached():
+            return False
+        for out in cached.outs:
+            out.remove()
+            out.checkout(force=True)
+        return True
+
+    def commit(self, stage: Any) -> None:
+        """Hash the outputs, move them into the cache, remember the run, and write the stage's entry of dvc.lock.
+
+        The hashes of the inputs are those of the moment when the caller saved them, before the stage ran: an input
+        that was edited meanwhile makes the stage run again, instead of passing for what was read.
+        """
+        from dvc.stage.serialize import to_lockfile
+        from dvc.utils.serialize import dumps_yaml
+
+        with self.locked():
+            stage.ignore_outs()
+        stage.save_outs()
+        for out in stage.outs:
+            out.commit()
+        with self.locked():
+            # As DVC does: a run whose data is in git alone cannot be restored from the cache.
+            if stage.cmd and all(out.use_cache or out.is_metric or out.is_plot for out in stage.outs):
+                self.repo.stage_cache.save(stage)
+            if stage.addressing == getattr(stage, "name", None):
+                text = dumps_yaml({"stages": dict(to_lockfile(stage))})
+                lockfile.record(self.root, stage.name, text.partition("\n")[2])
+            else:
+                stage.dump(update_pipeline=False)
+
+    def records(self, stage: Any) -> list[OutputRecord]:
+        """The stage's outputs as recorded."""
+        return [
+            OutputRecord(
+                path=str(out.def_path),
+                md5=out.hash_info.value if out.hash_info else None,
+                size=out.meta.size if out.meta else None,
+                files=out.meta.nfiles if out.meta else None,
+                kind="metrics" if out.is_metric else "plots" if out.is_plot else "data",
+                cache=bool(out.use_cache),
+            )
+            for out in stage.outs
+        ]
+
+
+class _LockEntries(Mapping[str, Any]):
+    """dvc.lock's stages, each parsed when it is asked for; entries whose text did not change are taken over."""
+
+    def __init__(self, text: str, before: _LockEntries | None = None) -> None:
+        self._texts = recorded.lock_entries(text)
+        known = before._parsed if before is not None else {}
+        self._parsed = {block: known[block] for block in self._texts.values() if block in known}
+
+    def __getitem__(self, name: str) -> Any:
+        block = self._texts[name]
+        if block not in self._parsed:
+            self._parsed[block] = recorded.parse_entry(block)
+        entry = self._parsed[block]
+        if entry is None:
+            raise KeyError(name)
+        return entry
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
+def _stat(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _in_words(status: Mapping[str, Any]) -> str:
+    said: list[str] = []
+    for path, what in status.items():
+        if isinstance(what, Mapping):
+            said += [f"{key} in {path} is {word}" for key, word in what.items()]
+        else:
+            said.append(f"{path} is {what}")
+    return ", ".join(said[:3]) + (f" and {len(said) - 3} more" if len(said) > 3 else "")

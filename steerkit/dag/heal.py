@@ -1,0 +1,171 @@
+"""Mending what a kill can leave behind: a torn dvc.lock, a broken rwlock, half-written entries of the run-cache.
+
+`dvc repro` truncates dvc.lock before it writes it and cannot be taught otherwise; the engine heals when it starts,
+and `steerkit heal` does it for those who use `dvc repro` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from steerkit.dag import lockfile, recorded
+from steerkit.dag.locks import queue
+from steerkit.dag.project import state_folder, write_atomically
+
+log = logging.getLogger(__name__)
+
+
+def heal(root: Path) -> list[str]:
+    """Mend what is broken, and say what was; the empty list when all was well."""
+    said: list[str] = []
+    with queue(root):
+        said += _heal_lockfile(root)
+    with queue(root, "rwlock"):
+        said += heal_rwlock(root)
+    said += _sweep(root)
+    return said
+
+
+def heal_rwlock(root: Path) -> list[str]:
+    """Remove .dvc/tmp/rwlock if it is not what DVC can read; the caller holds the engine's queue for it."""
+    path = root / ".dvc" / "tmp" / "rwlock"
+    if not path.exists():
+        return []
+    from contextlib import nullcontext
+
+    # Only DVC's own guard tells a broken file from one that is being written at this moment.
+    guard: Any = nullcontext()
+    if _rwlock_is_broken(path):
+        from dvc.lock import make_lock
+
+        guard = make_lock(str(path.parent / "rwlock.lock"), tmp_dir=str(path.parent), wait=True)
+    with guard:
+        if not _rwlock_is_broken(path):
+            return []
+        path.unlink(missing_ok=True)
+    return ["removed .dvc/tmp/rwlock, which a killed run had left half-written"]
+
+
+def _rwlock_is_broken(path: Path) -> bool:
+    try:
+        locks = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(locks, dict) or not set(locks) <= {"read", "write"}:
+            return True
+        infos = [*locks.get("write", {}).values(), *(info for many in locks.get("read", {}).values() for info in many)]
+        return any(not isinstance(info.get("pid"), int) or not isinstance(info.get("cmd"), str) for info in infos)
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, AttributeError, TypeError):
+        return True
+
+
+def _heal_lockfile(root: Path) -> list[str]:
+    path = root / "dvc.lock"
+    if not path.exists() or not _is_torn(path):
+        return []
+    # A `dvc` command may be writing it just now; with its lock in hand the file is as it will stay.
+    with _repository_lock(root):
+        if not _is_torn(path):
+            return []
+        aside = state_folder(root) / f"dvc.lock.torn.{time.time_ns()}"
+        torn = path.read_bytes().decode("utf-8", errors="ignore")
+        text, kept = _rebuild(root, torn)
+        aside.write_bytes(path.read_bytes())
+        write_atomically(root, path, text)
+    shown = aside.relative_to(root)
+    return [f"dvc.lock was torn; set it aside as {shown} and rebuilt {kept} of its stages from what was remembered"]
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether dvc.lock is empty, cut short, or has a stage that is not whole; looks at the text before parsing it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return True
+    if not text.endswith("\n") or not text.startswith("schema:"):
+        return True
+    entries = recorded.lock_entries(text)
+    if not entries:
+        return recorded.stages_span(text) is not None
+    # A cut is at the end; the stages before it were whole when DVC wrote them.
+    last = list(entries.values())[-1]
+    return recorded.parse_entry(last) is None or not _looks_whole(last)
+
+
+def _looks_whole(entry: str) -> bool:
+    """A lock entry ends with its outputs, each with a hash and a path; one cut between lines lacks some of them."""
+    parsed = recorded.parse_entry(entry)
+    if parsed is None or not parsed.get("outs"):
+        return False
+    return all(item.get("md5") or item.get("etag") or item.get("checksum") for item in parsed["outs"])
+
+
+def _rebuild(root: Path, torn: str) -> tuple[str, int]:
+    """A dvc.lock from the whole entries of the torn one, the run-cache, and the last commit; a stage's entry may be
+    that of an earlier run: it is checked against the files like any other, so that it cannot do harm.
+    """
+    from dvc.utils.serialize import dumps_yaml
+    from ruamel.yaml import YAML, YAMLError
+
+    yaml_path = root / "dvc.yaml"
+    try:
+        stages = (YAML(typ="safe").load(yaml_path.read_text(encoding="utf-8")) or {}).get("stages") or {}
+    except (OSError, YAMLError):
+        stages = {}
+    whole = {
+        name: recorded.parse_entry(block) for name, block in recorded.lock_entries(torn).items() if _looks_whole(block)
+    }
+    committed = recorded.lock_entries(_committed(root))
+    text, kept = lockfile.EMPTY, 0
+    for name in dict.fromkeys([*whole, *stages]):
+        command = stages.get(name, {}).get("cmd")
+        entry = whole.get(name)
+        if entry is None and isinstance(command, str):
+            entry = recorded.newest_run(root, command)
+        if entry is None and name in committed:
+            entry = recorded.parse_entry(committed[name])
+        if entry is not None:
+            block = dumps_yaml({"stages": {name: entry}}).partition("\n")[2]
+            text, kept = lockfile.with_entry(text, name, block), kept + 1
+    return (text if kept else "schema: '2.0'\n"), kept
+
+
+def _committed(root: Path) -> str:
+    try:
+        shown = subprocess.run(
+            ["git", "show", "HEAD:./dvc.lock"], cwd=root, capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return shown.stdout
+
+
+def _sweep(root: Path) -> list[str]:
+    """Remove files that a killed process was writing: the run-cache would take one for its newest entry."""
+    removed = 0
+    left = recorded.run_cache_folder(root).glob("??/*/*.tmp")
+    first = next(left, None)
+    if first is not None:
+        # Whoever writes one holds the repository's lock.
+        with queue(root), _repository_lock(root):
+            for path in (first, *left):
+                path.unlink(missing_ok=True)
+                removed += 1
+    for path in state_folder(root).glob("dvc.*.*"):
+        pid = path.name.rpartition(".")[2]
+        if ".torn." not in path.name and pid.isdigit() and not Path("/proc", pid).exists() and os.path.isdir("/proc"):
+            path.unlink(missing_ok=True)
+    return [f"removed {removed} half-written entries of the run-cache"] if removed else []
+
+
+def _repository_lock(root: Path) -> Any:
+    from dvc.lock import make_lock
+
+    folder = root / ".dvc" / "tmp"
+    return make_lock(str(folder / "lock"), tmp_dir=str(folder), wait=True)

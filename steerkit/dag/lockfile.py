@@ -1,0 +1,37 @@
+"""Writing dvc.lock: one entry is replaced in the text, and the file by one rename.
+
+DVC's own writer truncates the file first, so that a kill leaves it empty, and parses all of it for every stage.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from steerkit.dag.project import write_atomically
+from steerkit.dag.recorded import entry_spans, stages_span
+
+EMPTY = "schema: '2.0'\nstages:\n"
+
+
+def with_entry(text: str, name: str, block: str) -> str:
+    """``text`` with the entry of one stage replaced, or added at the end; ``block`` is indented by two spaces."""
+    if not block.endswith("\n"):
+        block += "\n"
+    spans = entry_spans(text)
+    if name in spans:
+        start, end = spans[name]
+        return text[:start] + block + text[end:]
+    span = stages_span(text)
+    if span is None:
+        # Also `stages: {}`, which DVC writes for a file that lost its last stage.
+        kept = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("stages:"))
+        return (kept or "schema: '2.0'\n") + "stages:\n" + block
+    head = text[: span[1]]
+    return head + ("" if head.endswith("\n") else "\n") + block + text[span[1] :]
+
+
+def record(root: Path, name: str, block: str) -> None:
+    """Replace one stage's entry in dvc.lock; the caller holds the repository's lock."""
+    path = root / "dvc.lock"
+    text = path.read_text(encoding="utf-8") if path.exists() else EMPTY
+    write_atomically(root, path, with_entry(text, name, block))

@@ -1,0 +1,144 @@
+"""params.yaml as stages read it: every key that a signature asks for must be there, and nothing else beside them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from steerkit.dag.declarations import Stage
+from steerkit.errors import UserError, UserErrors
+
+FILE = "params.yaml"
+
+
+def load_params(root: Path, file: str = FILE) -> dict[str, Any]:
+    """The parsed file; an absent one is empty.
+
+    Raises:
+        UserError: not YAML, or not a mapping at the top.
+    """
+    from ruamel.yaml import YAML, YAMLError
+
+    path = root / file
+    if not path.exists():
+        return {}
+    try:
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"{file} holds a {type(values).__name__} at the top; it must be a mapping of sections")
+    return values
+
+
+def look_up(params: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key.
+
+    Raises:
+        KeyError: it is not there.
+    """
+    value: Any = params
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise KeyError(key)
+        value = value[part]
+    return value
+
+
+def arguments(stage: Stage, params: Mapping[str, Any], file: str = FILE) -> dict[str, Any]:
+    """The stage's parameters by argument, checked against the types of its signature.
+
+    Raises:
+        UserErrors: keys that are missing or of the wrong type, all of them.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    problems: list[str] = []
+    found: dict[str, Any] = {}
+    for argument, key in stage.params.items():
+        try:
+            value = look_up(params, key)
+        except KeyError:
+            problems.append(_missing(key, params, stage.name))
+            continue
+        try:
+            found[argument] = TypeAdapter(stage.types[argument]).validate_python(value)
+        except ValidationError as error:
+            for one in error.errors():
+                inner = ".".join(str(part) for part in (key, *one["loc"]))
+                problems.append(f"{inner} is {one['input']!r}: {one['msg']} (stage {stage.name})")
+    if problems:
+        raise UserErrors(f"{file} does not fit stage {stage.name}:", problems)
+    return found
+
+
+def check(stages: Iterable[Stage], params: Mapping[str, Any], also_read: Iterable[str] = (), file: str = FILE) -> None:
+    """Refuse a file with a key that is missing, or that no signature asks for; ``also_read``: keys others read.
+
+    Only the sections of stages are searched for keys that nobody asks for; the rest of the file is free.
+
+    Raises:
+        UserErrors: all problems at once, with near matches.
+    """
+    stages = list(stages)
+    problems: list[str] = []
+    asked: dict[str, str] = dict.fromkeys(also_read, "")
+    for stage in stages:
+        for key in stage.params.values():
+            asked.setdefault(key, stage.name)
+    for key, name in asked.items():
+        if name:
+            try:
+                look_up(params, key)
+            except KeyError:
+                problems.append(_missing(key, params, name))
+    sections = {stage.section for stage in stages} | {key.rpartition(".")[0] for key in also_read if "." in key}
+    tops = {section.partition(".")[0] for section in sections if section}
+    for top in sorted(tops):
+        if isinstance(params.get(top), Mapping):
+            problems += _extras(params[top], top, asked, sections)
+    if problems:
+        raise UserErrors(f"{file} does not fit the stages:", problems)
+
+
+def _extras(value: Mapping[str, Any], prefix: str, asked: Mapping[str, str], sections: set[str]) -> list[str]:
+    problems: list[str] = []
+    siblings = {
+        known.removeprefix(f"{prefix}.").partition(".")[0]
+        for known in (*asked, *sections)
+        if known.startswith(f"{prefix}.")
+    }
+    for key, below in value.items():
+        path = f"{prefix}.{key}"
+        if path in asked:
+            continue
+        if any(known.startswith(f"{path}.") for known in (*asked, *sections)) or path in sections:
+            if isinstance(below, Mapping):
+                problems += _extras(below, path, asked, sections)
+            elif below is not None:
+                problems.append(f"{path} is {below!r}; it must be a section of keys")
+            continue
+        near = difflib.get_close_matches(str(key), sorted(siblings), n=2, cutoff=0.6)
+        hint = f"did you mean {' or '.join(f'{prefix}.{one}' for one in near)}?" if near else "remove it"
+        problems.append(f"{path}: no stage reads this key; {hint}")
+    return problems
+
+
+def _missing(key: str, params: Mapping[str, Any], stage: str) -> str:
+    near = difflib.get_close_matches(key, dotted_keys(params), n=2, cutoff=0.6)
+    hint = f"; did you write {' or '.join(near)} instead?" if near else ""
+    return f"{key} is missing; stage {stage} reads it{hint}"
+
+
+def dotted_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Every key of a nested mapping, dotted, sections included."""
+    keys: list[str] = []
+    for key, value in values.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, Mapping):
+            keys += dotted_keys(value, f"{prefix}{key}.")
+    return keys

@@ -1,0 +1,115 @@
+"""Changing params.yaml from the command line: comments stay, the file is replaced whole, unknown keys are refused.
+
+The file on disk is what DVC reads, so that there is no other way to run with other parameters.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from steerkit.dag.params import FILE, dotted_keys, load_params
+from steerkit.dag.project import write_atomically
+from steerkit.errors import UserError, UserErrors
+
+
+def merge_file(root: Path, file: Path, free: Iterable[str]) -> list[str]:
+    """Write the values of a YAML file into params.yaml; returns "key: old -> new" for what changed.
+
+    ``free`` are the keys that stages read whole: below them new keys may appear (another entry of `models`, the
+    options of another strategy).
+
+    Raises:
+        UserError: the file is missing or not a mapping; UserErrors: keys that params.yaml does not have.
+    """
+    if not file.is_file():
+        raise UserError(f"--params {file}: there is no such file")
+    return merge(root, load_params(file.parent, file.name), free, str(file))
+
+
+def merge(root: Path, values: Mapping[str, Any], free: Iterable[str], source: str) -> list[str]:
+    """Write ``values``, nested like params.yaml, into it; returns "key: old -> new" for what changed."""
+    from ruamel.yaml import YAML, YAMLError
+
+    path = root / FILE
+    if not path.exists():
+        raise UserError(f"{path} is missing; restore it from git")
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 10_000
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8")) or {}
+    except YAMLError as error:
+        raise UserError(f"{FILE} cannot be read: {error}") from error
+    problems: list[str] = []
+    changed: list[str] = []
+    _merge(document, values, "", set(free), dotted_keys(document), problems, changed)
+    if problems:
+        raise UserErrors(f"{source} has keys that {FILE} has not:", problems)
+    if changed:
+        stream = io.StringIO()
+        yaml.dump(document, stream)
+        write_atomically(root, path, stream.getvalue())
+    return changed
+
+
+def choose_model(root: Path, name: str) -> list[str]:
+    """Make ``model`` the entry ``name`` of ``models``, or the model in a local folder, which is added to them.
+
+    Raises:
+        UserError: neither an entry nor a folder; the entries are listed.
+    """
+    params = load_params(root)
+    models = params.get("models") or {}
+    if name in models:
+        return merge(root, {"model": name}, (), "--model")
+    folder = Path(name)
+    if folder.is_dir() and (folder / "model_index.json").is_file():
+        default = dict(models.get(params.get("model")) or {"family": "sd"})
+        inside = folder.resolve().is_relative_to(root)
+        source = os.path.relpath(folder, root) if inside else str(folder.resolve())
+        entry = {**default, "source": source, "revision": None}
+        label = folder.resolve().name
+        return merge(root, {"model": label, "models": {label: entry}}, ("models",), "--model")
+    near = difflib.get_close_matches(name, list(models), n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UserError(
+        f"--model {name}: neither an entry of `models` in {FILE} ({', '.join(models)}) nor a folder with a "
+        f"model_index.json{hint}"
+    )
+
+
+def _merge(
+    into: Any,
+    values: Mapping[str, Any],
+    prefix: str,
+    free: set[str],
+    known: list[str],
+    problems: list[str],
+    changed: list[str],
+) -> None:
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        within = any(path.startswith(f"{one}.") for one in free)
+        if key not in into and not within:
+            near = difflib.get_close_matches(path, known, n=2, cutoff=0.6)
+            problems.append(f"{path}; did you mean {' or '.join(near)}?" if near else path)
+            continue
+        old = into.get(key)
+        # Options of one kind mean nothing to another.
+        replaced = isinstance(old, Mapping) and isinstance(value, Mapping) and old.get("kind") != value.get("kind")
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and not (replaced and "kind" in value):
+            _merge(old, value, f"{path}.", free, known, problems, changed)
+        elif old != value or key not in into:
+            changed.append(f"{path}: {_shown(old)} -> {_shown(value)}")
+            into[key] = value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value if not isinstance(value, Mapping) else dict(value))
+    return text if len(text) <= 60 else text[:57] + "..."

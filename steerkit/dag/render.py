@@ -1,0 +1,134 @@
+"""dvc.yaml from the declarations: generated, deterministic, committed; stages written by hand beside them are kept."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from pathlib import Path
+from typing import Any
+
+from steerkit.dag import registry
+from steerkit.dag.code_closure import code_closure
+from steerkit.dag.declarations import Stage
+from steerkit.dag.locks import queue
+from steerkit.dag.project import write_atomically
+from steerkit.errors import UserError
+
+HEADER = """\
+# Generated from tasks/pipelines by `steerkit dag --write`: edit the declarations there, not the stages here whose
+# command is `python -m tasks ...`. Stages with any other command are yours and are kept as they are.
+"""
+OURS = "python -m tasks "
+
+
+def render(root: Path) -> str:
+    """The text that dvc.yaml should have now.
+
+    Raises:
+        UserError: dvc.yaml cannot be read, or a stage written by hand has the name of a declared one.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap
+
+    yaml = YAML()
+    yaml.width = 10_000
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    existing = _read(root / "dvc.yaml", yaml)
+    stages = CommentedMap()
+    for declared in registry.all_stages(root).values():
+        stages[declared.name] = _entry(declared, root)
+    for name, entry in (existing.get("stages") or {}).items():
+        if is_ours(entry):
+            continue
+        if name in stages:
+            raise UserError(f"dvc.yaml: the hand-written stage {name} has the name of a declared one; rename either")
+        stages[name] = entry
+    document = CommentedMap(stages=stages)
+    for key, value in existing.items():
+        if key != "stages":
+            document[key] = value
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    return HEADER + stream.getvalue()
+
+
+def write(root: Path) -> bool:
+    """Bring dvc.yaml up to date; returns whether it changed."""
+    with queue(root):
+        text = render(root)
+        path = root / "dvc.yaml"
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            return False
+        write_atomically(root, path, text)
+    return True
+
+
+def difference(root: Path) -> str:
+    """A unified diff from dvc.yaml as it is to what it should be; empty when it is up to date."""
+    path = root / "dvc.yaml"
+    there = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = difflib.unified_diff(
+        there.splitlines(), render(root).splitlines(), "dvc.yaml", "as declared", lineterm="", n=2
+    )
+    return "\n".join(lines)
+
+
+def keys_of_others(root: Path) -> list[str]:
+    """Keys of params.yaml that hand-written stages of dvc.yaml read."""
+    from ruamel.yaml import YAML
+
+    keys: list[str] = []
+    for entry in (_read(root / "dvc.yaml", YAML(typ="safe")).get("stages") or {}).values():
+        if not is_ours(entry):
+            said = entry.get("params") or entry.get("do", {}).get("params") or []
+            keys += [key for key in said if isinstance(key, str)]
+    return keys
+
+
+def is_ours(entry: Any) -> bool:
+    """Whether this entry of dvc.yaml was generated: its command is `python -m tasks NAME`."""
+    command = entry.get("cmd") if hasattr(entry, "get") else None
+    return isinstance(command, str) and command.startswith(OURS)
+
+
+def expected_entry(stage: Stage, root: Path) -> dict[str, Any]:
+    """What dvc.yaml should say of one stage."""
+    return _entry(stage, root)
+
+
+def _entry(stage: Stage, root: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = {"cmd": stage.command}
+    if stage.desc:
+        entry["desc"] = stage.desc
+    if stage.frozen:
+        entry["frozen"] = True
+    deps = sorted({*stage.dep_paths(), *code_closure(stage.function.__module__, root)})
+    if deps:
+        entry["deps"] = deps
+    if stage.params:
+        entry["params"] = sorted(set(stage.params.values()))
+    sections = {"data": "outs", "metrics": "metrics", "plots": "plots"}
+    for output in stage.outs.values():
+        options: dict[str, Any] = {} if output.marker.cache else {"cache": False}
+        for option in ("x", "y", "template", "title"):
+            value = getattr(output.marker, option)
+            if value is not None:
+                options[option] = value
+        entry.setdefault(sections[output.marker.kind], []).append({output.path: options} if options else output.path)
+    order = ("cmd", "desc", "frozen", "deps", "params", "outs", "metrics", "plots")
+    return {key: entry[key] for key in order if key in entry}
+
+
+def _read(path: Path, yaml: Any) -> Any:
+    from ruamel.yaml import YAMLError
+
+    if not path.exists():
+        return {}
+    text = path.read_text(encoding="utf-8").removeprefix(HEADER)
+    try:
+        document = yaml.load(text) or {}
+    except YAMLError as error:
+        raise UserError(f"dvc.yaml cannot be read: {error}") from error
+    if not hasattr(document, "items") or not hasattr(document.get("stages") or {}, "items"):
+        raise UserError("dvc.yaml is not a mapping with `stages`; restore it from git, or remove it")
+    return document
