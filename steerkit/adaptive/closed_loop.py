@@ -72,8 +72,9 @@ def closed_loop_doses(
         active = [(search, value) for search in searches if (value := search.next_multiplier()) is not None]
         if not active:
             break
-        items = [(search.prompt, value, seed) for search, value in active for seed in seeds[search.prompt]]
-        owners, values, drawn = ([item[part] for item in items] for part in range(3))
+        owners = [search.prompt for search, _ in active for _ in seeds[search.prompt]]
+        values = [value for search, value in active for _ in seeds[search.prompt]]
+        drawn = [seed for search, _ in active for seed in seeds[search.prompt]]
         images = generate([prompts[owner] for owner in owners], values, drawn)
         margins, fidelities = score(images, owners, drawn)
         first = 0

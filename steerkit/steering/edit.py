@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -16,7 +16,6 @@ from steerkit.steering.operators import Operator, Replace, shape_of
 
 EditBranch = Literal["cond", "uncond", "both", "opposed"]
 EDIT_BRANCHES: tuple[str, ...] = get_args(EditBranch)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,13 +106,19 @@ def for_images(edits: Sequence[Edit], start: int, stop: int) -> list[Edit]:
     return [cut(edit) for edit in edits]
 
 
-def on_device(value: T, device: torch.device) -> T:
-    """The same dataclass with every tensor in it on `device`: moved once, not at every call of a hook."""
+def on_device(edit: Edit, device: torch.device) -> Edit:
+    """The same edit with every tensor in it on `device`: moved once, not at every call of a hook."""
+    moved = _on_device(edit, device)
+    assert isinstance(moved, Edit)
+    return moved
+
+
+def _on_device(value: object, device: torch.device) -> object:
     if isinstance(value, Tensor):
-        return value.to(device)  # type: ignore[return-value]
+        return value.to(device)
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    moved: dict[str, Any] = {part.name: on_device(getattr(value, part.name), device) for part in fields(value)}
+    moved: dict[str, Any] = {part.name: _on_device(getattr(value, part.name), device) for part in fields(value)}
     return replace(value, **moved)
 
 

@@ -37,11 +37,11 @@ class Direction:
 
     @property
     def width(self) -> int:
-        return self.unit.shape[-1]
+        return int(self.unit.shape[-1])
 
     @property
     def per_position(self) -> bool:
-        return self.unit.ndim == 2
+        return bool(self.unit.ndim == 2)
 
 
 def normalised(raw: Tensor, norm: Tensor | None = None) -> Direction:

@@ -41,11 +41,11 @@ def logistic_probe(positive: Tensor, negative: Tensor, ridge: float = RIDGE) -> 
         optimiser.zero_grad()
         misfit = softplus(-(above @ weight + bias)).mean() + softplus(below @ weight + bias).mean()
         total = misfit / 2 + ridge * weight.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         return total
 
     with torch.enable_grad():
-        optimiser.step(loss)  # type: ignore[arg-type]
+        optimiser.step(loss)
     normal = weight.detach()
     separation = gap @ normal / normal.norm()
     if not separation > 0:

@@ -16,8 +16,8 @@ from steerkit.models.hookpoint import Hookpoint
 from steerkit.vectors.direction import Direction
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 
-SCHEMA = "steerkit.vectors"
-VERSION = 1
+SCHEMA: Literal["steerkit.vectors"] = "steerkit.vectors"
+VERSION: Literal[1] = 1
 # One metadata key only: safetensors does not keep the order of several, and equal vectors must be equal bytes.
 HEADER = "steerkit"
 LARGEST_HEADER = 100_000_000
