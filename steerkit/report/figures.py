@@ -46,7 +46,7 @@ def winter_rates(aggregate: pl.DataFrame) -> tuple[Draw, float]:
         axes.set_yticks(range(len(rows)), [CONDITION_NAMES[row["condition"]] for row in reversed(rows)])
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(rows) - 0.4), xlabel="share of outdoor pictures that show winter")
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", f"{100} %"])
-        _bare(axes, "y")
+        _bare(axes)
         axes.grid(axis="x", color=LIGHT["rule"], linewidth=0.7)
 
     return draw, 0.9 + 0.36 * max(len(rows), 1)
@@ -174,9 +174,10 @@ def _figure(drawing: tuple[Draw, float]) -> Figure:
     return figure
 
 
-def _bare(axes: Axes, axis: str) -> None:
+def _bare(axes: Axes) -> None:
+    """No line and no ticks on the left: names stand for themselves."""
     axes.spines["left"].set_visible(False)
-    axes.tick_params(axis=axis, length=0)
+    axes.tick_params(axis="y", length=0)
     axes.set_axisbelow(True)
     for label in axes.get_yticklabels():
         label.set_color(LIGHT["ink"])

@@ -226,11 +226,11 @@ def _notes(content: ReportContent) -> Html:
         "Intervals": "95 % percentile bootstrap over prompts: all seeds of a prompt are drawn together, so an interval "
         "says how a number would move with other prompts of this kind. Where every prompt agrees it has no width, "
         "which is no certainty.",
-        "Conditions": "Unsteered is the prompt alone. Fixed steers every prompt with one strength, adaptive with one of "
-        "its own. “In winter” is not steered; the words are added to the prompt. Random steers in a random "
+        "Conditions": "Unsteered is the prompt alone. Fixed steers every prompt with one strength, adaptive with one "
+        "of its own. “In winter” is not steered; the words are added to the prompt. Random steers in a random "
         "direction with the norms of the fixed one. All use the same seeds.",
-        "Right and fidelity": "A label is right if the picture shows what the prompt names; prompts that do not name it "
-        "do not count. Fidelity is the share of object, colour, place and time that are as named, else as in "
+        "Right and fidelity": "A label is right if the picture shows what the prompt names; prompts that do not name "
+        "it do not count. Fidelity is the share of object, colour, place and time that are as named, else as in "
         "the unsteered picture. Labels are read by a classifier, which errs too.",
         **content.explanations,
     }

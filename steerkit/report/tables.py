@@ -45,8 +45,8 @@ def measurements(aggregate: pl.DataFrame) -> Html:
             some = next(value for value in values if value)
             size = el("small", f"{some['prompts']} prompts, {some['images']} pictures")
             rows.append(el("tr", el("th", name, size, scope="row"), *(_estimate(value, True) for value in values)))
-    head = [el("th", Html("&nbsp;"), scope="col"), *(_condition_head(condition) for condition in conditions)]
-    return _scrolling("Measurements by condition", [el("tr", *head)], rows)
+    top = [el("th", Html("&nbsp;"), scope="col"), *(_condition_head(condition) for condition in conditions)]
+    return _scrolling("Measurements by condition", [el("tr", *top)], rows)
 
 
 def comparisons(table: pl.DataFrame) -> Html:
@@ -117,8 +117,8 @@ def trials(search: pl.DataFrame) -> Html:
         head = el("th", row["layers"], scope="row")
         rows.append(el("tr", head, *cells, kind, class_="chosen" if row["chosen"] else None))
     names = ["Strength", "Score", *(column.replace("_", " ").capitalize() for column in extra)]
-    head = [el("th", "Layers", scope="col"), *(el("th", name, scope="col", class_="n") for name in names)]
-    return _scrolling("Trials of the search", [el("tr", *head, el("th", "Kind", scope="col"))], rows)
+    top = [el("th", "Layers", scope="col"), *(el("th", name, scope="col", class_="n") for name in names)]
+    return _scrolling("Trials of the search", [el("tr", *top, el("th", "Kind", scope="col"))], rows)
 
 
 def per_prompt(table: pl.DataFrame) -> Html:
@@ -136,8 +136,8 @@ def per_prompt(table: pl.DataFrame) -> Html:
             )
         cells = [el("td", percent(row[name]) if name in RATES else decimal(row[name]), class_="n") for name in columns]
         rows.append(el("tr", el("th", CONDITION_NAMES[row["condition"]], scope="row"), *cells))
-    head = [el("th", "Condition", scope="col"), *(el("th", name, scope="col", class_="n") for name in columns.values())]
-    return _scrolling("Every prompt", [el("tr", *head)], rows)
+    top = [el("th", "Condition", scope="col"), *(el("th", name, scope="col", class_="n") for name in columns.values())]
+    return _scrolling("Every prompt", [el("tr", *top)], rows)
 
 
 def provenance(content: ReportContent) -> Html:

@@ -55,15 +55,14 @@ def _winter(answers: dict[str, Any]) -> Headline | None:
 
 def _kept(answers: dict[str, Any]) -> Headline | None:
     for condition in ("adaptive", "fixed"):
-        rows = [answers.get(f"b_{label}_right_{condition}") for label in ("object", "place", "time")]
-        rows = [row for row in rows if row is not None and row["met"] is not None]
+        names = [f"b_{label}_right_{condition}" for label in ("object", "place", "time")]
+        rows = [answers[name] for name in names if name in answers and answers[name]["met"] is not None]
         if rows:
             break
     else:
         return None
     least = min(rows, key=lambda row: row["estimate"])
-    names = [row["measure"].removesuffix(" right") for row in rows]
-    each = [f"{name} ({percent(row['estimate'])})" for name, row in zip(names, rows, strict=True)]
+    each = [f"{row['measure'].removesuffix(' right')} ({percent(row['estimate'])})" for row in rows]
     listed = each[0] if len(each) == 1 else ", ".join(each[:-1]) + " and " + each[-1]
     sentence = f"is the least that {listed} keep of their accuracy without steering, under {condition} steering."
     return Headline(percent(least["estimate"]), sentence, least["bar"], all(row["met"] for row in rows))

@@ -92,8 +92,11 @@ class Bootstrap:
         low, high = np.nan, np.nan
         if len(draws) and not np.isnan(estimate):
             # Between a finite value and an infinite one there is nothing to interpolate.
-            method = "linear" if np.isfinite(draws).all() else "inverted_cdf"
-            low, high = np.quantile(draws, [tail, 1 - tail], method=method)
+            ends = np.array([tail, 1 - tail])
+            if np.isfinite(draws).all():
+                low, high = np.quantile(draws, ends).tolist()
+            else:
+                low, high = np.quantile(draws, ends, method="inverted_cdf").tolist()
         return Interval(float(estimate), float(low), float(high), self.level, len(counts), int(counts.sum()))
 
 
@@ -116,4 +119,4 @@ def _totals(clusters: Sequence[Hashable], values: ArrayLike) -> tuple[Floats, Fl
         raise ValueError(f"{(~np.isfinite(numbers)).sum()} of {len(numbers)} values are not finite.")
     index: dict[Hashable, int] = {}
     codes = np.array([index.setdefault(cluster, len(index)) for cluster in clusters])
-    return np.bincount(codes, weights=numbers), np.bincount(codes).astype(np.float64)
+    return np.bincount(codes, weights=numbers).astype(np.float64), np.bincount(codes).astype(np.float64)
