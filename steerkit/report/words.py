@@ -81,7 +81,7 @@ def _adaptive(answers: dict[str, Any]) -> Headline | None:
     )
     verdicts = [row["met"] for row in (winter, fidelity) if row["met"] is not None]
     return Headline(
-        percent(winter["estimate"], signed=True), sentence, "one of the two at least +40 %, interval above 0",
+        percent(winter["estimate"], signed=True), sentence, "one of the two at least +40 %, the other no lower",
         any(verdicts) if verdicts else None,
     )  # fmt: skip
 

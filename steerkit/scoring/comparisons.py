@@ -25,7 +25,8 @@ def compare(images: pl.DataFrame, bootstrap: Bootstrap) -> pl.DataFrame:
     - b, `<label> right`: share of pictures that show what the prompt names, over the unsteered share; only prompts that
       name the label. Bar: at least 0.90 for object, place and time of fixed and adaptive.
     - c, `winter rate` and `fidelity` of adaptive relative to fixed, (adaptive - fixed) / fixed, in the high-resistance
-      group. Bar: at least 0.40, and an interval without zero; either of the two meets the question.
+      group. Bar: at least 0.40 and an interval above zero, while the other's interval is not wholly below zero; either
+      of the two meets the question.
     - d, `season changed`: share of pictures whose season is not the unsteered one's. Bar: at most 0.10 for random.
 
     `met` looks at the estimate alone, except in c.
@@ -72,16 +73,20 @@ def _labels_right(images: pl.DataFrame, conditions: list[str], bootstrap: Bootst
 
 def _adaptive_over_fixed(images: pl.DataFrame, bootstrap: Bootstrap) -> Iterator[dict[str, object]]:
     high = images.filter(resistance="high")
-    for measure, column in (("winter rate", "winter"), ("fidelity", "fidelity")):
+    intervals: dict[str, Interval] = {}
+    for column in ("winter", "fidelity"):
         pair = _paired(high, "adaptive", "fixed", column)
         if pair.height == 0:
-            continue
-        interval = bootstrap.relative_difference(
-            pair["first"].to_numpy(), pair["second"].to_numpy(), pair["prompt_id"].to_list()
-        )
-        met = interval.estimate >= 0.40 and interval.low > 0
+            return
+        first, second = pair["first"].to_numpy(), pair["second"].to_numpy()
+        intervals[column] = bootstrap.relative_difference(first, second, pair["prompt_id"].to_list())
+    for measure, column, other in (("winter rate", "winter", "fidelity"), ("fidelity", "fidelity", "winter")):
+        interval = intervals[column]
+        # What was gained must not be paid for: an undefined other is no price.
+        unpaid = not intervals[other].high < 0
+        met = interval.estimate >= 0.40 and interval.low > 0 and unpaid
         name = f"c_{column}_high_adaptive_over_fixed"
-        bar = "at least +40 %, interval above 0"
+        bar = "at least +40 %, interval above 0, the other no lower"
         yield _row("c", name, measure, "high", "adaptive", "fixed", interval, bar, met)
 
 

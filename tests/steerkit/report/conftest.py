@@ -27,7 +27,8 @@ def make_content(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Repo
         prompts = pl.DataFrame(
             {
                 "prompt_id": [0, 1, 2], "prompt": list(PROMPTS.values()), "resistance": ["high", "low", "medium"],
-                "object": ["car", "cat", "tent"], "colour": ["red", "blue", "yellow"], "place": ["street", "room", None],
+                "object": ["car", "cat", "tent"], "colour": ["red", "blue", "yellow"],
+                "place": ["street", "room", None],
                 "time": [None, None, None],
             },
             schema_overrides={"time": pl.String},

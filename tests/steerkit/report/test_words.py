@@ -15,8 +15,10 @@ from steerkit.report.words import counts, headlines
 
 @pytest.mark.parametrize(
     ("value", "signed", "expected"),
-    [(0.943, False, "94 %"), (0.4, True, "+40 %"), (-0.126, True, "\u221213 %"), (0.001, True, "0 %"), (-0.001, True, "0 %"),
-     (math.nan, False, "\u2013"), (math.inf, False, "∞"), (None, False, "\u2013")],
+    [
+        (0.943, False, "94 %"), (0.4, True, "+40 %"), (-0.126, True, "\u221213 %"), (0.001, True, "0 %"),
+        (-0.001, True, "0 %"), (math.nan, False, "\u2013"), (math.inf, False, "∞"), (None, False, "\u2013"),
+    ],
 )  # fmt: skip
 def test_percentages(value: float | None, signed: bool, expected: str) -> None:
     assert percent(value, signed).replace("\u202f", " ") == expected

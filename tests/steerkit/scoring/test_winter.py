@@ -132,6 +132,18 @@ def test_the_comparisons_are_the_quotients_their_docstring_says(scores: WinterSc
     assert cell(table, "met", name="a_winter_outdoor_fixed") is False
 
 
+def test_more_winter_at_the_price_of_fidelity_does_not_reach_the_bar() -> None:
+    # Both adaptive pictures of prompt 0 lose their place: fidelity (3/4 + 3/4) / 2 against (1 + 1/2) / 2 is equal;
+    # losing the colour as well is lower.
+    rows = (pl.col("prompt_id") == 0) & (pl.col("condition") == "adaptive")
+    moved = MEASURED.with_columns(pl.when(rows).then(pl.lit("lake")).otherwise("place").alias("place"))
+    painted = moved.with_columns(pl.when(rows).then(pl.lit("blue")).otherwise("colour").alias("colour"))
+    for table, difference, met in ((moved, 0.0, True), (painted, -1 / 3, False)):
+        found = score_winter(table, PROMPTS, Bootstrap(resamples=50)).comparisons
+        assert cell(found, "estimate", name="c_fidelity_high_adaptive_over_fixed") == pytest.approx(difference)
+        assert cell(found, "met", name="c_winter_high_adaptive_over_fixed") is met
+
+
 def test_a_control_that_is_absent_is_left_out_and_one_that_is_present_is_judged() -> None:
     random = MEASURED.filter(condition="unsteered").with_columns(pl.lit("random").alias("condition"))
     table = score_winter(pl.concat([MEASURED, random]), PROMPTS, Bootstrap(resamples=50)).comparisons
