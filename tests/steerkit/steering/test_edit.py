@@ -117,6 +117,13 @@ def test_tokens_outside_the_mask_keep_their_bits_under_every_bound() -> None:
         assert ((after != acts).any(-1) == mask).all()
 
 
+def test_a_zero_strength_among_others_keeps_even_the_sign_of_zero() -> None:
+    acts = torch.full((2, 1, 2), -0.0)
+    after = edited(Edit(AT, Add(FIRST, "unit"), torch.tensor([0.0, 1.0])), acts)
+    assert torch.signbit(after[0]).all()
+    assert after[1].tolist() == [[1.0, 0.0]]
+
+
 def test_half_precision_is_edited_in_float32_and_given_back_as_it_came() -> None:
     acts = tokens([3.0, 4.0]).bfloat16()
     after = apply(Add(SLANTED, "unit"), acts, 0.5)
