@@ -36,7 +36,8 @@ def write_report(
     submission: Annotated[Path, Out("submission.csv")],
 ) -> None:
     """Write the report and the submission."""
-    spec = json.loads(model.read_text())
+    identity = json.loads(model.read_text())
+    spec = identity["spec"]
     answers = pl.DataFrame(json.loads(comparisons.read_text()), schema=SCHEMA)
     scores = WinterScores(pl.read_parquet(images), pl.read_parquet(per_prompt), pl.read_parquet(aggregate), answers)
     doses = json.loads(dose_table.read_text())
@@ -54,7 +55,7 @@ def write_report(
     ]
     content = ReportContent(
         title="Towards winter",
-        model=f"{spec['spec']['name']} ({spec['spec']['source']})",
+        model=f"{spec['name']} ({spec['source']})",
         scores=scores,
         pictures=pl.DataFrame(shown),
         prompts=listed,
@@ -63,8 +64,8 @@ def write_report(
         doses=pl.DataFrame(doses["doses"]).select(pl.col("id").alias("prompt_id"), "multiplier", "reason"),
         provenance=Provenance(
             facts={
-                "Model": f"{spec['spec']['source']}, {spec['spec']['steps']} steps, guidance {spec['spec']['guidance']}",
-                "Model fingerprint": spec["fingerprint"]["digest"],
+                "Model": f"{spec['source']}, {spec['steps']} steps, guidance {spec['guidance']}",
+                "Model fingerprint": identity["fingerprint"]["digest"],
                 "Edit": f"layers {chosen['layers']}, strengths {chosen['strengths']} ({chosen['units']} units), "
                 f"{chosen['branch']} branch",
                 "Adaptive strategy": doses["strategy"],

@@ -1,4 +1,4 @@
-"""What settings are tuned on: CLIP's word for the season and for what was kept, never the labels that score the result."""
+"""What settings are tuned on: CLIP's word for the season and what was kept, never the labels that score the result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The recipe of the embedded models: frozen, since their weights are in git. `dvc repro --force world-denoiser` runs it."""
+"""The recipe of the embedded models: frozen, since their weights are in git."""
 
 from steerkit.dag import stage
 from tasks.train_autoencoder import train_autoencoder
