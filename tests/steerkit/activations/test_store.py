@@ -263,6 +263,12 @@ def test_both_sides_of_a_pair_share_a_shard() -> None:
     assert len({shard_name(f"17:{side}", 64) for side in ("positive", "negative")} | {shard_name("17", 64)}) == 1
 
 
+def test_the_shard_of_an_id_is_what_the_format_page_says() -> None:
+    # `printf 7 | sha256sum` begins with 7902699be42c8a8e, and 0x7902699be42c8a8e % 8 = 0xe % 8 = 6.
+    assert shard_name("7:positive", 8) == "6-of-8"
+    assert shard_name("7", 16) == "14-of-16"
+
+
 def test_items_spread_over_the_shards() -> None:
     names = [shard_name(str(i), 8) for i in range(800)]
     assert all(60 <= names.count(name) <= 140 for name in set(names))
