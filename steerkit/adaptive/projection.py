@@ -1,7 +1,7 @@
 """Dose by projection: a prompt that lies far on the other side of the direction needs more of it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from steerkit.adaptive.dose import Dose
 from steerkit.errors import UserError
 from steerkit.models.hookpoint import Hookpoint
+from steerkit.vectors.direction import Direction
 from steerkit.vectors.fit import PromptActivations
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 from steerkit.vectors.token_policy import TokenPolicy, reduce_tokens
@@ -19,7 +20,7 @@ from steerkit.vectors.token_policy import TokenPolicy, reduce_tokens
 class Projection(BaseModel):
     """Multiplier 1 + gain * (the prompt's distance to the concept / the typical distance - 1), within bounds.
 
-    The distance is what a prompt lacks, along the direction, of the mean of the concept's own prompts; the typical
+    The distance is what a prompt lacks, along the directions, of the mean of the concept's own prompts; the typical
     one is the median over the tuning prompts. gain 0 gives every prompt the same, 1 doses in proportion.
     """
 
@@ -41,15 +42,20 @@ class Projection(BaseModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """Per slot of the vectors [slots], float64: the concept's mean projection, and the typical distance to it."""
+    """The concept's own mean projection on each direction, float64 [slots], and the typical prompt's distance to it."""
 
     concept: Tensor
-    distance: Tensor
+    distance: float
+
+    def lacking(self, prompts: Tensor) -> Tensor:
+        """What each prompt of `prompts` [n, slots] lacks of the concept: the mean over the slots, float64 [n]."""
+        return (self.concept - prompts.double()).nanmean(1)
 
 
 def projections(activations: Iterable[tuple[Hookpoint, PromptActivations]], vectors: SteeringVectors) -> Tensor:
     """Projection of each prompt on each direction, float64 [n, slots], in the order of `vectors.directions`.
 
+    In multiples of the direction's norm: negative and positive prompts lie 1 apart on average, whatever the slot.
     Tokens are reduced as the vectors' own token policy says; per-position projections are averaged over the positions
     that have a direction. Raises UserError when a hookpoint of the vectors is missing, or a prompt lacks such tokens.
     """
@@ -59,7 +65,7 @@ def projections(activations: Iterable[tuple[Hookpoint, PromptActivations]], vect
         for tokens, values in reduce_tokens(policy, found.values, found.types).items():
             slot = Slot(hookpoint, tokens)
             if slot in vectors.directions:
-                columns[slot] = _along(values.double(), vectors.directions[slot].unit.double())
+                columns[slot] = _along(values.double(), vectors.directions[slot])
     missing = [str(slot.hookpoint) for slot in vectors.directions if slot not in columns]
     if missing:
         raise UserError(f"To dose by projection, activations at {missing[0]} are needed too; collect them.")
@@ -72,24 +78,22 @@ def projections(activations: Iterable[tuple[Hookpoint, PromptActivations]], vect
 def calibrate(tuning: Tensor, concept: Tensor) -> Calibration:
     """From projections [n, slots] of tuning prompts and of prompts that name the concept (the positive ones).
 
-    Slots where the typical tuning prompt already lies at the concept are left out. Raises UserError if all do.
+    Raises UserError when the typical tuning prompt lies at the concept already.
     """
-    goal = concept.double().nanmean(0)
-    distance = (goal - tuning.double()).nanmedian(0).values
-    if not (distance > 0).any():
+    here = Calibration(concept.double().nanmean(0), 1.0)
+    typical = float(here.lacking(tuning).median())
+    if not typical > 0:
         raise UserError(
             "The typical tuning prompt lies no further from the concept than the positive prompts do, so a projection "
             "says nothing about the dose. Use tuning prompts without the concept, or another strategy."
         )
-    return Calibration(goal, distance)
+    return replace(here, distance=typical)
 
 
 def projection_doses(strategy: Projection, calibration: Calibration, prompts: Tensor) -> list[Dose]:
-    """The dose of each prompt from its projections [n, slots]: the mean over the slots, then the bounds."""
-    useful = calibration.distance > 0
-    lacking = (calibration.concept - prompts.double())[:, useful] / calibration.distance[useful]
+    """The dose of each prompt from its projections [n, slots]."""
     doses = []
-    for relative in lacking.nanmean(1).tolist():
+    for relative in (calibration.lacking(prompts) / calibration.distance).tolist():
         wanted = 1 + strategy.gain * (relative - 1)
         multiplier = min(max(wanted, strategy.minimum), strategy.maximum)
         bounded = "" if multiplier == wanted else f", {wanted:.2f} bounded"
@@ -97,8 +101,9 @@ def projection_doses(strategy: Projection, calibration: Calibration, prompts: Te
     return doses
 
 
-def _along(values: Tensor, unit: Tensor) -> Tensor:
-    if unit.ndim == 1:
-        return values @ unit
-    used = unit.any(-1)
-    return (values * unit).sum(-1)[:, used].mean(1)
+def _along(values: Tensor, direction: Direction) -> Tensor:
+    unit, norm = direction.unit.double(), direction.norm.double()
+    if not direction.per_position:
+        return values @ unit / norm
+    used = norm > 0
+    return ((values * unit).sum(-1)[:, used] / norm[used]).mean(1)

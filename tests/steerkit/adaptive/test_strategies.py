@@ -6,7 +6,7 @@ import torch
 from steerkit.adaptive.closed_loop import ClosedLoop
 from steerkit.adaptive.dose import Dose
 from steerkit.adaptive.keywords import Keywords, keyword_doses, resistance
-from steerkit.adaptive.projection import Calibration, Projection, calibrate, projection_doses, projections
+from steerkit.adaptive.projection import Projection, calibrate, projection_doses, projections
 from steerkit.adaptive.strategy import Evidence, doses, parse_strategy
 from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
@@ -95,18 +95,19 @@ def test_each_kind_of_params_is_its_own_strategy() -> None:
     assert isinstance(parse_strategy(LOOP), ClosedLoop)
 
 
-# Two slots. The concept's prompts project on 10 and 4; the typical tuning prompt (median) on 2 and 0: distances 8, 4.
+# Two slots. The concept's prompts project on 10 and 4. What the tuning prompts lack: (8 + 4) / 2 = 6, (8 + 5) / 2 = 6.5
+# and (-8 + 1) / 2 = -3.5, of which 6 is the median.
 CONCEPT = torch.tensor([[9.0, 4.0], [11.0, 4.0]])
-TUNING = torch.tensor([[2.0, 0.0], [2.0, -1.0], [-50.0, 3.0]])
+TUNING = torch.tensor([[2.0, 0.0], [2.0, -1.0], [18.0, 3.0]])
 
 
 def test_a_prompt_twice_as_far_from_the_concept_gets_twice_as_much() -> None:
     calibration = calibrate(TUNING, CONCEPT)
-    assert calibration.distance.tolist() == [8.0, 4.0]
+    assert calibration.distance == 6.0
     strategy = Projection(kind="projection", gain=1.0, minimum=0.25, maximum=2.5)
-    prompts = torch.tensor([[2.0, 0.0], [-6.0, -4.0], [2.0, -4.0], [10.0, 4.0], [-99.0, -99.0]])
+    prompts = torch.tensor([[2.0, 0.0], [-6.0, -4.0], [2.0, -6.0], [10.0, 4.0], [-99.0, -99.0]])
     found = projection_doses(strategy, calibration, prompts)
-    # Lacking 8/8 and 4/4; 16/8 and 8/4; 8/8 and 8/4; nothing (bounded from below); very much (from above).
+    # Lacking 6; (16 + 8) / 2 = 12; (8 + 10) / 2 = 9; nothing (bounded from below); very much (from above).
     assert [dose.multiplier for dose in found] == [1.0, 2.0, 1.5, 0.25, 2.5]
     assert found[1].reason == "2.00 times the typical distance to the concept"
     assert found[3].reason.endswith("0.00 bounded")
@@ -119,10 +120,7 @@ def test_gain_says_how_much_the_dose_follows_the_projection() -> None:
         assert projection_doses(strategy, calibration, prompts)[0].multiplier == expected
 
 
-def test_slots_that_do_not_tell_tuning_prompts_from_the_concept_are_left_out() -> None:
-    calibration = Calibration(torch.tensor([10.0, 4.0]), torch.tensor([8.0, -1.0]))
-    strategy = Projection(kind="projection", gain=1.0, minimum=0.0, maximum=9.0)
-    assert projection_doses(strategy, calibration, torch.tensor([[-6.0, 1e9]]))[0].multiplier == 2.0
+def test_tuning_prompts_that_show_the_concept_already_cannot_calibrate() -> None:
     with pytest.raises(UserError, match="no further from the concept"):
         calibrate(CONCEPT, TUNING[:2])
 
@@ -138,15 +136,15 @@ TYPES = {
 
 def test_projections_read_the_tokens_that_the_vectors_are_taken_from() -> None:
     values = torch.tensor([[[9.0, 0.0], [1.0, 7.0], [3.0, 7.0], [5.0, 2.0]]])
-    axes = {"content": Direction(torch.tensor([1.0, 0.0]), torch.tensor(1.0))}
+    axes = {"content": Direction(torch.tensor([1.0, 0.0]), torch.tensor(0.5))}
     axes |= {"eos": Direction(torch.tensor([0.0, 1.0]), torch.tensor(1.0))}
     typed = SteeringVectors("w", MODEL, "x", "typed", {Slot(AT, tokens): axis for tokens, axis in axes.items()})
-    # Content: mean(1, 3) along the first axis. EOS: 2 along the second.
-    assert projections([(AT, PromptActivations(values, TYPES))], typed).tolist() == [[2.0, 2.0]]
-    place = Direction(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), torch.tensor([0.0, 1, 1, 0]))
+    # Content: mean(1, 3) along the first axis, in multiples of the norm 0.5. EOS: 2 along the second, of norm 1.
+    assert projections([(AT, PromptActivations(values, TYPES))], typed).tolist() == [[4.0, 2.0]]
+    place = Direction(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), torch.tensor([0.0, 0.5, 1, 0]))
     position = SteeringVectors("w", MODEL, "x", "position", {Slot(AT): place})
-    # Positions 1 and 2 have directions: 1 along the first axis, 7 along the second.
-    assert projections([(AT, PromptActivations(values, TYPES))], position).tolist() == [[4.0]]
+    # Positions 1 and 2 have directions: 1 / 0.5 along the first axis, 7 along the second.
+    assert projections([(AT, PromptActivations(values, TYPES))], position).tolist() == [[4.5]]
     with pytest.raises(UserError, match=r"activations at text_encoder\.encoder\.layers\.2\.mlp:out are needed"):
         projections([], position)
 
