@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -41,8 +41,7 @@ def run(
     if not force and only is None and prefect is not True:
         told = up_to_date.recall(root, flow)
         if told is not None:
-            sys.stdout.write(f"{flow}: all is up to date, nothing to run.\n")
-            _show_report(told)
+            sys.stdout.write(up_to_date.in_words(flow, told))
             return
     logging.getLogger("steerkit").setLevel(logging.INFO)
     if _through_prefect(only, prefect):
@@ -98,7 +97,7 @@ def _run_in_prefect(root: Path, flow: str, force: bool) -> None:
             raise reason
         raise UserError(f"the flow run ended as {state.name}: {state.message or 'see its logs in the UI'}")
     sys.stdout.write(f"{flow}: {state.name}. {state.message or ''}\n")
-    _show_report(summary.of_flow(root, flow))
+    sys.stdout.write(up_to_date.report_lines(summary.of_flow(root, flow)))
 
 
 def _run_here(root: Path, flow: str, only: str | None, force: bool) -> None:
@@ -122,11 +121,4 @@ def _run_here(root: Path, flow: str, only: str | None, force: bool) -> None:
             )
     display.table([outcomes[stage.name] for stage in plan])
     if only is None:
-        _show_report(summary.of_flow(root, flow))
-
-
-def _show_report(told: dict[str, Any]) -> None:
-    for name, value in told.get("metrics", {}).items():
-        sys.stdout.write(f"  {name}: {f'{value:.4g}' if isinstance(value, float) else value}\n")
-    if "page" in told:
-        sys.stdout.write(f"Report: {told['page']}\n")
+        sys.stdout.write(up_to_date.report_lines(summary.of_flow(root, flow)))

@@ -15,7 +15,7 @@ def status(flow: Annotated[str, typer.Argument(help="A pipeline, or `everything`
     """Say whether a pipeline is up to date; if not, which stages would run and why."""
     root = find_root()
     if up_to_date.recall(root, flow) is not None:
-        sys.stdout.write(f"{flow}: all is up to date.\n")
+        sys.stdout.write(up_to_date.in_words(flow, {}))
         return
     from rich.console import Console
     from rich.table import Table
@@ -25,7 +25,7 @@ def status(flow: Annotated[str, typer.Argument(help="A pipeline, or `everything`
     with open_session(root) as session:
         found = session.status([flow])
     if all(stage.why is None for stage in found):
-        sys.stdout.write(f"{flow}: all is up to date.\n")
+        sys.stdout.write(up_to_date.in_words(flow, {}))
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("stage", "state", "why"):

@@ -129,9 +129,18 @@ def _extras(value: Mapping[str, Any], prefix: str, asked: Mapping[str, str], sec
 
 
 def _missing(key: str, params: Mapping[str, Any], stage: str) -> str:
-    near = difflib.get_close_matches(key, dotted_keys(params), n=2, cutoff=0.6)
+    near = near_keys(key, dotted_keys(params))
     hint = f"; did you write {' or '.join(near)} instead?" if near else ""
     return f"{key} is missing; stage {stage} reads it{hint}"
+
+
+def near_keys(key: str, known: Iterable[str]) -> list[str]:
+    """Up to two keys that may be meant by ``key``: alike below the same section, or of the same name in another."""
+    section, _, last = key.rpartition(".")
+    known = list(known)
+    siblings = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == section}
+    alike = [siblings[one] for one in difflib.get_close_matches(last, siblings, n=2, cutoff=0.6)]
+    return alike or [one for one in known if one.rpartition(".")[2] == last][:2]
 
 
 def dotted_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:

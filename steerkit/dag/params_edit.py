@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from steerkit.dag.params import FILE, dotted_keys, load_params
+from steerkit.dag.params import FILE, dotted_keys, load_params, near_keys
 from steerkit.dag.project import write_atomically
 from steerkit.errors import UserError, UserErrors
 
@@ -97,7 +97,7 @@ def _merge(
         path = f"{prefix}{key}"
         within = any(path.startswith(f"{one}.") for one in free)
         if key not in into and not within:
-            near = difflib.get_close_matches(path, known, n=2, cutoff=0.6)
+            near = near_keys(path, known)
             problems.append(f"{path}; did you mean {' or '.join(near)}?" if near else path)
             continue
         old = into.get(key)

@@ -49,6 +49,22 @@ def recall(root: Path, flow: str) -> dict[str, Any] | None:
         return None
 
 
+def in_words(flow: str, told: dict[str, Any]) -> str:
+    """What to print when nothing has moved."""
+    return f"{flow}: all is up to date, nothing to run.\n{report_lines(told)}"
+
+
+def report_lines(told: dict[str, Any]) -> str:
+    """The metrics and the page of a flow's report stage, one per line."""
+    lines = [
+        f"  {name}: {f'{value:.4g}' if isinstance(value, float) else value}\n"
+        for name, value in told.get("metrics", {}).items()
+    ]
+    if "page" in told:
+        lines.append(f"Report: {told['page']}\n")
+    return "".join(lines)
+
+
 def _file(root: Path, flow: str) -> Path:
     return root / ".dvc" / "tmp" / "steerkit" / f"up-to-date.{flow}.json"
 

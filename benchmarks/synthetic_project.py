@@ -1,0 +1,112 @@
+"""A checkout of the synthetic project in a folder of its own, and ways to run it; for tests and benchmarks alike."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+HIDDEN = {"dvcconfig": ".dvc/config", "dvcignore": ".dvcignore", "gitignore": ".gitignore"}
+GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
+
+
+@dataclass
+class Checkout:
+    """A project in ``root`` and the environment in which its commands run."""
+
+    root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def journal(self) -> Path:
+        """Where the engine notes each computation."""
+        return self.root.parent / f"{self.root.name}.journal"
+
+    def started(self) -> list[str]:
+        """Names of the stages whose computation has begun so far, in order; forget() empties the list."""
+        if not self.journal.exists():
+            return []
+        lines = [line.split() for line in self.journal.read_text().splitlines()]
+        return [stage for _, what, stage, _ in lines if what == "started"]
+
+    def forget(self) -> None:
+        """Start the journal anew."""
+        self.journal.unlink(missing_ok=True)
+
+    def env(self, **more: str) -> dict[str, str]:
+        """The environment of a command."""
+        return {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(HERE.parent),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(self.root.parent / "dvc-site-cache"),
+            "STEERKIT_JOURNAL": str(self.journal),
+            "OMP_NUM_THREADS": "1",
+            **self.environment,
+            **more,
+        }
+
+    def steerkit(self, *arguments: str) -> list[str]:
+        """The command line of steerkit with these arguments."""
+        return [sys.executable, "-m", "steerkit.cli.main", *arguments]
+
+    def call(self, command: list[str], *, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; with ``check`` its failure is an error that shows what it said."""
+        done = subprocess.run(command, cwd=self.root, env=self.env(**more), capture_output=True, text=True)
+        if check and done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def run(self, *options: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
+        """`steerkit run demo` by the engine's own scheduler."""
+        return self.call(self.steerkit("run", "demo", "--no-prefect", *options), check=check, **more)
+
+    def repro(self, *options: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
+        """`dvc repro`."""
+        return self.call(["dvc", "repro", *options], check=check, **more)
+
+    def start(self, command: list[str], **more: str) -> subprocess.Popen[str]:
+        """Start a command as the leader of a process group of its own."""
+        return subprocess.Popen(
+            command, cwd=self.root, env=self.env(**more), text=True, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace text in a file of the project; the text must be there."""
+        path = self.root / file
+        text = path.read_text()
+        if old not in text:
+            raise ValueError(f"{file} does not contain {old!r}")
+        path.write_text(text.replace(old, new))
+
+    def git(self, *arguments: str) -> str:
+        """Run git in the project."""
+        return self.call([*GIT, *arguments]).stdout
+
+
+def make_checkout(root: Path) -> Checkout:
+    """A fresh git and DVC checkout of the synthetic project, dvc.yaml written, nothing run."""
+    shutil.copytree(HERE / "synthetic", root, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / ".dvc").mkdir()
+    for visible, hidden in HIDDEN.items():
+        (root / visible).rename(root / hidden)
+    (root / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
+    checkout = Checkout(root)
+    checkout.call([*GIT, "init", "-q"])
+    checkout.call(checkout.steerkit("dag", "--write"))
+    checkout.git("add", "-A")
+    checkout.git("commit", "-q", "-m", "start")
+    return checkout
+
+
+def copy_checkout(made: Checkout, root: Path) -> Checkout:
+    """The same project with all its results in another place, hard links kept."""
+    subprocess.run(["cp", "-a", str(made.root), str(root)], check=True)
+    return Checkout(root, dict(made.environment))
