@@ -24,7 +24,8 @@ class ReportContent:
     - `prompts`: `prompt_id`, `prompt`, `resistance`.
     - `search`: one row for each trial: `layers` (text such as `0, 6, 7, 8`), `strength`, `score` (the objective, larger
       is better), `kind` (`grid` rows make the heatmap, others are in its table), `chosen` (true for one row); further
-      columns are shown in the table as they are. `search_objective` says in a few words what `score` is.
+      columns are shown in the table as they are. `search_objective` says in a few words what `score` is; `perceptual`
+      is the name of the perceptual score (`Perceptual.name`).
     - `activations`: `layer` (whole number), `tokens` (`content`, `eos`, `padding`, `all`, ...: one line each) and
       `difference` (norm of the mean difference of positive and negative activations, in the model's own units).
     - `doses`: `prompt_id`, `multiplier` (of the fixed strength), `reason` (a few words for people).
@@ -41,6 +42,7 @@ class ReportContent:
     doses: pl.DataFrame
     provenance: Provenance
     search_objective: str = "score"
+    perceptual: str = "lpips"
     explanations: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ STYLE = {
     "axes.edgecolor": LIGHT["muted"], "axes.labelcolor": LIGHT["ink"], "xtick.color": LIGHT["muted"],
     "ytick.color": LIGHT["muted"], "text.color": LIGHT["ink"], "axes.linewidth": 0.7, "xtick.major.width": 0.7,
     "ytick.major.width": 0.7, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "svg.fonttype": "none",
-    "axes.unicode_minus": True,
+    "axes.unicode_minus": True, "axes.facecolor": "none",
 }  # fmt: skip
 
 

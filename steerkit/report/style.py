@@ -69,6 +69,7 @@ td small{display:block;color:var(--muted);font-size:.75rem;white-space:nowrap}
 th small{display:block;color:var(--muted);font-size:.78rem;font-weight:400;max-width:19rem}
 tr.chosen td,tr.chosen th{font-weight:600}
 tbody tr.group th{padding-top:1.1rem;font-weight:600;border-bottom-color:var(--muted)}
+.doses td:nth-child(2){white-space:nowrap}
 .meter{display:inline-block;height:.5rem;background:var(--adaptive);margin-right:.5rem;vertical-align:baseline}
 .key{display:inline-block;width:.62rem;height:.62rem;border-radius:50%;margin-right:.4rem}
 details{margin-top:1.2rem}

@@ -27,15 +27,18 @@ NUMBERS = {
 }
 
 
-def measurements(aggregate: pl.DataFrame) -> Html:
-    """Metrics down, conditions across, each with its interval; then the winter rate by group."""
+def measurements(aggregate: pl.DataFrame, perceptual: str = "lpips") -> Html:
+    """Metrics down, conditions across, each with its interval; then the winter rate by group.
+
+    `perceptual` is the name of the perceptual score, which says whose features it compares.
+    """
     cells = {(row["metric"], row["condition"], row["group"]): row for row in aggregate.iter_rows(named=True)}
     conditions = [name for name in CONDITION_NAMES if any(key[1] == name for key in cells)]
     rows: list[Html] = []
     for metric, (name, meaning) in (RATES | NUMBERS).items():
         values = [cells.get((metric, condition, "all")) for condition in conditions]
         if any(values):
-            head = el("th", name, el("small", meaning), scope="row")
+            head = el("th", perceptual if metric == "lpips" else name, el("small", meaning), scope="row")
             rows.append(el("tr", head, *(_estimate(value, metric in RATES) for value in values)))
     heading = el("th", el("span", "Winter, by group"), scope="rowgroup", colspan=1 + len(conditions))
     rows.append(el("tr", heading, class_="group"))

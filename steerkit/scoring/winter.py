@@ -62,17 +62,18 @@ def score_winter(measured: pl.DataFrame, prompts: pl.DataFrame, bootstrap: Boots
     return WinterScores(images, _per_prompt(images), _aggregate(images, bootstrap), compare(images, bootstrap))
 
 
-def flat_metrics(scores: WinterScores) -> dict[str, float | None]:
+def flat_metrics(scores: WinterScores, perceptual: str = "lpips") -> dict[str, float | None]:
     """`<metric>_<group>_<condition>` with `_low` and `_high`, and every comparison by its name, for metrics.json.
 
     Only what a person compares between runs: rates and fidelity for all groups, the rest over all pictures. What is not
-    finite is None, since JSON has no other word for it.
+    finite is None, since JSON has no other word for it. `perceptual` names the perceptual score after its backbone.
     """
     metrics: dict[str, float | None] = {}
     for row in scores.aggregate.iter_rows(named=True):
         if row["group"] != "all" and row["metric"] not in ("winter_rate", "fidelity"):
             continue
-        name = f"{row['metric']}_{row['group']}_{row['condition']}"
+        metric = perceptual if row["metric"] == "lpips" else row["metric"]
+        name = f"{metric}_{row['group']}_{row['condition']}"
         metrics |= {name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
     for row in scores.comparisons.iter_rows(named=True):
         metrics |= {row["name"]: row["estimate"], f"{row['name']}_low": row["low"], f"{row['name']}_high": row["high"]}
@@ -81,9 +82,9 @@ def flat_metrics(scores: WinterScores) -> dict[str, float | None]:
     }
 
 
-def write_metrics(scores: WinterScores, path: Path) -> None:
+def write_metrics(scores: WinterScores, path: Path, perceptual: str = "lpips") -> None:
     """metrics.json for `dvc metrics show` and `diff`."""
-    path.write_text(json.dumps(flat_metrics(scores), indent=1) + "\n")
+    path.write_text(json.dumps(flat_metrics(scores, perceptual), indent=1) + "\n")
 
 
 def write_plots(scores: WinterScores, folder: Path) -> None:

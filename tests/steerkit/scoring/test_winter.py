@@ -163,10 +163,11 @@ def test_nothing_to_compare_with_is_null_and_not_an_error() -> None:
 
 
 def test_metrics_and_plots_are_files_that_dvc_reads(scores: WinterScores, tmp_path: Path) -> None:
-    write_metrics(scores, tmp_path / "metrics.json")
+    write_metrics(scores, tmp_path / "metrics.json", "lpips_seasons")
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["winter_rate_outdoor_fixed"] == pytest.approx(2 / 3, abs=1e-6)
     assert metrics["winter_rate_outdoor_fixed_low"] <= 2 / 3 <= metrics["winter_rate_outdoor_fixed_high"]
+    assert metrics["lpips_seasons_all_unsteered"] == 0 and "lpips_all_unsteered" not in metrics
     assert all(value is None or isinstance(value, float | int) for value in metrics.values())
     write_plots(scores, tmp_path / "plots")
     assert pl.read_csv(tmp_path / "plots" / "similarity.csv").height == 9
