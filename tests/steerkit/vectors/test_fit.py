@@ -92,6 +92,7 @@ def test_random_directions_depend_on_seed_and_slot_alone() -> None:
     for slot in vectors.directions:
         assert torch.equal(one.directions[slot].unit, same.directions[slot].unit)
         assert not torch.equal(one.directions[slot].unit, other.directions[slot].unit)
+    assert not torch.equal(one.directions[Slot(AT, "eos")].unit, one.directions[Slot(AT, "content")].unit)
     assert torch.equal(random_like(alone, 7).directions[Slot(AT, "eos")].unit, one.directions[Slot(AT, "eos")].unit)
 
 
