@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from steerkit.dag import up_to_date
 from steerkit.dag.project import find_root
 from steerkit.errors import UserError
-
-if TYPE_CHECKING:
-    from steerkit.dag.outcome import Outcome
 
 UI = "prefect server start"
 
@@ -108,17 +106,22 @@ def _run_here(root: Path, flow: str, only: str | None, force: bool) -> None:
 
     with open_session(root) as session:
         plan = session.plan([only] if only else [flow], only=only is not None)
-        outcomes: dict[str, Outcome] = {}
-        with Display([stage.name for stage in plan]) as display:
-            run_plan(
-                session,
-                plan,
-                force=force,
-                thaw=only is not None,
-                on_progress=display.progress,
-                on_start=lambda stage: display.start(stage.name),
-                on_end=lambda outcome: (outcomes.update({outcome.name: outcome}), display.end(outcome))[0],
-            )
+        try:
+            with Display([stage.name for stage in plan]) as display:
+                outcomes = run_plan(
+                    session,
+                    plan,
+                    force=force,
+                    thaw=only is not None,
+                    on_progress=display.progress,
+                    on_start=lambda stage: display.start(stage.name),
+                    on_end=display.end,
+                )
+        except KeyboardInterrupt:
+            # The threads of the stages cannot be interrupted, and Python would wait for them.
+            sys.stderr.write("steerkit: stopped. Finished work is kept; run the same command again to go on.\n")
+            sys.stderr.flush()
+            os._exit(130)
     display.table([outcomes[stage.name] for stage in plan])
     if only is None:
         sys.stdout.write(up_to_date.report_lines(summary.of_flow(root, flow)))

@@ -203,15 +203,20 @@ class DvcProject:
                     del lock["read"][path_locked]
 
     def restore(self, stage: Any) -> bool:
-        """Check the outputs of an earlier run with the same inputs out of the cache; False if there was none."""
+        """Check the outputs that dvc.lock or the run-cache has for these inputs out of the cache; False if none are."""
         from dvc.stage import PipelineStage, create_stage
         from dvc.stage import cache as run_cache
         from dvc.stage.loader import StageLoader
+        from dvc.stage.serialize import to_single_stage_lockfile
 
         if not run_cache._can_hash(stage):
             return False
-        stage.save_deps()
-        entry = self.repo.stage_cache._load(stage)
+        recorded_now = not stage.changed_stage() and all(out.hash_info for out in stage.outs) and stage.deps_cached()
+        if recorded_now:
+            entry = to_single_stage_lockfile(stage)
+        else:
+            stage.save_deps()
+            entry = self.repo.stage_cache._load(stage)
         if not entry:
             return False
         yaml = str(self.root / "dvc.yaml")
@@ -220,9 +225,13 @@ class DvcProject:
         StageLoader.fill_from_lock(cached, entry)
         if not cached.outs_cached():
             return False
+        in_git = {out.def_path for out in stage.outs if not out.use_cache}
         for out in cached.outs:
             out.remove()
             out.checkout(force=True)
+            if out.def_path in in_git:
+                # Whoever edits a file of git must not edit the cache.
+                out.unprotect()
         return True
 
     def commit(self, stage: Any) -> None:
@@ -269,8 +278,8 @@ class _LockEntries(Mapping[str, Any]):
 
     def __init__(self, text: str, before: _LockEntries | None = None) -> None:
         self._texts = recorded.lock_entries(text)
-        known = before._parsed if before is not None else {}
-        self._parsed = {block: known[block] for block in self._texts.values() if block in known}
+        known: dict[str, Any] = before._parsed if before is not None else {}
+        self._parsed: dict[str, Any] = {block: known[block] for block in self._texts.values() if block in known}
 
     def __getitem__(self, name: str) -> Any:
         block = self._texts[name]

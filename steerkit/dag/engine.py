@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steerkit.dag import params, project, registry, render, summary, up_to_date
+from steerkit.dag import journal, params, project, registry, render, summary, up_to_date
 from steerkit.dag.code_closure import code_closure
 from steerkit.dag.context import ProgressSink
 from steerkit.dag.declarations import Stage
@@ -222,6 +222,7 @@ class Session:
         place = self._compute(stage, force, on_progress)
         dvc.commit(stage)
         if place is not None:
+            journal.note("recorded", place.stage.name, place.key)
             place.remove()
         return "ran"
 

@@ -157,7 +157,7 @@ def _sweep(root: Path) -> list[str]:
             for path in (first, *left):
                 path.unlink(missing_ok=True)
                 removed += 1
-    for path in state_folder(root).glob("dvc.*.*"):
+    for path in state_folder(root).glob("*.*.*"):
         pid = path.name.rpartition(".")[2]
         if ".torn." not in path.name and pid.isdigit() and not Path("/proc", pid).exists() and os.path.isdir("/proc"):
             path.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import time
 from typing import Literal
 
 
-def note(what: Literal["started", "finished", "placed"], stage: str, key: str) -> None:
+def note(what: Literal["started", "finished", "placed", "recorded"], stage: str, key: str) -> None:
     """Append one line, whole even when several processes write, if a journal was asked for."""
     path = os.environ.get("STEERKIT_JOURNAL")
     if not path:

@@ -53,31 +53,31 @@ def run_plan(
                 time.sleep(SECONDS_BEFORE_RETRY)
         raise AssertionError("unreachable")
 
-    with ThreadPoolExecutor(max_workers=workers or max(2, os.cpu_count() or 1), thread_name_prefix="stage") as pool:
-        try:
-            while waiting or running:
-                for stage in [] if failure else list(waiting.values()):
-                    busy = GPU in stage.tags and any(GPU in other.tags for other in running.values())
-                    if not needed[stage.name] - outcomes.keys() and not busy:
-                        del waiting[stage.name]
-                        on_start(stage)
-                        running[pool.submit(work, stage)] = stage
-                if not running:
-                    break
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    stage = running.pop(future)
-                    error = future.exception()
-                    if error is not None:
-                        if failure is not None:
-                            log.error("%s failed too: %s", stage.name, error)
-                        failure = failure or error
-                        continue
-                    outcomes[stage.name] = future.result()
-                    on_end(outcomes[stage.name])
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pool = ThreadPoolExecutor(max_workers=workers or max(2, os.cpu_count() or 1), thread_name_prefix="stage")
+    try:
+        while waiting or running:
+            for stage in [] if failure else list(waiting.values()):
+                busy = GPU in stage.tags and any(GPU in other.tags for other in running.values())
+                if not needed[stage.name] - outcomes.keys() and not busy:
+                    del waiting[stage.name]
+                    on_start(stage)
+                    running[pool.submit(work, stage)] = stage
+            if not running:
+                break
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                stage = running.pop(future)
+                error = future.exception()
+                if error is not None:
+                    if failure is not None:
+                        log.error("%s failed too: %s", stage.name, error)
+                    failure = failure or error
+                    continue
+                outcomes[stage.name] = future.result()
+                on_end(outcomes[stage.name])
+    finally:
+        # Nothing runs here any more, unless somebody interrupted us: a stage cannot be stopped, so do not wait for it.
+        pool.shutdown(wait=False, cancel_futures=True)
     if failure is not None:
         raise failure
     return outcomes

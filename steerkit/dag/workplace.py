@@ -29,7 +29,7 @@ class Workplace:
     """The temporary folder of one stage and one key; use it only while holding the stage's lock."""
 
     def __init__(self, root: Path, stage: Stage, key: str) -> None:
-        self.root, self.stage = root, stage
+        self.root, self.stage, self.key = root, stage, key
         self.folder = root / TEMPORARY / f"{stage.name}.{key}"
 
     def target(self, argument: str) -> Path:

@@ -1,5 +1,8 @@
 """`dvc repro` and the engine leave the same records, and each believes the other."""
 
+import json
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -92,3 +95,35 @@ def test_only_and_force_run_one_stage_even_a_frozen_one(done: Checkout) -> None:
     done.forget()
     done.run("--force")
     assert sorted(done.started()) == sorted(STAGES)
+
+
+def test_deleted_outputs_come_back_from_the_cache_without_any_memory_of_runs(done: Checkout) -> None:
+    shutil.rmtree(done.root / "artifacts")
+    shutil.rmtree(done.root / ".dvc/cache/runs")
+    # What is in git alone is git's to bring back.
+    done.git("checkout", "-q", "--", "artifacts/demo/report/metrics.json")
+    assert verdicts(done.run().stdout)["demo-pictures"] == "restored"
+    assert done.started() == []
+    assert len(list((done.root / "artifacts/demo/pictures/pictures").iterdir())) == 8
+
+
+def test_a_restored_file_of_git_is_not_the_cache_itself(done: Checkout) -> None:
+    done.edit("params.yaml", "count: 8", "count: 7")
+    done.run()
+    done.edit("params.yaml", "count: 7", "count: 8")
+    assert verdicts(done.run().stdout)["demo-report"] == "restored"
+    metrics = done.root / "artifacts/demo/report/metrics.json"
+    assert json.loads(metrics.read_text()) == {"pictures": 8}
+    assert metrics.stat().st_nlink == 1
+    assert metrics.stat().st_mode & 0o200
+
+
+def test_the_engine_waits_for_a_running_dvc_and_finds_its_work_done(fresh: Checkout) -> None:
+    dvc = fresh.start(["dvc", "repro"], SYNTHETIC_PAUSE="0.2")
+    while "demo-shards" not in fresh.started():
+        time.sleep(0.02)
+        assert dvc.poll() is None
+    fresh.run()
+    # The engine may be quicker with what comes next; DVC then says "busy" and does not wait.
+    dvc.wait(timeout=120)
+    assert sorted(fresh.started()) == sorted(STAGES)
