@@ -85,6 +85,7 @@ def make_scheduler() -> Any:
         prediction_type="v_prediction",
         clip_sample=False,
         set_alpha_to_one=False,
+        steps_offset=1,
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
     )
