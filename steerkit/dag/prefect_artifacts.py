@@ -107,8 +107,10 @@ def publish(root: Path, outcome: Outcome, known: list[Row] | None) -> None:
                 description=", ".join(title(picture) for picture in pictures),
             )
         # Last, because its presence says that the others were sent.
-        size = sum(out.size or 0 for out in outcome.outputs)
-        create_table_artifact(rows, key=artifact_key(name, "outputs"), description=f"{len(rows)} in {_bytes(size)}")
+        size, files = sum(out.size or 0 for out in outcome.outputs), sum(row["files"] for row in rows)
+        create_table_artifact(
+            rows, key=artifact_key(name, "outputs"), description=f"{files} file{'s' * (files != 1)}, {_bytes(size)}"
+        )
     except Exception as error:
         logger.warning("Artifacts of %s were not recorded in Prefect: %s", name, error)
 

@@ -40,7 +40,17 @@ def _server(*, running: bool) -> Iterator[None]:
     if running:
         yield
         return
-    from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+        temporary_settings,
+    )
 
-    with temporary_settings(updates={PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}, restore_defaults={PREFECT_API_URL}):
+    updates = {
+        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True,
+        # The server makes its database first; on a busy machine Prefect's own 20 seconds are too short for that.
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 180,
+    }
+    with temporary_settings(updates=updates, restore_defaults={PREFECT_API_URL}):
         yield

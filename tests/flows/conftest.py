@@ -74,7 +74,7 @@ from tasks.start import start
 
 first = stage("winter-start", start, before=File("source.txt"))
 one = stage("winter-left", left, before=first.out("out"), retries=1)
-two = stage("winter-right", right, before=first.out("out"), tags=("gpu",))
+two = stage("winter-right", right, before=first.out("out"), tags=("gpu",), retries=1)
 stage("winter-report", draw, left=one.out("out"), right=two.out("out"))
 '''
 

@@ -57,7 +57,7 @@ def test_a_flow_shows_its_stages_and_what_the_engine_did_dvc_finds_up_to_date_an
     assert "winter-right-metrics" not in artifacts
 
 
-def test_a_users_mistake_is_one_line_and_stops_only_what_depends_on_it(checkout):
+def test_a_users_mistake_is_one_line_and_final_while_a_lost_connection_is_tried_again(checkout):
     left = checkout.root / "tasks" / "left.py"
     left.write_text(
         left.read_text().replace(
@@ -66,9 +66,20 @@ def test_a_users_mistake_is_one_line_and_stops_only_what_depends_on_it(checkout)
         )
     )
 
+    right = checkout.root / "tasks" / "right.py"
+    right.write_text(
+        right.read_text().replace(
+            'log.info("right begins")',
+            'mark = Path(".prefect/lost")\n    if not mark.exists():\n        mark.touch()\n'
+            '        raise ConnectionResetError("the line is down")',
+        )
+    )
+
     output = checkout.run(sys.executable, "-m", "flows.winter", ok=False)
 
-    assert "Traceback" not in output
+    # One traceback, and it is not the mistake's.
+    assert output.count("Traceback") == 1
+    assert "the line is down" in output.partition("Traceback")[2]
     run = checkout.newest_run()
     assert run["state_name"] == "Failed"
     assert "winter-left: winter.left.seconds is odd; make it even" in run["state"]["message"]
