@@ -39,8 +39,7 @@ def main() -> int:
     try:
         prepared = make_checkout(home / "prepared")
         prepared.call(["dvc", "repro", "demo-shards"])
-        # The branches pause ten times as long as a unit does.
-        prepared.environment["SYNTHETIC_PAUSE"] = str(options.seconds / 10)
+        prepared.environment["SYNTHETIC_PAUSE"] = str(options.seconds)
         prepared.edit("params.yaml", "count: 8", "count: 1")
         print(f"{'door':34s} {'wall s':>8s} {'branches s':>11s} {'/ longer branch':>16s}")
         engine = copy_checkout(prepared, home / "engine")

@@ -48,7 +48,9 @@ def materialise(
         if place.is_finished():
             log.info("%s: was finished by a run that was stopped before it was recorded", stage.name)
         else:
-            _compute(stage, root, place, given, door, sink, key)
+            # Forced work is done anew, not taken over from the last time.
+            previous = _nothing if force else functools.partial(_previous, stage, root)
+            _compute(stage, root, place, given, door, sink, previous)
         before_placing()
         place.place()
         journal.note("placed", stage.name, key)
@@ -56,21 +58,31 @@ def materialise(
 
 
 def _compute(
-    stage: Stage, root: Path, place: Workplace, given: dict[str, Any], door: Door, sink: ProgressSink | None, key: str
+    stage: Stage,
+    root: Path,
+    place: Workplace,
+    given: dict[str, Any],
+    door: Door,
+    sink: ProgressSink | None,
+    previous: Callable[[str], dict[str, Path]],
 ) -> None:
     place.prepare()
     outs = {argument: place.target(argument) for argument in stage.outs}
     running = RunningStage(
         stage.name,
         sink or context.log_lines(),
-        functools.partial(_previous, stage, root),
+        previous,
         functools.partial(code_digest_of, stage, root),
     )
-    journal.note("started", stage.name, key)
+    journal.note("started", stage.name, place.key)
     with context.running(running):
         stage.function(**given, **outs)
     place.finish(door)
-    journal.note("finished", stage.name, key)
+    journal.note("finished", stage.name, place.key)
+
+
+def _nothing(_argument: str) -> dict[str, Path]:
+    return {}
 
 
 def _previous(stage: Stage, root: Path, argument: str) -> dict[str, Path]:

@@ -93,8 +93,11 @@ def test_only_and_force_run_one_stage_even_a_frozen_one(done: Checkout) -> None:
     done.run("--only", "base-weights", "--force")
     assert done.started() == ["demo-left", "base-weights"]
     done.forget()
-    done.run("--force")
+    done.run("--force", RUN_LABEL="again")
     assert sorted(done.started()) == sorted(STAGES)
+    # Nothing of the last time is taken over.
+    shards = done.root / "artifacts/demo/shards/shards"
+    assert all('"again"' in shard.read_text() for shard in shards.iterdir())
 
 
 def test_deleted_outputs_come_back_from_the_cache_without_any_memory_of_runs(done: Checkout) -> None:
