@@ -16,7 +16,7 @@ from steerkit.dag.prefect_pictures import find_pictures, picture_page, title
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-_MOST_METRICS = 200
+_MOST_METRICS = 500
 _LARGEST_METRICS_BYTES = 2_000_000
 
 
@@ -49,7 +49,10 @@ def artifact_kinds(root: Path, outcome: Outcome) -> list[str]:
 
 
 def metric_rows(root: Path, outputs: Iterable[OutputRecord]) -> list[Row]:
-    """Rows (metric, value) of all numbers and words in the JSON metrics among `outputs`; nested keys are dotted."""
+    """Rows (metric, value) of all numbers and words in the JSON metrics among `outputs`; nested keys are dotted.
+
+    Where a metric has an interval beside it (`rate_low`, `rate_high`), the three make one row with `low` and `high`.
+    """
     rows: list[Row] = []
     for output in outputs:
         path = root / output.path
@@ -61,7 +64,11 @@ def metric_rows(root: Path, outputs: Iterable[OutputRecord]) -> list[Row]:
             rows.extend(_flat(json.loads(path.read_text(encoding="utf-8"))))
         except ValueError:
             logger.warning("%s is not JSON: not shown among the metrics.", output.path)
-    return rows[:_MOST_METRICS]
+    rows = _with_intervals(rows)
+    left = len(rows) - _MOST_METRICS
+    if left > 0:
+        rows = [*rows[:_MOST_METRICS], dict.fromkeys(rows[0], "") | {"metric": f"and {left} more in the file"}]
+    return rows
 
 
 def latest_outputs(stages: Iterable[str]) -> dict[str, list[Row]]:
@@ -123,6 +130,24 @@ def _flat(value: Any, prefix: str = "") -> list[Row]:
             return [{"metric": prefix, "value": f"{_shown(value[0])} to {_shown(value[1])}"}]
         return [row for index, inner in enumerate(value) for row in _flat(inner, f"{prefix}[{index}]")]
     return [{"metric": prefix, "value": _shown(value)}]
+
+
+def _with_intervals(rows: list[Row]) -> list[Row]:
+    values = {row["metric"]: row["value"] for row in rows}
+    with_interval = {name for name in values if f"{name}_low" in values and f"{name}_high" in values}
+    if not with_interval:
+        return rows
+    ends = {f"{name}_{end}" for name in with_interval for end in ("low", "high")}
+    return [
+        {
+            "metric": name,
+            "value": value,
+            "low": values[f"{name}_low"] if name in with_interval else "",
+            "high": values[f"{name}_high"] if name in with_interval else "",
+        }
+        for name, value in values.items()
+        if name not in ends
+    ]
 
 
 def _shown(value: Any) -> Any:

@@ -65,6 +65,26 @@ def test_metrics_are_flattened_rounded_and_only_taken_from_outputs_of_that_kind(
     ]
 
 
+def test_a_metric_and_its_interval_are_one_row(tmp_path):
+    content = {"rate": 0.9, "rate_low": 0.85, "rate_high": 0.94, "n": 240, "other_low": 1}
+    (tmp_path / "metrics.json").write_text(json.dumps(content))
+
+    assert metric_rows(tmp_path, [OutputRecord("metrics.json", "0", 1, 1, kind="metrics")]) == [
+        {"metric": "rate", "value": 0.9, "low": 0.85, "high": 0.94},
+        {"metric": "n", "value": 240, "low": "", "high": ""},
+        {"metric": "other_low", "value": 1, "low": "", "high": ""},
+    ]
+
+
+def test_a_table_that_would_be_too_long_says_how_much_is_left(tmp_path):
+    (tmp_path / "metrics.json").write_text(json.dumps({f"m{index}": index for index in range(503)}))
+
+    rows = metric_rows(tmp_path, [OutputRecord("metrics.json", "0", 1, 1, kind="metrics")])
+
+    assert len(rows) == 501
+    assert rows[-1] == {"metric": "and 3 more in the file", "value": ""}
+
+
 def test_a_metric_that_is_not_a_number_is_said_in_words_because_json_cannot(tmp_path):
     (tmp_path / "metrics.json").write_text('{"lost": NaN, "far": Infinity}')
 
