@@ -38,6 +38,7 @@ def adaptive_winter(
     pairs: Annotated[Path, Dep()],
     vectors: Annotated[Path, Dep()],
     best: Annotated[Path, Dep()],
+    judges: Annotated[Path, Dep()],  # noqa: ARG001  # read by its name in params; here so that new weights count
     clip: Annotated[str, Param("/scorers.clip")],
     words: Annotated[dict[str, Any], Param("/winter.resistance")],
     strategy: Annotated[dict[str, Any], Param()],

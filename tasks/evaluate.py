@@ -23,6 +23,7 @@ from steerkit.scoring.zero_shot_labels import zero_shot_labels
 def evaluate(
     prompts: Annotated[Path, Dep()],
     pictures: Annotated[Path, Dep()],
+    judges: Annotated[list[Path], Dep()],  # noqa: ARG001  # read by their names in params; here so that new weights count
     scorers: Annotated[dict[str, str], Param("/scorers")],
     words: Annotated[dict[str, Any], Param("/winter.resistance")],
     seeds: Annotated[list[int], Param("/winter.images.seeds")],

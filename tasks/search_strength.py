@@ -25,6 +25,7 @@ def search_strength(
     model: Annotated[Path, Dep()],
     prompts: Annotated[Path, Dep()],
     vectors: Annotated[Path, Dep()],
+    judges: Annotated[Path, Dep()],  # noqa: ARG001  # read by its name in params; here so that new weights count
     clip: Annotated[str, Param("/scorers.clip")],
     branch: Annotated[EditBranch, Param()],
     units: Annotated[Units, Param()],

@@ -1,35 +1,21 @@
-"""The app: which commands there are. A command's module is imported here, so its heavy imports must wait."""
+"""The `steerkit` command: the quick answer first, then the app; a user's mistake is one message."""
 
-import logging
-import os
 import sys
-
-import typer
-
-from steerkit.cli.dag import dag
-from steerkit.cli.heal import heal
-from steerkit.cli.run import run
-from steerkit.cli.status import status
-from steerkit.cli.submission import submission
-from steerkit.errors import UserError
-
-app = typer.Typer(
-    name="steerkit",
-    help="Steer generative models by editing their activations, and measure what happened.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(run)
-app.command()(status)
-app.command()(dag)
-app.command()(heal)
-app.add_typer(submission)
 
 
 def main() -> None:
-    """Run the command line: a user's mistake is one message and exit code 2, never a traceback."""
+    """Run the command line. A user's mistake is one message and exit code 2, never a traceback."""
+    from steerkit.cli import quick
+
+    # Before typer is imported: that alone takes longer than the whole answer.
+    if quick.answer(sys.argv[1:]):
+        return
+    import logging
+    import os
+
+    from steerkit.cli.app import app
+    from steerkit.errors import UserError
+
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         app()

@@ -101,4 +101,5 @@ def _random(answers: dict[str, Any]) -> Headline | None:
 
 
 def _no_difference(row: dict[str, Any]) -> str:
-    return ", no clear difference" if row["low"] <= 0 <= row["high"] else ""
+    known = row["low"] is not None and row["high"] is not None
+    return ", no clear difference" if known and row["low"] <= 0 <= row["high"] else ""

@@ -35,6 +35,7 @@ search = stage(
     model=model,
     prompts=prompts.out("prompts"),
     vectors=vectors.out("vectors"),
+    judges=File("models/seasons-clip"),
     tags=("gpu",),
     retries=1,
 )
@@ -46,11 +47,18 @@ images = stage(
     pairs=prompts.out("pairs"),
     vectors=vectors.out("vectors"),
     best=search.out("chosen"),
+    judges=File("models/seasons-clip"),
     tags=("gpu",),
     retries=1,
 )
 scores = stage(
-    "winter-scores", evaluate, prompts=prompts.out("prompts"), pictures=images.out("pictures"), tags=("gpu",), retries=1
+    "winter-scores",
+    evaluate,
+    prompts=prompts.out("prompts"),
+    pictures=images.out("pictures"),
+    judges=[File(f"models/seasons-{judge}") for judge in ("clip", "labels", "lpips")],
+    tags=("gpu",),
+    retries=1,
 )
 report = stage(
     "winter-report",

@@ -61,7 +61,7 @@ def test_pairs_come_in_order_of_id_and_need_a_contrast(tmp_path: Path) -> None:
 
 
 def test_a_prompt_both_tuned_on_and_scored_is_refused() -> None:
-    with pytest.raises(UserErrors, match="ID 5 of b.csv"):
+    with pytest.raises(UserErrors, match=r"ID 5 of b\.csv"):
         check_disjoint({0: "A red Cat"}, {5: "a red cat"}, Path("a.csv"), Path("b.csv"))
     check_disjoint({0: "a red cat"}, {5: "a blue cat"}, Path("a.csv"), Path("b.csv"))
 

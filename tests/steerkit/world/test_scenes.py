@@ -59,7 +59,9 @@ def test_objects_fill_a_visible_part_of_the_picture() -> None:
 
 
 def test_winter_ground_is_brighter_than_summer_ground() -> None:
-    scenes = [sample_scene(np.random.default_rng(3), season=s, place="meadow", time="day") for s in ("winter", "summer")]
+    scenes = [
+        sample_scene(np.random.default_rng(3), season=s, place="meadow", time="day") for s in ("winter", "summer")
+    ]
     winter, summer = (render(scene)[-4:].mean() for scene in scenes)
     assert winter > 200 > summer
 

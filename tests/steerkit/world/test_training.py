@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from steerkit.world.training import Draws, Schedule, fit
 
-
 TRUTH = torch.tensor([[1.0, -2.0, 0.5, 3.0]])
 
 

@@ -1,0 +1,23 @@
+"""The app: which commands there are. A command's module is imported here, so its heavy imports must wait."""
+
+import typer
+
+from steerkit.cli.dag import dag
+from steerkit.cli.heal import heal
+from steerkit.cli.run import run
+from steerkit.cli.status import status
+from steerkit.cli.submission import submission
+
+app = typer.Typer(
+    name="steerkit",
+    help="Steer generative models by editing their activations, and measure what happened.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(status)
+app.command()(dag)
+app.command()(heal)
+app.add_typer(submission)
