@@ -13,7 +13,7 @@ class Brush:
     """Draws shapes on `picture`; shapes of the object also mark `mask` (255 inside)."""
 
     def __init__(self, picture: Image.Image, mask: Image.Image | None = None) -> None:
-        self._layers = [(ImageDraw.Draw(picture), None)]
+        self._layers: list[tuple[ImageDraw.ImageDraw, int | None]] = [(ImageDraw.Draw(picture), None)]
         if mask is not None:
             self._layers.append((ImageDraw.Draw(mask), 255))
 

@@ -4,14 +4,14 @@ import numpy as np
 
 from steerkit.world.scene import Scene
 
-PLACE_PHRASES = {
+PLACE_PHRASES: dict[str, tuple[str, ...]] = {
     "meadow": ("in a meadow", "in the meadow", "on a meadow", "in a field"),
     "lake": ("by a lake", "at the lake", "near a lake", "on the shore of a lake"),
     "mountain": ("in the mountains", "near the mountains", "by a mountain", "below the mountains"),
     "street": ("on a street", "in the street", "in a city street", "in the city"),
     "room": ("in a room", "indoors", "inside a room", "in the living room"),
 }
-SEASON_PHRASES = {
+SEASON_PHRASES: dict[str, tuple[str, ...]] = {
     "winter": ("in winter", "during winter", "covered in snow", "in the snow", "on a snowy winter day",
                "on a cold winter day", "in a winter landscape"),
     "summer": ("in summer", "during summer", "on a sunny summer day", "in the summer sun", "on a hot summer day",
@@ -20,13 +20,13 @@ SEASON_PHRASES = {
                "among falling leaves"),
     "spring": ("in spring", "during spring", "with spring flowers", "on a spring day", "with spring blossoms"),
 }  # fmt: skip
-SEASON_ADJECTIVES = {
+SEASON_ADJECTIVES: dict[str, tuple[str, ...]] = {
     "winter": ("winter", "snowy"),
     "summer": ("summer", "sunny"),
     "autumn": ("autumn",),
     "spring": ("spring",),
 }
-TIME_PHRASES = {
+TIME_PHRASES: dict[str, tuple[str, ...]] = {
     "day": ("at noon", "during the day", "in daylight"),
     "sunset": ("at sunset", "at dusk", "in the evening"),
     "night": ("at night", "under the moon", "in the dark"),

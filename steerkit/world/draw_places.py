@@ -114,11 +114,16 @@ def tint(picture: Image.Image, time: str, share: float = 1.0) -> Image.Image:
     return Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
 
 
+def _unlit(colour: Colour, time: str) -> Colour:
+    red, green, blue = (int(channel / light) for channel, light in zip(colour, LIGHT[time], strict=True))
+    return red, green, blue
+
+
 def _sky(scene: Scene, line: float) -> Image.Image:
     top, bottom = {"day": DAY_SKY[scene.season], "sunset": SUNSET_SKY, "night": NIGHT_SKY}[scene.time]
     if scene.time == "night":
         # The night's light is applied to the whole picture later; undo it here so that the sky keeps its own colour.
-        top, bottom = (tuple(int(c / k) for c, k in zip(x, LIGHT["night"], strict=True)) for x in (top, bottom))
+        top, bottom = (_unlit(colour, "night") for colour in (top, bottom))
     share = np.clip(np.arange(CANVAS, dtype=np.float32) / line, 0, 1)[:, None]
     column = (1 - share) * np.asarray(top, np.float32) + share * np.asarray(bottom, np.float32)
     pixels = np.broadcast_to(column[:, None, :], (CANVAS, CANVAS, 3))

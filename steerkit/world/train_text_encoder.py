@@ -20,7 +20,11 @@ from steerkit.world.training import Draws, Schedule, fit
 log = logging.getLogger(__name__)
 
 SEED, BATCH = 21, 96
-PHRASES = {"place": PLACE_PHRASES, "season": SEASON_PHRASES, "time": TIME_PHRASES}
+PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
+    "place": PLACE_PHRASES,
+    "season": SEASON_PHRASES,
+    "time": TIME_PHRASES,
+}
 
 
 def named_labels(text: str) -> tuple[int, ...]:
