@@ -29,7 +29,7 @@ from steerkit.vectors.random_direction import random_like
 from steerkit.vectors.steering_vectors import SteeringVectors
 from steerkit.vectors.vectors_file import load_vectors
 
-BATCH = 8
+BATCH = 16
 
 
 def adaptive_winter(

@@ -20,6 +20,8 @@ from steerkit.steering.operators import Units
 from steerkit.steering.text_edit import edit_norm, text_edit
 from steerkit.vectors.vectors_file import load_vectors
 
+BATCH = 16
+
 
 def search_strength(
     model: Annotated[Path, Dep()],
@@ -32,6 +34,7 @@ def search_strength(
     space: Annotated[dict[str, Any], Param()],
     count: Annotated[int, Param("prompts")],
     seeds: Annotated[list[int], Param()],
+    goal: Annotated[float, Param()],
     fidelity_floor: Annotated[float, Param()],
     work: Annotated[Path, Out("trials", resume=True)],
     chosen: Annotated[Path, Out("best.json")],
@@ -47,13 +50,15 @@ def search_strength(
     texts = evenly([row["prompt"] for row in json.loads(prompts.read_text())["tuning"]], count)
     asked = [text for text in texts for _ in seeds]
     drawn = [seed for _ in texts for seed in seeds]
-    unsteered = judge.judge(generate(loaded, asked, drawn))
+    unsteered = judge.judge(generate(loaded, asked, drawn, batch_size=BATCH))
 
     def edits_of(configuration: Configuration) -> list[Edit]:
         return text_edit(directions, configuration.layers, configuration.strengths, branch=branch, units=units)
 
     def evaluate(configuration: Configuration) -> Measured:
-        steered = generate(loaded, asked, drawn, edits=steered_batches(loaded, edits_of(configuration)))
+        steered = generate(
+            loaded, asked, drawn, edits=steered_batches(loaded, edits_of(configuration)), batch_size=BATCH
+        )
         judged = judge.judge(steered)
         return Measured(judged.wanted.mean().item(), kept_share(judged, unsteered).mean().item())
 
@@ -71,6 +76,7 @@ def search_strength(
         wanted,
         evaluate,
         fidelity_floor=fidelity_floor,
+        goal=goal,
         norm=lambda configuration: edit_norm(edits_of(configuration)),
         known=measured_before(read_parquet(table)) if table.exists() else None,
         on_trial=keep,

@@ -1,5 +1,6 @@
 """Search for the layers and strengths of the edit: an exhaustive grid, then Optuna's TPE near the best of it."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,14 @@ def search(
     evaluate: Evaluate,
     *,
     fidelity_floor: float,
+    goal: float = math.inf,
     norm: Callable[[Configuration], float],
     known: Mapping[Configuration, Measured] | None = None,
     on_trial: Callable[[list[Trial]], None] | None = None,
 ) -> list[Trial]:
     """Evaluate the grid and then `space.refine_trials` proposals; returns one trial per configuration, in order.
 
+    `goal` is the target that is enough: among configurations that reach it the shortest edit is the best.
     `evaluate` measures a configuration on the tuning set; what `known` holds is not measured again, so a search that
     was cut off resumes from its table and ends with the same trials. `on_trial` gets all trials so far after each new
     one. Deterministic: the k-th proposal depends on the sampler's seed, k and the trials before it alone. A proposal
@@ -42,7 +45,7 @@ def search(
             target=measured.target,
             fidelity=measured.fidelity,
             norm=norm(configuration),
-            objective=objective(measured, fidelity_floor),
+            objective=objective(measured, fidelity_floor, goal),
             feasible=measured.fidelity >= fidelity_floor,
         )
         if on_trial is not None:

@@ -1,5 +1,6 @@
 """The table of a search: one row per configuration, and the best of them by the declared objective."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,7 +27,8 @@ class Measured:
 class Trial:
     """A configuration with what was measured.
 
-    `objective` is the target where fidelity reaches the floor, else less than any target: -2 minus what is missing.
+    `objective` is the target, up to the goal, where fidelity reaches the floor, else less than any target: -2 minus
+    what is missing.
     `norm` is how far the edit moves a token; among equals the shorter edit wins.
     """
 
@@ -40,12 +42,16 @@ class Trial:
     feasible: bool
 
 
-def objective(measured: Measured, fidelity_floor: float) -> float:
-    """The single number that the search makes as large as it can. Raises ValueError for a target below -2 or NaN."""
+def objective(measured: Measured, fidelity_floor: float, goal: float = math.inf) -> float:
+    """The single number that the search makes as large as it can.
+
+    What exceeds `goal` counts no more than the goal, so that among configurations that reach it the shortest edit wins.
+    Raises ValueError for a target below -2 or NaN.
+    """
     if not measured.target >= INFEASIBLE or not measured.fidelity == measured.fidelity:
         raise ValueError(f"a target of {measured.target} with fidelity {measured.fidelity} cannot be compared")
     if measured.fidelity >= fidelity_floor:
-        return measured.target
+        return min(measured.target, goal)
     return INFEASIBLE - (fidelity_floor - measured.fidelity)
 
 

@@ -152,3 +152,17 @@ def test_every_mistake_in_the_spaces_params_is_named_by_its_key() -> None:
     with pytest.raises(UserError, match=r"search\.space\.refine_trials: .*\n.*search\.space\.strenghts: Extra inputs"):
         parse_space({**SEED_GRID, "refine_trials": -1, "strenghts": [1.0]})
     assert parse_space(SEED_GRID) == space()
+
+
+def test_among_configurations_that_reach_the_goal_the_shortest_is_the_best() -> None:
+    # Target = total strength / 4, so 0.5 is reached by any total of 2: of those [0, 6] x 1 (norm 1.41) is shorter
+    # than [0] x 2 (norm 2), and [0] x 1 does not reach it.
+    table = {"layer_sets": [[0], [0, 6]], "strengths": [1.0, 2.0], "extra": [], "refine_trials": 0}
+
+    def evaluate(configuration: Configuration) -> Measured:
+        return Measured(target=sum(configuration.strengths) / 4, fidelity=1.0)
+
+    trials = search(space(**table), evaluate, fidelity_floor=0.5, goal=0.5, norm=norm)
+    assert best(trials).configuration == Configuration((0, 6), (1.0, 1.0))
+    without = search(space(**table), evaluate, fidelity_floor=0.5, norm=norm)
+    assert best(without).configuration == Configuration((0, 6), (2.0, 2.0))
