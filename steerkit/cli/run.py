@@ -15,13 +15,15 @@ from steerkit.dag.project import find_root
 from steerkit.errors import UserError
 
 UI = "prefect server start"
+# Whoever forces the recipe of the embedded models by name means its frozen stages too.
+RECIPE = "world"
 
 
 def run(
     flow: Annotated[str, typer.Argument(help="A pipeline, or `everything`.")] = "winter",
     only: Annotated[str | None, typer.Option(metavar="STAGE", help="Run this stage alone, not what it needs.")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Run stages even where they are up to date; frozen ones only with --only.")
+        bool, typer.Option("--force", help="Run it all again; frozen stages only with --only, or for `world`.")
     ] = False,
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="Steer this entry of `models` (written into params.yaml).")
@@ -112,7 +114,7 @@ def _run_here(root: Path, flow: str, only: str | None, force: bool) -> None:
                     session,
                     plan,
                     force=force,
-                    thaw=only is not None,
+                    thaw=only is not None or flow == RECIPE,
                     on_progress=display.progress,
                     on_start=lambda stage: display.start(stage.name),
                     on_end=display.end,
