@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from steerkit.world.portable_config import forget_origin
+
 
 def assemble_pipeline(vae: Path, text_encoder: Path, tokenizer: Path, unet: Path, folder: Path) -> None:
     """Write a StableDiffusionPipeline folder (fp16 safetensors) that `from_pretrained` loads."""
@@ -23,3 +25,4 @@ def assemble_pipeline(vae: Path, text_encoder: Path, tokenizer: Path, unet: Path
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder)
+    forget_origin(folder)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from steerkit.world.architectures import make_autoencoder
+from steerkit.world.portable_config import forget_origin
 from steerkit.world.render import render_all
 from steerkit.world.scene import sample_scenes
 from steerkit.world.training import Draws, Schedule, fit, to_unit_range
@@ -43,6 +44,7 @@ def train_encoder(folder: Path, work: Path, steps: int, scenes: int) -> None:
     vae.register_to_config(scaling_factor=1 / latents.std().item())
     log.info("held-out PSNR %.2f dB, latent std %.4f", psnr(vae, held_out), latents.std().item())
     vae.half().save_pretrained(folder)
+    forget_origin(folder)
 
 
 def train_decoder(start: Path, folder: Path, work: Path, steps: int, scenes: int) -> None:
@@ -70,6 +72,7 @@ def train_decoder(start: Path, folder: Path, work: Path, steps: int, scenes: int
     held_out = to_unit_range(render_all(sample_scenes(256, HELD_OUT_SEED)))
     log.info("held-out PSNR %.2f dB", psnr(vae, held_out))
     vae.half().save_pretrained(folder)
+    forget_origin(folder)
 
 
 def reconstruction_loss(y: Tensor, x: Tensor) -> Tensor:

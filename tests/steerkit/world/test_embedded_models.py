@@ -58,3 +58,9 @@ def test_the_perceptual_distance_grows_with_the_share_of_another_picture() -> No
     assert distances[0] == 0
     assert distances == sorted(distances)
     assert distances[3] > distances[1] > 0
+
+
+def test_the_shipped_configs_name_no_place_of_the_machine_that_made_them() -> None:
+    configs = list((ROOT / "models").rglob("config.json"))
+    assert len(configs) >= 6
+    assert [path for path in configs if "_name_or_path" in path.read_text()] == []
