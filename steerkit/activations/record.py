@@ -20,8 +20,9 @@ from steerkit.models.module_tensor import tensor_in, tensor_out
 class Capture:
     """One tensor that one forward of a module took or gave, and when.
 
-    `tensor` keeps the module's own shape and dtype (first dimension: batch) and is a copy. `step` is None outside the
-    UNet, `token_ids` [n, tokens] is None outside the text encoder; `branches` says which rows belong to which branch.
+    `tensor` keeps the module's own shape and dtype (first dimension: batch); a copy, unless copies were
+    declined. `step` is None outside the UNet, `token_ids` [n, tokens] is None outside the text encoder; `branches` says
+    which rows belong to which branch.
     """
 
     hookpoint: Hookpoint
@@ -62,31 +63,34 @@ def record(pipeline: Any, hookpoints: Iterable[Hookpoint]) -> Iterator[Recording
 
 
 @contextmanager
-def capture(pipeline: Any, hookpoints: Iterable[Hookpoint], sink: Callable[[Capture], None]) -> Iterator[Running]:
+def capture(
+    pipeline: Any, hookpoints: Iterable[Hookpoint], sink: Callable[[Capture], None], *, copy: bool = True
+) -> Iterator[Running]:
     """Hand every tensor at `hookpoints` to `sink` while the block runs, keeping none; for high volume.
 
-    Hooks installed earlier, such as those of a steering edit, have acted on what is captured. UserError when a
-    hookpoint does not exist, before anything runs.
+    A sink that is done with a tensor when it returns, such as running sums, does without `copy`. Hooks
+    installed earlier, such as those of a steering edit, have acted on what is captured. UserError when a hookpoint does
+    not exist, before anything runs.
     """
     modules = [(hookpoint, resolve(pipeline, hookpoint)) for hookpoint in dict.fromkeys(hookpoints)]
     with ExitStack() as stack:
         running = stack.enter_context(track(pipeline))
         for hookpoint, module in modules:
-            stack.callback(_install(module, hookpoint, running, sink))
+            stack.callback(_install(module, hookpoint, running, sink, copy))
         yield running
 
 
 def _install(
-    module: nn.Module, hookpoint: Hookpoint, running: Running, sink: Callable[[Capture], None]
+    module: nn.Module, hookpoint: Hookpoint, running: Running, sink: Callable[[Capture], None], copy: bool
 ) -> Callable[[], None]:
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        sink(_capture(hookpoint, running, tensor_in(args, kwargs)))
+        sink(_capture(hookpoint, running, tensor_in(args, kwargs), copy))
 
     def after(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         tensor = tensor_out(output)
         if hookpoint.where == "update":
             tensor = update(hookpoint, args, kwargs, tensor)
-        sink(_capture(hookpoint, running, tensor))
+        sink(_capture(hookpoint, running, tensor, copy))
 
     if hookpoint.where == "in":
         return module.register_forward_pre_hook(before, with_kwargs=True).remove
@@ -104,12 +108,14 @@ def update(hookpoint: Hookpoint, args: tuple[Any, ...], kwargs: dict[str, Any], 
     return output - given
 
 
-def _capture(hookpoint: Hookpoint, running: Running, tensor: Tensor) -> Capture:
+def _capture(hookpoint: Hookpoint, running: Running, tensor: Tensor, copy: bool) -> Capture:
     # A copy, because later modules may work in place.
-    copy, rows = tensor.detach().clone(), len(tensor)
+    held, rows = tensor.detach(), len(tensor)
+    if copy:
+        held = held.clone()
     root = hookpoint.path.split(".")[0]
     if root == "unet":
-        return Capture(hookpoint, copy, running.step, running.split(rows), None)
+        return Capture(hookpoint, held, running.step, running.split(rows), None)
     if root.startswith("text_encoder"):
-        return Capture(hookpoint, copy, None, ((running.text_branch or "none", slice(0, rows)),), running.token_ids)
-    return Capture(hookpoint, copy, None, (("none", slice(0, rows)),), None)
+        return Capture(hookpoint, held, None, ((running.text_branch or "none", slice(0, rows)),), running.token_ids)
+    return Capture(hookpoint, held, None, (("none", slice(0, rows)),), None)

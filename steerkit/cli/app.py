@@ -3,10 +3,12 @@
 import typer
 
 from steerkit.cli.dag import dag
+from steerkit.cli.generate import InOrder, generate
 from steerkit.cli.heal import heal
 from steerkit.cli.run import run
 from steerkit.cli.status import status
 from steerkit.cli.submission import submission
+from steerkit.cli.vectors import vectors
 
 app = typer.Typer(
     name="steerkit",
@@ -20,4 +22,6 @@ app.command()(run)
 app.command()(status)
 app.command()(dag)
 app.command()(heal)
+app.command(cls=InOrder)(generate)
 app.add_typer(submission)
+app.add_typer(vectors)

@@ -8,10 +8,16 @@ from typing import Any
 
 from steerkit.dag import declarations
 
+EVERYTHING, COMPARISON = "everything", "scoreboard"
+
 
 def of_flow(root: Path, flow: str) -> dict[str, Any]:
-    """What the stage <flow>-report made: {"page": path of its HTML page, "metrics": {dotted name: number}}."""
-    stage = declarations.declared.get(f"{flow}-report")
+    """What the stage <flow>-report made: {"page": path of its HTML page, "metrics": {dotted name: number}}.
+
+    A text file among its outputs is told as it is ("text"), instead of its numbers. All pipelines together end with the
+    stage that compares them.
+    """
+    stage = declarations.declared.get(f"{COMPARISON if flow == EVERYTHING else flow}-report")
     if stage is None:
         return {}
     told: dict[str, Any] = {}
@@ -23,10 +29,12 @@ def of_flow(root: Path, flow: str) -> dict[str, Any]:
                 metrics.update(_flat(json.loads(path.read_text(encoding="utf-8"))))
             except ValueError:
                 continue
+        if path.suffix == ".txt" and path.is_file():
+            told["text"] = path.read_text(encoding="utf-8")
         pages = [path] if path.suffix == ".html" else sorted(path.glob("*.html")) if path.is_dir() else []
         if pages and "page" not in told and pages[0].is_file():
             told["page"] = pages[0].relative_to(root).as_posix()
-    if metrics:
+    if metrics and "text" not in told:
         told["metrics"] = metrics
     return told
 

@@ -60,6 +60,8 @@ def report_lines(told: dict[str, Any]) -> str:
         f"  {name}: {f'{value:.4g}' if isinstance(value, float) else value}\n"
         for name, value in told.get("metrics", {}).items()
     ]
+    if "text" in told:
+        lines.append(told["text"])
     if "page" in told:
         lines.append(f"Report: {told['page']}\n")
     return "".join(lines)

@@ -1,7 +1,9 @@
 """Which half of classifier-free guidance is running, on which tokens, at which denoising step.
 
 diffusers encodes the prompts in a first call of the text encoder and the negative prompts in a second one, and runs the
-UNet on the batch [uncond, cond]; with a guidance of 1 or less there is neither a second call nor a split.
+UNet on the batch [uncond, cond]; with a guidance of 1 or less there is neither a second call nor a split. With two text
+encoders (Stable Diffusion XL) each is called once per half, and without a negative prompt only for the prompts: the
+other half is then zeros, which no edit of a text encoder reaches.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class Running:
         # Branches that the text-encoder calls still to come belong to, for each encoder; empty outside encode_prompt.
         self._text_order: dict[str, list[Branch]] = {}
         self._timestep: Any = None
+        self._step: Step | None = None
         self.text_branch: Branch | None = None
         """Branch of the latest text-encoder forward; none without guidance or outside a pipeline call."""
         self.token_ids: Tensor | None = None
@@ -60,7 +63,10 @@ class Running:
     @property
     def step(self) -> Step | None:
         """The denoising step of the latest UNet forward, from its timestep and the scheduler; never counted."""
-        return None if self._timestep is None else _step(self._pipeline.scheduler, self._timestep)
+        # Found once per forward, not once per hook: on a GPU reading the timestep waits for the device.
+        if self._step is None and self._timestep is not None:
+            self._step = _step(self._pipeline.scheduler, self._timestep)
+        return self._step
 
     def split(self, batch: int) -> tuple[tuple[Branch, slice], ...]:
         """How the rows of a UNet module's tensor divide by branch: (uncond, cond), or (none,) without guidance."""
@@ -72,7 +78,7 @@ class Running:
 
     def _begin_call(self, given: dict[str, Any]) -> None:
         self._in_call = True
-        self.text_branch = self.token_ids = self._timestep = None
+        self.text_branch = self.token_ids = self._timestep = self._step = None
         order: list[Branch] = ["none"]
         if given.get("do_classifier_free_guidance", True):
             order = ["cond", "uncond"]
@@ -85,7 +91,7 @@ class Running:
 
     def _end_call(self) -> None:
         self._in_call = False
-        self.text_branch = self.token_ids = self._timestep = None
+        self.text_branch = self.token_ids = self._timestep = self._step = None
 
     def _begin_text(self, encoder: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         order = self._text_order.get(encoder)
@@ -95,6 +101,7 @@ class Running:
 
     def _begin_unet(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._timestep = kwargs["timestep"] if "timestep" in kwargs else args[1] if len(args) > 1 else None
+        self._step = None
 
 
 @contextmanager
@@ -152,9 +159,10 @@ def _wrap(
 def _step(scheduler: Any, timestep: Any) -> Step:
     value = float(timestep.flatten()[0]) if isinstance(timestep, Tensor) else float(timestep)
     timesteps = [float(t) for t in scheduler.timesteps]
-    index = getattr(scheduler, "step_index", None)
+    # PNDM, which visits a timestep twice, calls its place in the schedule `counter`.
+    index = getattr(scheduler, "step_index", getattr(scheduler, "counter", None))
     if index is None or index >= len(timesteps) or timesteps[index] != value:
-        # Schedulers without an index of their own (DDIM); a timestep that repeats (PNDM) counts as its first place.
+        # Schedulers without an index of their own (DDIM), and those that were not begun.
         index = min(range(len(timesteps)), key=lambda i: (abs(timesteps[i] - value), i))
     return Step(int(index), value, _sigma(scheduler, int(index), value))
 

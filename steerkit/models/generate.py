@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -29,76 +29,91 @@ Edits = Callable[[Batch], AbstractContextManager[Any]]
 """Called once per batch; what it gives is entered around the pipeline call: `lambda batch: steer(model, ...)`."""
 
 
+class Options(TypedDict, total=False):
+    """How images are made; what is left away is the model's own, or as said here.
+
+    negative_prompt: "" (one text for all images). batch_size: 8 images a call. steps, guidance: the model's own.
+    height, width: pixels, multiples of 8; the model's own. edits: none.
+    """
+
+    negative_prompt: str
+    batch_size: int
+    steps: int | None
+    guidance: float | None
+    height: int | None
+    width: int | None
+    edits: Edits | None
+
+
 def generate(
-    model: LoadedModel,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    *,
-    negative_prompt: str = "",
-    batch_size: int = 8,
-    steps: int | None = None,
-    guidance: float | None = None,
-    edits: Edits | None = None,
+    model: LoadedModel, prompts: Sequence[str], seeds: Sequence[int], **options: Unpack[Options]
 ) -> npt.NDArray[np.uint8]:
     """One image per (prompt, seed), uint8 [n, height, width, 3].
 
-    Image i starts from noise of `seeds[i]` alone, so it does not depend on its batch beyond float rounding. `steps` and
-    `guidance` default to the model's own. UserError when an image is not finite.
+    Image i starts from noise of `seeds[i]` alone, so it does not depend on its batch beyond float rounding. UserError
+    when an image is not finite.
     """
-    batches = generate_batches(
-        model,
-        prompts,
-        seeds,
-        negative_prompt=negative_prompt,
-        batch_size=batch_size,
-        steps=steps,
-        guidance=guidance,
-        edits=edits,
-    )
-    images = [images for _, images in batches]
-    return np.concatenate(images) if images else np.zeros((0, *image_size(model), 3), np.uint8)
+    images = [images for _, images in generate_batches(model, prompts, seeds, **options)]
+    size = image_size(model, options.get("height"), options.get("width"))
+    return np.concatenate(images) if images else np.zeros((0, *size, 3), np.uint8)
 
 
 def generate_batches(
-    model: LoadedModel,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    *,
-    negative_prompt: str = "",
-    batch_size: int = 8,
-    steps: int | None = None,
-    guidance: float | None = None,
-    edits: Edits | None = None,
+    model: LoadedModel, prompts: Sequence[str], seeds: Sequence[int], **options: Unpack[Options]
 ) -> Iterator[tuple[Batch, npt.NDArray[np.uint8]]]:
     """As `generate`, one batch after the other, so that a caller can keep each as soon as it is there."""
+    for batch in batches(prompts, seeds, options.get("batch_size", 8)):
+        yield batch, _to_uint8(run_pipeline(model, batch, "np", **options), batch)
+
+
+def batches(prompts: Sequence[str], seeds: Sequence[int], size: int) -> Iterator[Batch]:
+    """The (prompt, seed) pairs in portions of at most `size`. ValueError when there are not as many of both."""
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds: give one seed for each prompt")
-    height, width = image_size(model)
-    for start in range(0, len(prompts), batch_size):
-        stop = min(start + batch_size, len(prompts))
-        batch = Batch(start, stop, tuple(prompts[start:stop]), tuple(int(seed) for seed in seeds[start:stop]))
-        with torch.inference_mode(), edits(batch) if edits else nullcontext():
-            images = model.pipeline(
-                prompt=list(batch.prompts),
-                negative_prompt=[negative_prompt] * len(batch.prompts),
-                num_inference_steps=steps or model.spec.steps,
-                guidance_scale=model.spec.guidance if guidance is None else guidance,
-                height=height,
-                width=width,
-                # On the CPU, so that a seed means the same noise on every device.
-                generator=[torch.Generator("cpu").manual_seed(seed) for seed in batch.seeds],
-                output_type="np",
-            ).images
-        yield batch, _to_uint8(images, batch)
+    for start in range(0, len(prompts), size):
+        stop = min(start + size, len(prompts))
+        yield Batch(start, stop, tuple(prompts[start:stop]), tuple(int(seed) for seed in seeds[start:stop]))
 
 
-def image_size(model: LoadedModel) -> tuple[int, int]:
-    """Height and width in pixels that `generate` makes."""
+def run_pipeline(model: LoadedModel, batch: Batch, output: Literal["np", "latent"], **options: Unpack[Options]) -> Any:
+    """One call of the pipeline: images float32 [n, height, width, 3] in [0, 1], or latents before the decoder."""
+    height, width = image_size(model, options.get("height"), options.get("width"))
+    steps, guidance = options.get("steps"), options.get("guidance")
+    negative = options.get("negative_prompt", "")
+    edits = options.get("edits")
+    with torch.inference_mode(), _vae_restored(model.pipeline), edits(batch) if edits else nullcontext():
+        return model.pipeline(
+            prompt=list(batch.prompts),
+            # None, not "": SDXL takes zeros for no negative prompt; for SD both are the same.
+            negative_prompt=[negative] * len(batch.prompts) if negative else None,
+            num_inference_steps=steps or model.spec.steps,
+            guidance_scale=model.spec.guidance if guidance is None else guidance,
+            height=height,
+            width=width,
+            # On the CPU, so that a seed means the same noise on every device.
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in batch.seeds],
+            output_type=output,
+        ).images
+
+
+@contextmanager
+def _vae_restored(pipeline: Any) -> Iterator[None]:
+    """Undo what a failed call leaves: SDXL decodes in float32, and after an exception stays there, unusable."""
+    dtype = pipeline.vae.dtype
+    try:
+        yield
+    finally:
+        if pipeline.vae.dtype != dtype:
+            pipeline.vae.to(dtype)
+
+
+def image_size(model: LoadedModel, height: int | None = None, width: int | None = None) -> tuple[int, int]:
+    """Height and width in pixels that `generate` makes when it is asked for these."""
     pipeline, spec = model.pipeline, model.spec
     size = pipeline.unet.config.sample_size
     rows, columns = (size, size) if isinstance(size, int) else size
     scale = pipeline.vae_scale_factor
-    return spec.height or rows * scale, spec.width or columns * scale
+    return height or spec.height or rows * scale, width or spec.width or columns * scale
 
 
 def _to_uint8(images: npt.NDArray[np.float32], batch: Batch) -> npt.NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Load a model by its spec, ready to run: weights on the device, frozen, without progress bars or safety checker."""
+"""Load a model by its spec, ready to run: on the device, frozen, without progress bars, safety checker or watermark."""
 
 from __future__ import annotations
 
@@ -16,9 +16,21 @@ from steerkit.models.hub import ask_hub, cached_commit, model_folder
 from steerkit.models.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
-_CLASSES = {"sd": "StableDiffusionPipeline"}
+_INDEX = "model_index.json"
+# The pipeline classes of each family, with what to load them without: what judges or marks pictures changes them, and
+# the watermark does so only where a certain package is installed.
+_CLASSES: dict[str, dict[str, dict[str, Any]]] = {
+    "sd": {
+        "StableDiffusionPipeline": {
+            "safety_checker": None,
+            "feature_extractor": None,
+            "requires_safety_checker": False,
+        },
+        "StableDiffusionXLPipeline": {"add_watermarker": False},
+    }
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +38,7 @@ class LoadedModel:
     """A model that can run, with the spec it was loaded by and the identity of its weights."""
 
     spec: ModelSpec
-    pipeline: StableDiffusionPipeline
+    pipeline: StableDiffusionPipeline | StableDiffusionXLPipeline
     fingerprint: Fingerprint
     device: torch.device
 
@@ -37,10 +49,11 @@ class LoadedModel:
 
 
 def load_model(spec: ModelSpec, fingerprint: str | None = None, device: torch.device | None = None) -> LoadedModel:
-    """Load `spec` onto `device` (by default `default_device()`).
+    """Load `spec` onto `device` (by default `default_device()`), as the pipeline class that its model_index.json names.
 
     `fingerprint` is the digest that the weights must have, for example of the model that a vector was fitted on;
-    UserError when they have another one, and when the model can be had from no folder, cache or hub.
+    UserError when they have another one, when the class is none of the family's, and when the model can be had from no
+    folder, cache or hub.
     """
     device = device or default_device()
     pipeline = _load_pipeline(spec, _dtype_on(device, spec))
@@ -85,56 +98,59 @@ def _dtype_on(device: torch.device, spec: ModelSpec) -> torch.dtype:
 def _load_pipeline(spec: ModelSpec, dtype: torch.dtype) -> Any:
     folder = model_folder(spec)
     if folder is not None:
-        _check_class(spec, folder)
+        kind = _pipeline_class(spec, folder / _INDEX)
         try:
-            return _from_pretrained(str(folder), dtype)
+            return _from_pretrained(kind, spec, str(folder), dtype)
         except (OSError, ValueError, RuntimeError) as error:
             raise _broken(spec, error) from error
     commit = cached_commit(spec)
     if commit is not None:
         try:
-            return _from_pretrained(spec.source, dtype, revision=commit, local_files_only=True)
+            return _from_hub(spec, dtype, commit, cached=True)
         except OSError:
             pass  # cached in part only; the hub has the rest
     commit = ask_hub(spec)
     try:
-        return _from_pretrained(spec.source, dtype, revision=commit)
+        return _from_hub(spec, dtype, commit, cached=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise _broken(spec, error) from error
 
 
-def _from_pretrained(source: str, dtype: torch.dtype, **where: Any) -> Any:
+def _from_hub(spec: ModelSpec, dtype: torch.dtype, commit: str, *, cached: bool) -> Any:
+    from huggingface_hub import hf_hub_download
+
+    # Before the weights: whoever names a model that cannot be steered should not wait for gigabytes to hear so.
+    index = hf_hub_download(spec.source, _INDEX, revision=commit, local_files_only=cached)
+    kind = _pipeline_class(spec, Path(index))
+    return _from_pretrained(kind, spec, spec.source, dtype, revision=commit, local_files_only=cached)
+
+
+def _from_pretrained(kind: str, spec: ModelSpec, source: str, dtype: torch.dtype, **where: Any) -> Any:
+    import diffusers
     import diffusers.utils.logging
     import transformers.utils.logging
-    from diffusers import StableDiffusionPipeline
 
     # Loading takes seconds; its bars would tear the lines of whoever shows progress of the whole.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     # use_safetensors: weights that need pickle could run anything.
-    return StableDiffusionPipeline.from_pretrained(
-        source,
-        dtype=dtype,
-        use_safetensors=True,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-        **where,
+    return getattr(diffusers, kind).from_pretrained(
+        source, dtype=dtype, use_safetensors=True, **_CLASSES[spec.family][kind], **where
     )
 
 
-def _check_class(spec: ModelSpec, folder: Path) -> None:
+def _pipeline_class(spec: ModelSpec, index: Path) -> str:
     try:
-        found = json.loads((folder / "model_index.json").read_text(encoding="utf-8")).get("_class_name")
+        found = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
     except (ValueError, AttributeError) as error:
+        raise UserError(f"Model {spec.name!r}: {index} is no JSON object; save it anew.") from error
+    known = _CLASSES[spec.family]
+    if found not in known:
         raise UserError(
-            f"Model {spec.name!r}: {folder / 'model_index.json'} is no JSON object; save it anew."
-        ) from error
-    if found != _CLASSES[spec.family]:
-        raise UserError(
-            f"Model {spec.name!r}: {spec.source} holds a {found}, but the family {spec.family!r} is a "
-            f"{_CLASSES[spec.family]}; correct `source` or `family`."
+            f"Model {spec.name!r}: {spec.source} holds a {found}, but the family {spec.family!r} is "
+            f"{' or '.join(known)}; correct `source` or `family`."
         )
+    return str(found)
 
 
 def _broken(spec: ModelSpec, error: Exception) -> UserError:

@@ -15,13 +15,15 @@ class ModelSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, description="The model's name in params.yaml and in reports.")
-    family: Literal["sd"] = Field(default="sd", description="sd: Stable Diffusion 1.x and 2.x pipelines of diffusers.")
+    family: Literal["sd"] = Field(
+        default="sd", description="sd: Stable Diffusion 1.x, 2.x, XL and Turbo pipelines of diffusers."
+    )
     source: str = Field(
         min_length=1, description="A folder that save_pretrained wrote, or an id on the Hugging Face Hub."
     )
     revision: str | None = Field(default=None, description="Commit or tag on the Hub; null for a folder.")
     dtype: Dtype = Field(
-        default="float32", description="Precision of weights and activations; CPUs always run float32."
+        default="float32", description="Precision of weights and activations; CPUs run float32 for float16."
     )
     steps: int = Field(ge=1, description="Denoising steps per image.")
     guidance: float = Field(

@@ -1,12 +1,11 @@
 """The contact sheet: every prompt with its unsteered, fixed and adaptive picture side by side, as one PNG."""
 
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from steerkit.report.content import TRIPTYCH, Triptych
+from steerkit.report.lettering import font
 from steerkit.report.theme import CONDITION_NAMES, LIGHT
 
 CELL = 192  # side of a picture: 64 pixels three times over
@@ -21,7 +20,7 @@ def contact_sheet(rows: Sequence[Triptych], columns: int = 3) -> Image.Image:
     columns = min(columns, len(rows))
     lines = -(-len(rows) // columns)
     width = 2 * MARGIN + columns * _block_width() + (columns - 1) * GUTTER
-    texts = [_wrap(row.prompt, _font(15), _block_width() - INDENT) for row in rows]
+    texts = [_wrap(row.prompt, font(15), _block_width() - INDENT) for row in rows]
     text_height = LINE_HEIGHT * max(map(len, texts)) + 6
     pitch = text_height + CELL + LABEL_HEIGHT + ROW_GAP
     sheet = Image.new("RGB", (width, 2 * MARGIN + lines * pitch - ROW_GAP), LIGHT["paper"])
@@ -51,9 +50,9 @@ def _block_width() -> int:
 
 
 def _draw_text(draw: ImageDraw.ImageDraw, number: int, lines: list[str], x: int, y: int) -> None:
-    draw.text((x, y), str(number), font=_font(15), fill=LIGHT["muted"])
+    draw.text((x, y), str(number), font=font(15), fill=LIGHT["muted"])
     for place, text in enumerate(lines):
-        draw.text((x + INDENT, y + LINE_HEIGHT * place), text, font=_font(15), fill=LIGHT["ink"])
+        draw.text((x + INDENT, y + LINE_HEIGHT * place), text, font=font(15), fill=LIGHT["ink"])
 
 
 def _draw_pictures(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Triptych, x: int, y: int) -> None:
@@ -63,34 +62,25 @@ def _draw_pictures(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Triptych,
             picture = fit_picture(opened.convert("RGB"), CELL)
         sheet.paste(picture, (left + (CELL - picture.width) // 2, y + (CELL - picture.height) // 2))
         label = f"{CONDITION_NAMES[condition].lower()}  "
-        draw.text((left, y + CELL + 5), label, font=_font(12), fill=LIGHT["muted"])
+        draw.text((left, y + CELL + 5), label, font=font(12), fill=LIGHT["muted"])
         season = row.seasons[condition]
         winter = season == "winter"
         draw.text(
-            (left + _font(12).getlength(label), y + CELL + 5), season, font=_font(12, bold=winter),
+            (left + font(12).getlength(label), y + CELL + 5), season, font=font(12, bold=winter),
             fill=LIGHT["adaptive"] if winter else LIGHT["muted"],
         )  # fmt: skip
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def _wrap(text: str, letters: ImageFont.FreeTypeFont, width: int) -> list[str]:
     """One or two lines of at most `width` pixels; what does not fit is cut off with an ellipsis."""
     lines: list[str] = []
     for word in text.split():
-        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+        if lines and letters.getlength(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
     if len(lines) > 2:
-        while font.getlength(lines[1] + " …") > width:
+        while letters.getlength(lines[1] + " …") > width:
             lines[1] = lines[1].rpartition(" ")[0] or lines[1][:-1]
         lines[1] += " …"
     return lines[:2]
-
-
-@cache
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    # matplotlib carries DejaVu Sans, so the sheet looks the same on every machine.
-    from matplotlib import get_data_path
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / name), size)

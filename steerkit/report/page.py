@@ -1,26 +1,19 @@
 """The report: one self-contained page, and every figure beside it as PNG with the numbers behind it."""
 
-import base64
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
-from PIL import Image
 
 from steerkit.report import figures, tables
 from steerkit.report.contact_sheet import contact_sheet
 from steerkit.report.content import TRIPTYCH, ReportContent, Triptych, triptychs
 from steerkit.report.html import Html, el, join
-from steerkit.report.style import STYLE_SHEET
+from steerkit.report.parts import SMALL, document, download, figure, picture, section
 from steerkit.report.theme import CONDITION_NAMES, THIN
 from steerkit.report.words import Headline, counts, headlines
-
-# Pictures up to this side go into the page as they are; larger ones as WebP of twice the shown size.
-SMALL, SHOWN = 128, 384
-NO_ICON = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
 
 
 def write_report(folder: Path, content: ReportContent) -> Path:
@@ -78,7 +71,7 @@ def _page(
     content: ReportContent, sheet: Sequence[Triptych], svgs: dict[str, Html], data: dict[str, pl.DataFrame]
 ) -> str:
     def link(name: str) -> Html:
-        return _download(name, data[name])
+        return download(name, data[name])
 
     sections = {
         "contact-sheet": ("Contact sheet", _contact_sheet(sheet, link("contact-sheet"))),
@@ -105,17 +98,12 @@ def _page(
             content, {"contact-sheet": "Contact sheet", "figures": "Figures"} | {k: v[0] for k, v in sections.items()}
         ),
         el("ul", *map(_headline, headlines(content.scores)), class_="headlines"),
-        _section("contact-sheet", *sections.pop("contact-sheet")),
+        section("contact-sheet", *sections.pop("contact-sheet")),
         el("div", *plots, class_="figures below", id="figures"),
-        *(_section(name, *parts) for name, parts in sections.items()),
-        _section("notes", "How to read this", _notes(content)),
+        *(section(name, *parts) for name, parts in sections.items()),
+        section("notes", "How to read this", _notes(content)),
     ]
-    head = el(
-        "head", el("meta", charset="utf-8"),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("title", content.title), Html(f'<link rel="icon" href="{NO_ICON}">'), el("style", Html(STYLE_SHEET)),
-    )  # fmt: skip
-    return "<!doctype html>\n" + el("html", head, el("body", el("main", *body)), lang="en") + "\n"
+    return document(content.title, body)
 
 
 def _header(content: ReportContent, targets: dict[str, str]) -> Html:
@@ -136,10 +124,6 @@ def _headline(headline: Headline) -> Html:
         )
     ]
     return el("li", el("span", headline.number, class_="number"), headline.sentence, *(bar if headline.bar else []))
-
-
-def _section(name: str, title: str, content: Html) -> Html:
-    return el("section", el("h2", title), content, id=name)
 
 
 def _plots(content: ReportContent, svgs: dict[str, Html], link: Callable[[str], Html]) -> list[Html]:
@@ -168,19 +152,11 @@ def _plots(content: ReportContent, svgs: dict[str, Html], link: Callable[[str], 
     }
     plots = []
     for name, (title, text) in words.items():
-        parts = [el("h2", title), el("figure", _labelled(svgs[name], f"{title}. {text}"), _caption(text, link(name)))]
+        parts = [el("h2", title), figure(svgs[name], f"{title}. {text}", text, link(name))]
         if name == "search":
             parts.append(el("details", el("summary", "All trials"), tables.trials(content.search)))
         plots.append(el("section", *parts))
     return plots
-
-
-def _labelled(svg: Html, label: str) -> Html:
-    return el("div", svg, role="img", aria_label=label)
-
-
-def _caption(text: str, link: Html) -> Html:
-    return el("figcaption", text, " ", el("span", link, class_="data"))
 
 
 def _contact_sheet(sheet: Sequence[Triptych], link: Html) -> Html:
@@ -195,7 +171,7 @@ def _contact_sheet(sheet: Sequence[Triptych], link: Html) -> Html:
 def _card(row: Triptych) -> Html:
     pictures = []
     for condition in TRIPTYCH:
-        source, size = _picture(row.paths[condition])
+        source, size = picture(row.paths[condition])
         season = row.seasons[condition]
         seen = f", judged {season}" if season else ""
         image = el(
@@ -205,20 +181,6 @@ def _card(row: Triptych) -> Html:
         mark = el("span", season, class_="is-winter" if season == "winter" else None)
         pictures.append(el("figure", image, el("figcaption", CONDITION_NAMES[condition], " ", mark)))
     return el("li", el("h3", el("b", f"{row.prompt_id}"), row.prompt), el("div", *pictures, class_="three"))
-
-
-def _picture(path: Path) -> tuple[str, tuple[int, int]]:
-    """A data URI and the size in pixels of what it holds."""
-    content = path.read_bytes()
-    with Image.open(io.BytesIO(content)) as picture:
-        size = picture.size
-        if max(size) <= SMALL:
-            return _data_uri("image/png", content), size
-        reduced = picture.convert("RGB")
-    reduced.thumbnail((SHOWN, SHOWN), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    reduced.save(out, "WEBP", quality=82, method=4)
-    return _data_uri("image/webp", out.getvalue()), reduced.size
 
 
 def _notes(content: ReportContent) -> Html:
@@ -235,12 +197,3 @@ def _notes(content: ReportContent) -> Html:
         **content.explanations,
     }
     return join([join([el("h3", title), el("p", text)]) for title, text in notes.items()])
-
-
-def _download(name: str, table: pl.DataFrame) -> Html:
-    content = table.write_csv(float_precision=6).encode()
-    return el("a", f"{name}.csv", download=f"{name}.csv", href=_data_uri("text/csv;charset=utf-8", content))
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -6,7 +6,7 @@ import polars as pl
 
 from steerkit.report.content import ReportContent
 from steerkit.report.html import Html, el, join
-from steerkit.report.provenance import flatten
+from steerkit.report.provenance import Provenance, flatten
 from steerkit.report.theme import CONDITION_NAMES, DASH, GROUP_NAMES, THIN, decimal, percent, span
 
 # Metric -> what it is called, and in which words it is explained beside its name.
@@ -49,7 +49,7 @@ def measurements(aggregate: pl.DataFrame, perceptual: str = "lpips") -> Html:
             size = el("small", f"{some['prompts']} prompts, {some['images']} pictures")
             rows.append(el("tr", el("th", name, size, scope="row"), *(_estimate(value, True) for value in values)))
     top = [el("th", Html("&nbsp;"), scope="col"), *(_condition_head(condition) for condition in conditions)]
-    return _scrolling("Measurements by condition", [el("tr", *top)], rows)
+    return scrolling("Measurements by condition", [el("tr", *top)], rows)
 
 
 def comparisons(table: pl.DataFrame) -> Html:
@@ -84,7 +84,7 @@ def comparisons(table: pl.DataFrame) -> Html:
         el("th", "Hoped for", scope="col"),
         el("th", "Reached", scope="col"),
     )  # fmt: skip
-    return _scrolling("Questions and answers", [head], rows, wide=False)
+    return scrolling("Questions and answers", [head], rows, wide=False)
 
 
 def verdict(met: bool | None) -> Html:
@@ -106,7 +106,7 @@ def doses(content: ReportContent) -> Html:
         head = el("th", f"{row['prompt_id']}. {prompt}", scope="row")
         rows.append(el("tr", head, el("td", dose), el("td", row["reason"])))
     head = el("tr", *(el("th", name, scope="col") for name in ("Prompt", "Dose", "Why")))
-    return el("div", _scrolling("Adaptive strengths", [head], rows, wide=False), class_="doses")
+    return el("div", scrolling("Adaptive strengths", [head], rows, wide=False), class_="doses")
 
 
 def trials(search: pl.DataFrame) -> Html:
@@ -121,7 +121,7 @@ def trials(search: pl.DataFrame) -> Html:
         rows.append(el("tr", head, *cells, kind, class_="chosen" if row["chosen"] else None))
     names = ["Strength", "Score", *(column.replace("_", " ").capitalize() for column in extra)]
     top = [el("th", "Layers", scope="col"), *(el("th", name, scope="col", class_="n") for name in names)]
-    return _scrolling("Trials of the search", [el("tr", *top, el("th", "Kind", scope="col"))], rows)
+    return scrolling("Trials of the search", [el("tr", *top, el("th", "Kind", scope="col"))], rows)
 
 
 def per_prompt(table: pl.DataFrame) -> Html:
@@ -140,12 +140,16 @@ def per_prompt(table: pl.DataFrame) -> Html:
         cells = [el("td", percent(row[name]) if name in RATES else decimal(row[name]), class_="n") for name in columns]
         rows.append(el("tr", el("th", CONDITION_NAMES[row["condition"]], scope="row"), *cells))
     top = [el("th", "Condition", scope="col"), *(el("th", name, scope="col", class_="n") for name in columns.values())]
-    return _scrolling("Every prompt", [el("tr", *top)], rows)
+    return scrolling("Every prompt", [el("tr", *top)], rows)
 
 
 def provenance(content: ReportContent) -> Html:
     """Facts, parameters, hashes and versions as lists of pairs."""
-    source = content.provenance
+    return sources(content.provenance)
+
+
+def sources(source: Provenance) -> Html:
+    """Provenance as lists of pairs, for any page."""
     lists = [
         ("Parameters", flatten(source.params)),
         ("Hashes", dict(source.hashes)),
@@ -181,7 +185,7 @@ def _value(value: object) -> str:
     return DASH if value is None else str(value)
 
 
-def _scrolling(label: str, head: Sequence[Html], rows: Sequence[Html], wide: bool = True) -> Html:
+def scrolling(label: str, head: Sequence[Html], rows: Sequence[Html], wide: bool = True) -> Html:
     """A table that scrolls within itself on a narrow screen, and can be scrolled by keyboard."""
     table = el("table", el("thead", *head), el("tbody", *rows), class_="wide" if wide else None)
     return el("div", table, class_="scroll", role="region", aria_label=label, tabindex=0)

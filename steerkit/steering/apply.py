@@ -58,9 +58,13 @@ def steered_batches(model: Any, edits: Sequence[Edit]) -> Callable[[Batch], Abst
 
 
 def _input_hook(edits: Sequence[Edit], pipeline: Any, running: Running) -> Callable[..., Any]:
+    due = _schedule(edits, running)
+
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
+        if not (now := due()):
+            return None
         acts = tensor_in(args, kwargs)
-        for edit in edits:
+        for edit in now:
             acts = _on_branches(edit, acts, pipeline, running)
         return with_tensor_in(args, kwargs, acts)
 
@@ -68,9 +72,13 @@ def _input_hook(edits: Sequence[Edit], pipeline: Any, running: Running) -> Calla
 
 
 def _output_hook(edits: Sequence[Edit], pipeline: Any, running: Running) -> Callable[..., Any]:
+    due = _schedule(edits, running)
+
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG001
+        if not (now := due()):
+            return None
         acts = tensor_out(output)
-        for edit in edits:
+        for edit in now:
             if edit.hookpoint.where == "update":
                 update = acts - tensor_in(args, kwargs)
                 # Adding the change, not input plus update: a token that is not touched keeps its bits.
@@ -84,17 +92,19 @@ def _output_hook(edits: Sequence[Edit], pipeline: Any, running: Running) -> Call
 
 def _on_branches(edit: Edit, acts: Tensor, pipeline: Any, running: Running) -> Tensor:
     """Edit the rows of the branch that `edit` means; the others are passed on as they are."""
-    if not _in_window(edit, running):
-        return acts
     halves = _halves(edit.hookpoint, acts, running)
-    if not any(edit.sign(branch) for branch, _ in halves):
+    signs = {edit.sign(branch) for branch, _ in halves}
+    if signs == {0}:
         return acts
     mask = token_mask(edit, pipeline, running)
-    parts = [
-        edited(edit, acts[rows], sign=sign, mask=mask) if (sign := edit.sign(branch)) else acts[rows]
-        for branch, rows in halves
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    if len(halves) == 1 or (len(signs) == 1 and not edit.per_image):
+        return edited(edit, acts, sign=signs.pop(), mask=mask)
+    return torch.cat(
+        [
+            edited(edit, acts[rows], sign=sign, mask=mask) if (sign := edit.sign(branch)) else acts[rows]
+            for branch, rows in halves
+        ]
+    )
 
 
 def _halves(hookpoint: Hookpoint, acts: Tensor, running: Running) -> Sequence[tuple[Branch, slice]]:
@@ -105,11 +115,24 @@ def _halves(hookpoint: Hookpoint, acts: Tensor, running: Running) -> Sequence[tu
     return (("none", slice(0, len(acts))),)
 
 
-def _in_window(edit: Edit, running: Running) -> bool:
-    if edit.steps is None:
-        return True
-    step = running.step
-    return step is not None and edit.steps[0] <= step.index <= edit.steps[1]
+def _schedule(edits: Sequence[Edit], running: Running) -> Callable[[], Sequence[Edit]]:
+    """What is due in the running forward. Vectors for every step give a module dozens of edits, of which one is due."""
+    if all(edit.steps is None for edit in edits):
+        return lambda: edits
+    by_step: dict[int | None, list[Edit]] = {}
+
+    def due() -> Sequence[Edit]:
+        step = running.step
+        index = None if step is None else step.index
+        if index not in by_step:
+            by_step[index] = [edit for edit in edits if _in_window(edit, index)]
+        return by_step[index]
+
+    return due
+
+
+def _in_window(edit: Edit, index: int | None) -> bool:
+    return edit.steps is None or (index is not None and edit.steps[0] <= index <= edit.steps[1])
 
 
 def _check_steps(edit: Edit) -> None:

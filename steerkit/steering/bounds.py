@@ -14,17 +14,22 @@ class Unbounded:
         return after
 
 
+# What is left of a token when an edit takes all of it is rounding, of any direction: not to be blown up to full length.
+_RESIDUE = 1e-6
+
+
 @dataclass(frozen=True, slots=True)
 class KeepNorm:
-    """Give each token its norm from before the edit. A token that the edit makes zero stays as it was.
+    """Give each token its norm from before the edit. A token of which rounding alone is left stays as it was.
 
     Source: arXiv:2503.09630, there without a guard at zero.
     """
 
     def limit(self, before: Tensor, after: Tensor) -> Tensor:
-        length = after.norm(dim=-1, keepdim=True)
-        ratio = before.norm(dim=-1, keepdim=True) / length.clamp(min=torch.finfo(after.dtype).tiny)
-        return torch.where(length > 0, after * ratio, before)
+        was, length = before.norm(dim=-1, keepdim=True), after.norm(dim=-1, keepdim=True)
+        vanished = length <= _RESIDUE * was
+        ratio = was / length.masked_fill_(vanished, 1.0)
+        return torch.where(vanished, before, after * ratio)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,13 @@ class Edit:
         """Whether it changes nothing because every strength is zero."""
         return not torch.as_tensor(self.strength).any()
 
+    @property
+    def per_image(self) -> bool:
+        """Whether strength, mask or values are given image by image, so that a batch of them is not one tensor."""
+        values = self.operator.values if isinstance(self.operator, Replace) else None
+        parts = ((self.strength, 1), (self.tokens, 2), (values, 3))
+        return any(isinstance(part, Tensor) and part.ndim == dimensions for part, dimensions in parts)
+
     def sign(self, branch: Branch) -> int:
         """+1, -1 or 0: the factor of the strength on the running half (cond, uncond, or none without guidance)."""
         match self.branch:
@@ -81,7 +88,10 @@ def edited(edit: Edit, acts: Tensor, *, sign: int = 1, mask: Tensor | None = Non
         )
     wide = acts.to(torch.promote_types(acts.dtype, torch.float32))
     strength = _strengths(edit, wide)
-    after = edit.bound.limit(wide, wide + sign * strength * edit.operator.delta(wide)).to(acts.dtype)
+    amount, along = edit.operator.delta(wide)
+    # addcmul: one pass over the tokens instead of two.
+    moved = torch.addcmul(wide, sign * strength * amount, along)
+    after = edit.bound.limit(wide, moved).to(acts.dtype)
     touched = [strength.ne(0)] if isinstance(edit.strength, Tensor) else []
     touched += [found[..., None] for found in (mask, gated(edit.gate, wide)) if found is not None]
     for where in touched:

@@ -1,14 +1,25 @@
 """What an edit does to an activation x: each operator says by how much x changes at strength 1.
 
-An edit is x' = x + strength * delta(x), so strength 0 is always the identity, and -1 the reverse of +1.
+An edit is x' = x + strength * delta(x), so strength 0 is always the identity, and -1 the reverse of +1. delta(x) is
+given as amount * along: a number for each token and a vector for all of them where that will do, so that the vector is
+not written out for every token.
+
+Published removals measure a token's component from zero. But activations are not centred: a token without the concept
+may have a component of any size. `centred` measures it from where the negative class's mean lies instead, so that
+strength 1 brings a token to where tokens without the concept are, and leaves those alone.
 """
 
 from dataclasses import dataclass
 from typing import Literal, assert_never, get_args
 
+import torch
 from torch import Tensor
 
+from steerkit.errors import UserError
 from steerkit.vectors.direction import Direction
+
+Delta = tuple[Tensor, Tensor]
+"""Amount [..., tokens, 1] or [1] and vector [..., tokens, d] or [d], whose product is the change at strength 1."""
 
 Units = Literal["unit", "raw", "relative", "seed000"]
 UNITS: tuple[str, ...] = get_args(Units)
@@ -26,17 +37,17 @@ class Add:
     direction: Direction
     units: Units
 
-    def delta(self, acts: Tensor) -> Tensor:
+    def delta(self, acts: Tensor) -> Delta:
         unit, norm = self.direction.unit, self.direction.norm
         match self.units:
             case "unit":
-                return unit.expand_as(acts)
+                return torch.ones_like(norm)[..., None], unit
             case "raw":
-                return (norm[..., None] * unit).expand_as(acts)
+                return norm[..., None], unit
             case "seed000":
-                return (0.5 * norm[..., None] * unit).expand_as(acts)
+                return 0.5 * norm[..., None], unit
             case "relative":
-                return acts.norm(dim=-1, keepdim=True) * unit
+                return acts.norm(dim=-1, keepdim=True), unit
             case _:
                 assert_never(self.units)
 
@@ -45,26 +56,53 @@ class Add:
 class ProjectOut:
     """Remove the component along a direction: strength 1 removes it, 2 reflects it (and keeps the norm).
 
-    Only components on the direction's positive side are touched, unless `two_sided`. Source: arXiv:2503.09630, and
+    Only components on the direction's positive side are touched, unless `two_sided`. `along`: move as far along this
+    direction instead, a control that touches the same tokens by the same amounts. Source: arXiv:2503.09630, and
     arXiv:2406.11717 for the two-sided form.
     """
 
     direction: Direction
     two_sided: bool = False
+    centred: bool = False
+    along: Direction | None = None
 
-    def delta(self, acts: Tensor) -> Tensor:
-        return -_component(acts, self.direction, self.two_sided) * self.direction.unit
+    def __post_init__(self) -> None:
+        if self.centred:
+            check_origin(self.direction)
+        _check_alike(self.direction, self.along)
+
+    def delta(self, acts: Tensor) -> Delta:
+        along = self.direction if self.along is None else self.along
+        return _component(acts, self.direction, self.two_sided, self.centred).neg_(), along.unit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Switch:
-    """Turn what lies on the positive side of `source` into as much of `target`. Source: arXiv:2503.09630."""
+    """Turn what lies on the positive side of `source` into as much of `target`. Source: arXiv:2503.09630.
+
+    `proportional`: as much in units of the concepts themselves, that is norm of target / norm of source times as far.
+    `along`: move as far along this direction instead, a control that touches the same tokens by the same amounts.
+    """
 
     source: Direction
     target: Direction
+    centred: bool = False
+    proportional: bool = False
+    along: Direction | None = None
 
-    def delta(self, acts: Tensor) -> Tensor:
-        return _component(acts, self.source, two_sided=False) * (self.target.unit - self.source.unit)
+    def __post_init__(self) -> None:
+        if self.centred:
+            check_origin(self.source)
+        _check_alike(self.source, self.along)
+
+    def delta(self, acts: Tensor) -> Delta:
+        far = torch.ones_like(self.source.norm)
+        if self.proportional:
+            far = torch.where(self.source.norm > 0, self.target.norm / self.source.norm, 0.0)
+        along = far[..., None] * self.target.unit - self.source.unit
+        if self.along is not None:
+            along = along.norm(dim=-1, keepdim=True) * self.along.unit
+        return _component(acts, self.source, two_sided=False, centred=self.centred), along
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,8 +112,8 @@ class Scale:
     direction: Direction
     factor: float
 
-    def delta(self, acts: Tensor) -> Tensor:
-        return (self.factor - 1) * _component(acts, self.direction, two_sided=True) * self.direction.unit
+    def delta(self, acts: Tensor) -> Delta:
+        return (self.factor - 1) * _component(acts, self.direction, two_sided=True), self.direction.unit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,8 +122,8 @@ class Replace:
 
     values: Tensor
 
-    def delta(self, acts: Tensor) -> Tensor:
-        return self.values.to(acts.dtype) - acts
+    def delta(self, acts: Tensor) -> Delta:
+        return acts.new_ones(1), self.values.to(acts.dtype) - acts
 
 
 Operator = Add | ProjectOut | Switch | Scale | Replace
@@ -104,6 +142,28 @@ def shape_of(operator: Operator) -> tuple[int, ...]:
             assert_never(operator)
 
 
-def _component(acts: Tensor, direction: Direction, two_sided: bool) -> Tensor:
-    along = (acts * direction.unit).sum(-1, keepdim=True)
-    return along if two_sided else along.clamp(min=0)
+def _component(acts: Tensor, direction: Direction, two_sided: bool, centred: bool = False) -> Tensor:
+    """Component of each token along `direction`, [..., tokens, 1], in memory of its own."""
+    unit = direction.unit
+    along = (acts @ unit)[..., None] if unit.ndim == 1 else (acts * unit).sum(-1, keepdim=True)
+    if centred:
+        assert direction.origin is not None, "checked when the operator was made"
+        along = along - direction.origin[..., None]
+    return along if two_sided else along.clamp_(min=0)
+
+
+def check_origin(direction: Direction) -> None:
+    """Raise UserError unless `direction` records where prompts without the concept lie."""
+    if direction.origin is None:
+        raise UserError(
+            "A centred edit measures from the mean of the prompts without the concept, which these vectors do not "
+            "record (imported ones never do). Fit them anew, or use an edit that is not centred."
+        )
+
+
+def _check_alike(direction: Direction, along: Direction | None) -> None:
+    if along is not None and along.unit.shape != direction.unit.shape:
+        raise UserError(
+            f"The control's direction is {list(along.unit.shape)} where the edit's is {list(direction.unit.shape)}; "
+            "make it with `random_like` of the same vectors."
+        )

@@ -16,11 +16,14 @@ class Direction:
 
     `unit`: float32 [d] or [tokens, d], every row of length 1, or all zeros where there is no direction.
     `norm`: float32 [] or [tokens], the distance between the two classes' means along `unit`, in the activation's own
-    units; for the mean difference this is its length. Raises ValueError when shapes, lengths or values are not so.
+    units; for the mean difference this is its length. `origin`: float32, shaped like `norm`, where the negative class's
+    mean lies along `unit`, so that the positive one's lies at origin + norm; None where it is not known.
+    Raises ValueError when shapes, lengths or values are not so.
     """
 
     unit: Tensor
     norm: Tensor
+    origin: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.unit.ndim not in (1, 2) or self.norm.shape != self.unit.shape[:-1]:
@@ -30,6 +33,8 @@ class Direction:
             )
         if not (torch.isfinite(self.unit).all() and torch.isfinite(self.norm).all()):
             raise ValueError("A direction holds values that are not finite.")
+        if self.origin is not None and (self.origin.shape != self.norm.shape or not torch.isfinite(self.origin).all()):
+            raise ValueError(f"The origin of a direction is finite and shaped like its norm, {list(self.norm.shape)}.")
         lengths = self.unit.double().norm(dim=-1)
         expected = (self.norm > 0).double()
         if (self.norm < 0).any() or ((lengths - expected).abs() > 1e-4).any():

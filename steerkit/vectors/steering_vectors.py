@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
@@ -28,17 +28,30 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SteeringVectors:
-    """A direction for every slot, with what must be known to use them: concept, model, estimator, token policy."""
+    """A direction for every slot, with what must be known to use them: concept, model, estimator, token policy.
+
+    `timesteps`: the model's timestep at every denoising step that a slot's `steps` count; None where no slot has steps.
+    `controls`: by slot, the norm that a direction fitted on shuffled labels reaches; absent where it was not measured.
+    """
 
     concept: str
     model: Fingerprint
     estimator: str
     token_policy: str
     directions: Mapping[Slot, Direction]
+    timesteps: tuple[float, ...] | None = None
+    controls: Mapping[Slot, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.directions:
             raise ValueError("Steering vectors without a single direction.")
+        last = max((slot.steps[1] for slot in self.directions if slot.steps is not None), default=-1)
+        if last >= len(self.timesteps or ()):
+            raise ValueError(f"A slot is for step {last}, but the schedule has {len(self.timesteps or ())} timesteps.")
+
+    def is_noise(self, slot: Slot) -> bool:
+        """Whether the direction is no longer than one fitted on shuffled labels; false where none was measured."""
+        return float(self.directions[slot].norm.max()) <= self.controls.get(slot, -1.0)
 
     @property
     def hookpoints(self) -> list[Hookpoint]:

@@ -17,14 +17,14 @@ from steerkit.vectors.direction import Direction
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 
 SCHEMA: Literal["steerkit.vectors"] = "steerkit.vectors"
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
 # One metadata key only: safetensors does not keep the order of several, and equal vectors must be equal bytes.
 HEADER = "steerkit"
 LARGEST_HEADER = 100_000_000
 
 
 class SlotEntry(BaseModel):
-    """One direction: where it belongs, and the name under which its tensors `NAME.unit` and `NAME.norm` are kept."""
+    """One direction: where it belongs, and the name under which its tensors `NAME.unit`, `NAME.norm`, ... are kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,6 +33,7 @@ class SlotEntry(BaseModel):
     tokens: str
     steps: tuple[int, int] | None = None
     branch: str | None = None
+    control: float | None = None
 
 
 class Header(BaseModel):
@@ -41,11 +42,12 @@ class Header(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_name: Literal["steerkit.vectors"]
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     concept: str
     model: Fingerprint
     estimator: str
     token_policy: str
+    timesteps: tuple[float, ...] | None
     slots: tuple[SlotEntry, ...]
 
 
@@ -58,11 +60,19 @@ def save_vectors(vectors: SteeringVectors, path: Path) -> None:
     entries = []
     for index, (slot, direction) in enumerate(vectors.directions.items()):
         name = f"{index:05d}"
-        tensors[f"{name}.unit"] = direction.unit.cpu().contiguous()
-        tensors[f"{name}.norm"] = direction.norm.cpu().contiguous()
+        # Copies: safetensors refuses tensors that share memory, as one vector for several slots does.
+        tensors[f"{name}.unit"] = direction.unit.cpu().clone()
+        tensors[f"{name}.norm"] = direction.norm.cpu().clone()
+        if direction.origin is not None:
+            tensors[f"{name}.origin"] = direction.origin.cpu().clone()
         entries.append(
             SlotEntry(
-                name=name, hookpoint=str(slot.hookpoint), tokens=slot.tokens, steps=slot.steps, branch=slot.branch
+                name=name,
+                hookpoint=str(slot.hookpoint),
+                tokens=slot.tokens,
+                steps=slot.steps,
+                branch=slot.branch,
+                control=vectors.controls.get(slot),
             )
         )
     header = Header(
@@ -72,6 +82,7 @@ def save_vectors(vectors: SteeringVectors, path: Path) -> None:
         model=vectors.model,
         estimator=vectors.estimator,
         token_policy=vectors.token_policy,
+        timesteps=vectors.timesteps,
         slots=tuple(entries),
     )
     text = json.dumps(header.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
@@ -100,15 +111,27 @@ def load_vectors(path: Path, fingerprint: Fingerprint | None = None) -> Steering
                     f"The vectors in {path} were fitted on {_described(header.model)}, but the model to steer is "
                     f"{_described(fingerprint)}. Fit them on this model, or choose the other one."
                 )
-            directions = {
-                Slot(Hookpoint.parse(entry.hookpoint), entry.tokens, entry.steps, entry.branch): Direction(
-                    file.get_tensor(f"{entry.name}.unit").float(), file.get_tensor(f"{entry.name}.norm").float()
+            known = set(file.keys())
+            directions, controls = {}, {}
+            for entry in header.slots:
+                slot = Slot(Hookpoint.parse(entry.hookpoint), entry.tokens, entry.steps, entry.branch)
+                parts = [f"{entry.name}.unit", f"{entry.name}.norm", f"{entry.name}.origin"]
+                directions[slot] = Direction(
+                    *(file.get_tensor(part).float() for part in parts if part in known or part != parts[2])
                 )
-                for entry in header.slots
-            }
+                if entry.control is not None:
+                    controls[slot] = entry.control
+        return SteeringVectors(
+            header.concept,
+            header.model,
+            header.estimator,
+            header.token_policy,
+            directions,
+            timesteps=header.timesteps,
+            controls=controls,
+        )
     except (SafetensorError, ValueError) as error:
         raise UserError(f"The vectors in {path} are damaged: {error}. Fit or download them again.") from error
-    return SteeringVectors(header.concept, header.model, header.estimator, header.token_policy, directions)
 
 
 def refuse_foreign_format(path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from steerkit.models.load import default_device, load_model
 from steerkit.models.spec import ModelSpec
 
 CPU = torch.device("cpu")
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def spec(source: Path | str, **settings: Any) -> ModelSpec:
@@ -79,6 +81,13 @@ def test_a_pipeline_of_another_family_is_refused(tmp_path: Path) -> None:
         load_model(spec(tmp_path))
 
 
+def test_an_index_that_names_no_class_is_refused(tmp_path: Path) -> None:
+    for index, message in (("{}", "holds a None"), ("[]", "is no JSON object"), ("{", "is no JSON object")):
+        (tmp_path / "model_index.json").write_text(index)
+        with pytest.raises(UserError, match=message):
+            load_model(spec(tmp_path))
+
+
 def test_weights_that_need_pickle_are_refused(sd21_folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(sd21_folder, copy)
@@ -119,16 +128,36 @@ def test_without_network_or_cache_a_fingerprint_says_the_same() -> None:
         fingerprint(spec("stabilityai/stable-diffusion-2-1-base"))
 
 
-@pytest.mark.usefixtures("no_network")
-def test_a_hub_model_in_the_cache_needs_no_network(sd21: Any, sd21_folder: Path, tmp_path: Path) -> None:
-    # The cache's own layout: refs name commits, snapshots hold their files.
-    commit = "0123456789abcdef0123456789abcdef01234567"
+def cache(folder: Path, tmp_path: Path, commit: str) -> None:
+    """Lay a pipeline folder into the cache as the hub's client does: refs name commits, snapshots hold their files."""
     cached = tmp_path / "hub" / "models--someone--tiny-sd"
-    shutil.copytree(sd21_folder, cached / "snapshots" / commit)
+    shutil.copytree(folder, cached / "snapshots" / commit)
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text(commit)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_the_class_of_a_hub_model_is_read_from_its_index(shape_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    cache(shape_folder("sdxl"), tmp_path, COMMIT)
     loaded = load_model(spec("someone/tiny-sd"), device=CPU)
-    assert loaded.fingerprint.revision == commit
+    assert type(loaded.pipeline).__name__ == "StableDiffusionXLPipeline"
+    assert loaded.fingerprint.revision == COMMIT
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_hub_model_of_another_class_is_refused_by_its_index_alone(tmp_path: Path) -> None:
+    (tmp_path / "flux").mkdir()
+    (tmp_path / "flux" / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    cache(tmp_path / "flux", tmp_path, COMMIT)
+    with pytest.raises(UserError, match=r"someone/tiny-sd holds a FluxPipeline, but .*StableDiffusionXLPipeline"):
+        load_model(spec("someone/tiny-sd"), device=CPU)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_hub_model_in_the_cache_needs_no_network(sd21: Any, sd21_folder: Path, tmp_path: Path) -> None:
+    cache(sd21_folder, tmp_path, COMMIT)
+    loaded = load_model(spec("someone/tiny-sd"), device=CPU)
+    assert loaded.fingerprint.revision == COMMIT
     mine, theirs = loaded.pipeline.unet.state_dict(), sd21.pipeline.unet.state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 

@@ -24,6 +24,34 @@ def test_a_folder_needs_no_entry(tmp_path: Path) -> None:
     assert (spec.name, spec.source) == ("mine", str(tmp_path / "mine"))
 
 
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        ('{"_class_name": "StableDiffusionPipeline"}', (50, 7.5)),
+        ('{"_class_name": "StableDiffusionXLPipeline"}', (30, 5.0)),
+        ("[]", (50, 7.5)),
+        ("{", (50, 7.5)),
+    ],
+)
+def test_a_folder_runs_with_the_usual_settings_of_its_class(
+    tmp_path: Path, index: str, expected: tuple[int, float]
+) -> None:
+    (tmp_path / "model_index.json").write_text(index)
+    spec = select_model(str(tmp_path), MODELS)
+    assert (spec.steps, spec.guidance, spec.dtype) == (*expected, "float32")
+
+
+def test_the_models_of_params_are_specs() -> None:
+    from ruamel.yaml import YAML
+
+    models = YAML(typ="safe").load((Path(__file__).parents[3] / "params.yaml").read_text())["models"]
+    specs = {name: select_model(name, models) for name in models}
+    # As their model cards run them.
+    expected = {"sd-1.4": (50, 7.5), "sd-1.5": (50, 7.5), "sd-2.1-base": (50, 7.5), "sdxl": (30, 5.0)}
+    expected |= {"sd-turbo": (1, 0.0), "sdxl-turbo": (1, 0.0)}
+    assert {name: (specs[name].steps, specs[name].guidance) for name in expected} == expected
+
+
 def test_a_mistyped_name_gets_the_near_match() -> None:
     with pytest.raises(UserError, match="did you mean seasons-sd"):
         select_model("season-sd", MODELS)

@@ -24,10 +24,12 @@ def vectors() -> SteeringVectors:
         Slot(Hookpoint(path.format(10)), "eos"): Direction(torch.eye(3)[1], torch.tensor(2.5)),
         Slot(Hookpoint(path.format(2)), "content"): Direction(torch.tensor([0.6, 0.0, -0.8]), torch.tensor(0.25)),
         Slot(Hookpoint("unet.mid_block"), "all", (3, 7), "cond"): Direction(
-            torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([0.0, 3.0])
+            torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([0.0, 3.0]), torch.tensor([0.0, -1.5])
         ),
     }
-    return SteeringVectors("winter", MODEL, "mean_difference", "typed", directions)
+    timesteps = tuple(961.5 - 125 * step for step in range(8))
+    controls = {slot: 0.5 for slot in list(directions)[1:]}
+    return SteeringVectors("winter", MODEL, "mean_difference", "typed", directions, timesteps, controls)
 
 
 @pytest.fixture
@@ -48,6 +50,14 @@ def test_what_was_saved_is_what_is_loaded(saved: Path) -> None:
     for slot, direction in expected.directions.items():
         assert torch.equal(found.directions[slot].unit, direction.unit)
         assert torch.equal(found.directions[slot].norm, direction.norm)
+    assert [direction.origin is None for direction in found.directions.values()] == [True, True, False]
+    assert [direction.origin.tolist() for direction in found.directions.values() if direction.origin is not None] == [
+        [0.0, -1.5]
+    ]
+    assert found.timesteps == (961.5, 836.5, 711.5, 586.5, 461.5, 336.5, 211.5, 86.5)
+    assert found.controls == {slot: 0.5 for slot in list(expected.directions)[1:]}
+    # 2.5 was not held against a control, 0.25 is shorter than its own, 3 is longer.
+    assert [found.is_noise(slot) for slot in found.directions] == [False, True, False]
     assert [path.name for path in saved.parent.iterdir()] == ["vectors.safetensors"]
 
 
@@ -58,16 +68,20 @@ def test_equal_vectors_are_equal_bytes(saved: Path) -> None:
 
 
 def test_any_reader_of_safetensors_finds_the_documented_names(saved: Path) -> None:
-    assert sorted(load_file(saved)) == [f"{index:05d}.{part}" for index in range(3) for part in ("norm", "unit")]
+    names = [f"{index:05d}.{part}" for index in range(3) for part in ("norm", "unit")]
+    assert sorted(load_file(saved)) == sorted([*names, "00002.origin"])
     with safe_open(str(saved), framework="pt") as file:
         header = json.loads(file.metadata()["steerkit"])
-    assert (header["schema_name"], header["schema_version"]) == ("steerkit.vectors", 1)
+    assert (header["schema_name"], header["schema_version"]) == ("steerkit.vectors", 2)
+    assert header["timesteps"][:2] == [961.5, 836.5]
+    assert [slot["control"] for slot in header["slots"]] == [None, 0.5, 0.5]
     assert header["slots"][2] == {
         "name": "00002",
         "hookpoint": "unet.mid_block:out",
         "tokens": "all",
         "steps": [3, 7],
         "branch": "cond",
+        "control": 0.5,
     }
 
 
@@ -84,7 +98,7 @@ class Bomb:
     def __init__(self, target: Path) -> None:
         self.target = target
 
-    def __reduce__(self) -> object:
+    def __reduce__(self) -> tuple[object, ...]:
         return (Path.touch, (self.target,))
 
 
@@ -123,11 +137,29 @@ def rewritten(path: Path, **changes: object) -> None:
     save_file(load_file(path), path, metadata={"steerkit": json.dumps(header)})
 
 
-def test_a_newer_format_and_a_damaged_header_are_named(saved: Path) -> None:
-    rewritten(saved, schema_version=2)
-    with pytest.raises(UserError, match="version 2 of the vectors format; this steerkit reads version 1"):
+@pytest.mark.parametrize("version", [1, 3])
+def test_another_version_is_refused_with_what_to_do(saved: Path, version: int) -> None:
+    rewritten(saved, schema_version=version)
+    message = f"version {version} of the vectors format; this steerkit reads version 2. .*fit the vectors again"
+    with pytest.raises(UserError, match=message):
         load_vectors(saved)
-    rewritten(saved, schema_version=1, concept=3)
+
+
+def test_vectors_without_steps_need_no_timesteps(tmp_path: Path) -> None:
+    whole = SteeringVectors("winter", MODEL, "x", "eos", dict(list(vectors().directions.items())[:2]))
+    save_vectors(whole, tmp_path / "v.safetensors")
+    found = load_vectors(tmp_path / "v.safetensors")
+    assert found.timesteps is None and found.controls == {}
+
+
+def test_damage_is_named_by_where_it_is(saved: Path) -> None:
+    rewritten(saved, timesteps=[999.0, 500.0])
+    with pytest.raises(UserError, match="damaged: A slot is for step 7, but the schedule has 2 timesteps"):
+        load_vectors(saved)
+    rewritten(saved, timesteps="long")
+    with pytest.raises(UserError, match="damaged at timesteps"):
+        load_vectors(saved)
+    rewritten(saved, timesteps=None, concept=3)
     with pytest.raises(UserError, match="damaged at concept"):
         load_vectors(saved)
 
@@ -139,6 +171,14 @@ def test_a_direction_that_is_not_of_length_one_is_damaged(saved: Path) -> None:
         metadata = file.metadata()
     save_file(tensors, saved, metadata=metadata)
     with pytest.raises(UserError, match="damaged: Every row of a direction has length 1"):
+        load_vectors(saved)
+
+
+def test_an_origin_of_another_shape_is_damaged(saved: Path) -> None:
+    with safe_open(str(saved), framework="pt") as file:
+        metadata = file.metadata()
+    save_file(load_file(saved) | {"00000.origin": torch.zeros(2)}, saved, metadata=metadata)
+    with pytest.raises(UserError, match="damaged: The origin of a direction is finite and shaped like its norm"):
         load_vectors(saved)
 
 

@@ -1,0 +1,243 @@
+"""`steerkit vectors`: what a vectors file holds, and the way to and from the files of others."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steerkit.errors import UserError
+
+if TYPE_CHECKING:
+    from steerkit.models.load import LoadedModel
+    from steerkit.vectors.steering_vectors import Slot, SteeringVectors
+
+vectors = typer.Typer(
+    name="vectors",
+    help="Look into steering vectors, and turn those of others into ours and back.",
+    no_args_is_help=True,
+)
+
+
+class Format(StrEnum):
+    """What `export` writes."""
+
+    STEERING_HOGS = "steering-hogs"
+    NPZ = "npz"
+
+
+Model = Annotated[str | None, typer.Option(metavar="NAME|FOLDER", help="An entry of params.yaml, or a folder.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+
+
+@vectors.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A pickle of steering-hogs or CASteer.")],
+    model: Annotated[str, typer.Option(metavar="NAME|FOLDER", help="The model that they were made with.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The vectors file to write.")],
+    concept: Annotated[str | None, typer.Option(help="What they lead towards (default: the file's name).")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Denoising steps they were made with (default: as many as in the file).")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Read the vectors of others into our own format. Nothing in FILE is run, whatever it asks for."""
+    _check_target(output, force)
+
+    from steerkit.vectors.imported_pickle import imported_vectors, read_layout
+    from steerkit.vectors.vectors_file import save_vectors
+
+    # Before the model is loaded: whoever gives a wrong file hears so at once.
+    layout = read_layout(file)
+    loaded = _load(model)
+    found = imported_vectors(layout, loaded.pipeline, loaded.fingerprint, concept=concept or file.stem, steps=steps)
+    try:
+        save_vectors(found, output)
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    typer.echo(
+        f"{len(found.directions)} vectors for {len(found.hookpoints)} blocks and {len(layout.steps)} steps of "
+        f"{found.model.name} in {output}"
+    )
+
+
+@vectors.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="A vectors file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+    format: Annotated[
+        Format,
+        typer.Option(help="steering-hogs: its pickle, cross-attention only. npz: arrays of NumPy, all there is."),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FOLDER", help="For steering-hogs, their model (default: as the file says)."),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Write vectors for other programs."""
+    _check_target(output, force)
+
+    from steerkit.vectors.vectors_file import load_vectors
+
+    found = load_vectors(file)
+    match format:
+        case Format.NPZ:
+            from steerkit.vectors.npz_file import to_npz
+
+            content = to_npz(file)
+        case Format.STEERING_HOGS:
+            from steerkit.vectors.imported_pickle import to_pickle
+
+            content = to_pickle(found, _model_of(found, model).pipeline)
+    _write(output, content)
+    typer.echo(f"{len(found.directions)} vectors for {found.concept!r} in {output}")
+
+
+@vectors.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A vectors file.")],
+    each: Annotated[
+        bool, typer.Option("--each", help="A row for every vector, not one for all steps of a block.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Every vector, as JSON for programs.")] = False,
+) -> None:
+    """Say what a vectors file holds: concept, model, and for each block the steps, norms and what is noise."""
+    from steerkit.vectors.vectors_file import load_vectors
+
+    found = load_vectors(file)
+    if as_json:
+        import json
+
+        sys.stdout.write(json.dumps(_description(found), indent=1, ensure_ascii=False) + "\n")
+        return
+    from rich.console import Console
+
+    # Into a pipe or a file as wide as it is.
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    noisy = sum(map(found.is_noise, found.directions))
+    controlled = f"{noisy} of {len(found.controls)} are noise" if found.controls else "none was held against a control"
+    schedule = f"{len(found.timesteps)} steps" if found.timesteps else "all steps alike"
+    for name, value in (
+        ("concept", found.concept),
+        ("model", f"{found.model.name} from {found.model.source} (fingerprint {found.model.digest[:12]})"),
+        ("estimator", f"{found.estimator}, tokens: {found.token_policy}"),
+        ("vectors", f"{len(found.directions)}: {len(found.hookpoints)} hookpoints, {schedule}; {controlled}"),
+    ):
+        console.print(f"{name:<10}{value}", markup=False, highlight=False)
+    console.print(_table(found, each))
+
+
+def _description(found: SteeringVectors) -> dict[str, Any]:
+    return {
+        "concept": found.concept,
+        "model": found.model.model_dump(),
+        "estimator": found.estimator,
+        "token_policy": found.token_policy,
+        "timesteps": found.timesteps,
+        "slots": [
+            {
+                "hookpoint": str(slot.hookpoint),
+                "tokens": slot.tokens,
+                "steps": slot.steps,
+                "branch": slot.branch,
+                "width": direction.width,
+                "norm": direction.norm.tolist(),
+                "origin": None if direction.origin is None else direction.origin.tolist(),
+                "control": found.controls.get(slot),
+                "noise": found.is_noise(slot) if slot in found.controls else None,
+            }
+            for slot, direction in found.directions.items()
+        ],
+    }
+
+
+def _table(found: SteeringVectors, each: bool) -> Any:
+    """A row for each hookpoint, branch and tokens, or for each vector."""
+    from rich.table import Table
+
+    groups: dict[Any, list[Slot]] = {}
+    for slot in found.directions:
+        groups.setdefault(slot if each else (slot.hookpoint, slot.branch, slot.tokens), []).append(slot)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("hookpoint", overflow="fold")
+    for column in ("branch", "tokens", "steps"):
+        table.add_column(column)
+    for column in ("vectors", "width", "norm", "control", "noise"):
+        table.add_column(column, justify="right")
+    for slots in groups.values():
+        first = slots[0]
+        norms = [float(norm) for slot in slots for norm in found.directions[slot].norm.flatten()]
+        controls = [found.controls[slot] for slot in slots if slot in found.controls]
+        spans = [slot.steps for slot in slots if slot.steps is not None]
+        table.add_row(
+            str(first.hookpoint),
+            first.branch or "-",
+            first.tokens,
+            _span(min(a for a, _ in spans), max(b for _, b in spans)) if spans else "all",
+            str(len(slots)),
+            str(found.directions[first].width),
+            _range(norms),
+            _range(controls) if controls else "-",
+            str(sum(map(found.is_noise, slots))) if controls else "-",
+        )
+    return table
+
+
+def _span(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def _range(values: list[float]) -> str:
+    low, high = f"{min(values):.3g}", f"{max(values):.3g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _model_of(found: SteeringVectors, asked: str | None) -> LoadedModel:
+    """The model that the vectors are for: where the file says, unless it is asked for elsewhere."""
+    if asked is not None:
+        return _load(asked, found.model.digest)
+    for place in (found.model.name, found.model.source):
+        try:
+            return _load(place, found.model.digest)
+        except UserError:
+            continue
+    raise UserError(
+        f"The vectors are for {found.model.name} from {found.model.source}, which is not here; say where with --model."
+    )
+
+
+def _load(name: str, digest: str | None = None) -> LoadedModel:
+    from steerkit.cli.model_choice import choose_model
+    from steerkit.models.load import load_model
+
+    return load_model(choose_model(name), digest)
+
+
+def _check_target(output: Path, force: bool) -> None:
+    if output.is_dir():
+        raise UserError(f"{output} is a folder; choose another name.")
+    if not output.parent.is_dir():
+        raise UserError(f"{output}: there is no folder {output.parent}; make it first, or choose another.")
+    if output.exists() and not force:
+        raise UserError(f"{output} exists. Choose another name, or add --force to overwrite.")
+
+
+def _write(output: Path, content: bytes) -> None:
+    """The whole file or none."""
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(output)
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unwritable(output: Path, error: OSError) -> UserError:
+    return UserError(f"{output} cannot be written: {error.strerror or error}.")

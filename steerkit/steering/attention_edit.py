@@ -1,0 +1,168 @@
+"""Edits of attention outputs from steering vectors: add, erase, replace a concept inside the UNet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal, assert_never, get_args
+
+from torch import Tensor
+
+from steerkit.errors import UserError
+from steerkit.models.attention_blocks import AttentionBlock, chosen_blocks
+from steerkit.models.schedule import nearest
+from steerkit.steering.bounds import Bound, Cap, KeepNorm, Unbounded
+from steerkit.steering.edit import Edit, EditBranch
+from steerkit.steering.gates import Always, Gate, WherePresent
+from steerkit.steering.operators import Add, Operator, ProjectOut, Switch, Units
+from steerkit.vectors.steering_vectors import Slot, SteeringVectors
+
+Action = Literal["add", "erase", "replace"]
+ACTIONS: tuple[str, ...] = get_args(Action)
+KeepOrCap = Literal["none", "norm"] | float
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionRecipe:
+    """How vectors become edits; the defaults are the published ones (arXiv:2503.09630).
+
+    `places`: down, mid, up or single blocks (up.3). `window`: first and last step, 0-based, both inside; None for all.
+    `branch`: the half of guidance that is edited. `units`: of the strength of `add`, see `operators.Add`. `bound`: keep
+    each token's `norm`, `none`, or a number: the largest change as a share of the token's norm. `two_sided`: erase also
+    what lies on the negative side. `centred`: erase and replace measure from where prompts without the concept are
+    instead of from zero, and replace exchanges like for like (norm for norm). `gate`: only tokens that hold more of the
+    concept than this act, in units of the concept (0: prompts without it, 1: prompts with it). `noise`: use
+    also the vectors that are no longer than shuffled labels make them.
+    """
+
+    places: Sequence[str] = ("down", "mid", "up")
+    window: tuple[int, int] | None = None
+    branch: EditBranch = "both"
+    units: Units = "unit"
+    bound: KeepOrCap = "norm"
+    two_sided: bool = False
+    centred: bool = False
+    gate: float | None = None
+    noise: bool = True
+
+
+def attention_edits(
+    action: Action,
+    vectors: SteeringVectors,
+    strength: float | Tensor,
+    *,
+    blocks: Sequence[AttentionBlock],
+    timesteps: tuple[float, ...],
+    recipe: AttentionRecipe | None = None,
+    target: SteeringVectors | None = None,
+    along: SteeringVectors | None = None,
+) -> list[Edit]:
+    """The edits that `action` at `strength` makes of `vectors`, for a run that visits `timesteps`.
+
+    `add` moves along the vector, `erase` removes its component (1 all of it, 2 reflects it), `replace` turns its
+    component into one along `target`. `strength` is one number, or one per image [images]. `blocks` are the model's
+    attention blocks; those that `recipe` chooses and `vectors` know are edited. A step takes the vector of the nearest
+    collected timestep. Vectors that were fitted on both branches steer each branch with its own. `along` (of
+    `random_like`) makes a control: the same tokens are moved equally far, but along those directions.
+    Raises UserError for places that do not exist or hold no vectors, windows outside the run, and a missing target.
+    """
+    recipe = recipe or AttentionRecipe()
+    if action not in ACTIONS:
+        raise UserError(f"The action {action!r} does not exist; choose one of {', '.join(ACTIONS)}.")
+    if (target is not None) != (action == "replace"):
+        raise UserError("Replacing needs the vectors of what to put in place; adding and erasing take none.")
+    first, last = recipe.window or (0, len(timesteps) - 1)
+    if not 0 <= first <= last < len(timesteps):
+        raise UserError(f"The steps {first} to {last} do not exist; this run has steps 0 to {len(timesteps) - 1}.")
+    sources = nearest(vectors.timesteps, timesteps) if vectors.timesteps else tuple(0 for _ in timesteps)
+    known = set(vectors.hookpoints)
+    here = [block for block in chosen_blocks(blocks, recipe.places) if block.hookpoint in known]
+    if not here:
+        raise UserError(
+            f"The vectors for {vectors.concept!r} hold nothing at {', '.join(recipe.places)}; "
+            f"they are for {', '.join(map(str, vectors.hookpoints[:3]))}{', ...' if len(known) > 3 else ''}."
+        )
+    edits: list[Edit] = []
+    for block in here:
+        slots = [slot for slot in vectors.directions if slot.hookpoint == block.hookpoint]
+        for own in sorted({slot.branch for slot in slots}, key=str):
+            branch = _branch(recipe.branch, own, both=len({slot.branch for slot in slots}) > 1)
+            if branch is None:
+                continue
+            by_step = [
+                next((s for s in slots if s.branch == own and _covers(s, source)), None)
+                for source in sources[first : last + 1]
+            ]
+            for slot, run in groupby(range(len(by_step)), key=by_step.__getitem__):
+                if slot is None or (not recipe.noise and vectors.is_noise(slot)):
+                    continue
+                steps = list(run)
+                edits.append(
+                    Edit(
+                        slot.hookpoint,
+                        _operator(action, vectors, slot, recipe, target, along),
+                        strength,
+                        branch=branch,
+                        steps=(first + steps[0], first + steps[-1]),
+                        gate=_gate(vectors, slot, recipe.gate),
+                        bound=_bound(recipe.bound),
+                    )
+                )
+    if not edits:
+        raise UserError(f"Nothing of the vectors for {vectors.concept!r} is left by these places, steps and branch.")
+    return edits
+
+
+def _covers(slot: Slot, step: int) -> bool:
+    return slot.steps is None or slot.steps[0] <= step <= slot.steps[1]
+
+
+def _branch(asked: EditBranch, own: str | None, *, both: bool) -> EditBranch | None:
+    """The half that vectors taken from `own` edit; None for none. Alone, they serve for every half asked for."""
+    if not both:
+        return asked
+    if asked == "both":
+        return "uncond" if own == "uncond" else "cond"
+    # One half only, or opposed: the vectors of the half that is asked for; opposed means the prompt's.
+    return asked if (own == "uncond") == (asked == "uncond") else None
+
+
+def _operator(
+    action: Action,
+    vectors: SteeringVectors,
+    slot: Slot,
+    recipe: AttentionRecipe,
+    target: SteeringVectors | None,
+    along: SteeringVectors | None,
+) -> Operator:
+    direction = vectors.directions[slot]
+    instead = along.directions[slot] if along is not None else None
+    match action:
+        case "add":
+            return Add(instead or direction, recipe.units)
+        case "erase":
+            return ProjectOut(direction, two_sided=recipe.two_sided, centred=recipe.centred, along=instead)
+        case "replace":
+            assert target is not None, "checked above"
+            found = target.directions.get(slot)
+            if found is None:
+                raise UserError(
+                    f"The vectors for {target.concept!r} hold nothing at {slot.hookpoint}, where those for "
+                    f"{vectors.concept!r} do; fit both with the same blocks, steps and bins."
+                )
+            return Switch(direction, found, centred=recipe.centred, proportional=recipe.centred, along=instead)
+        case _:
+            assert_never(action)
+
+
+def _gate(vectors: SteeringVectors, slot: Slot, threshold: float | None) -> Gate:
+    return Always() if threshold is None else WherePresent(vectors.directions[slot], threshold, centred=True)
+
+
+def _bound(asked: KeepOrCap) -> Bound:
+    match asked:
+        case "none":
+            return Unbounded()
+        case "norm":
+            return KeepNorm()
+        case _:
+            return Cap(float(asked))

@@ -1,0 +1,301 @@
+"""Steered pictures in a few lines, for whoever only wants the picture.
+
+    from steerkit.steering.pictures import add, erase, make_pictures, open_model
+
+    model = open_model("models/seasons-sd", steps=20, guidance=4)
+    picture, = make_pictures(
+        model,
+        "a red house beside a lake",
+        seeds=42,
+        changes=[add("winter.safetensors", 10, places=["mid", "up"]), erase("house.safetensors")],
+    )
+    picture.save("out.png")
+
+Changes are made in the order given; without them the picture is the plain one. A saved PNG says how it was made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from steerkit.errors import UserError
+from steerkit.models.attention_blocks import attention_blocks
+from steerkit.models.generate import generate, image_size
+from steerkit.models.load import LoadedModel, load_model
+from steerkit.models.schedule import timesteps
+from steerkit.models.select import select_model
+from steerkit.models.spec import Dtype, ModelSpec
+from steerkit.steering.apply import steered_batches
+from steerkit.steering.attention_edit import Action, AttentionRecipe, attention_edits
+from steerkit.steering.edit import Edit, EditBranch
+from steerkit.steering.operators import Units
+from steerkit.steering.text_edit import text_edit
+from steerkit.steering.token_masks import in_text_encoder
+from steerkit.vectors.steering_vectors import SteeringVectors
+from steerkit.vectors.vectors_file import load_vectors
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Vectors = SteeringVectors | str | Path
+"""Vectors, or the file that holds them."""
+
+
+class Settings(TypedDict, total=False):
+    """How pictures are made, as `models.generate.Options` explains; what is left away is the model's own."""
+
+    negative_prompt: str
+    batch_size: int
+    steps: int | None
+    guidance: float | None
+    height: int | None
+    width: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionChange:
+    """What to do with vectors of attention layers; `about` and `about_target` say which vectors these are."""
+
+    action: Action
+    vectors: SteeringVectors
+    strength: float
+    recipe: AttentionRecipe
+    about: Mapping[str, str]
+    target: SteeringVectors | None = None
+    about_target: Mapping[str, str] | None = None
+
+    def edits(self, model: LoadedModel, steps: int) -> list[Edit]:
+        """The edits of a run of `steps` steps. Raises UserError for vectors of another model or unfit settings."""
+        for vectors in (self.vectors, self.target):
+            if vectors is not None:
+                check_model(vectors, model)
+        return attention_edits(
+            self.action,
+            self.vectors,
+            self.strength,
+            blocks=attention_blocks(model.pipeline, ("self", "cross")),
+            timesteps=timesteps(model.pipeline, steps),
+            recipe=self.recipe,
+            target=self.target,
+        )
+
+    def described(self) -> dict[str, Any]:
+        """All that decides what this change does, for the picture's record."""
+        target = {} if self.about_target is None else {"target": dict(self.about_target)}
+        return {"action": self.action, "strength": self.strength, **self.about, **target, **asdict(self.recipe)}
+
+
+@dataclass(frozen=True, slots=True)
+class TextChange:
+    """Add vectors of text-encoder layers, each `strength` far."""
+
+    vectors: SteeringVectors
+    strength: float
+    layers: tuple[int, ...]
+    units: Units
+    branch: EditBranch
+    about: Mapping[str, str]
+
+    def edits(self, model: LoadedModel, steps: int) -> list[Edit]:  # noqa: ARG002
+        """The edits, the same for any number of steps. Raises UserError for vectors of another model."""
+        check_model(self.vectors, model)
+        return text_edit(self.vectors, self.layers, self.strength, branch=self.branch, units=self.units)
+
+    def described(self) -> dict[str, Any]:
+        """All that decides what this change does, for the picture's record."""
+        where = {"layers": list(self.layers), "units": self.units, "branch": self.branch}
+        return {"action": "add", "strength": self.strength, **self.about, **where}
+
+
+Change = AttentionChange | TextChange
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """`pixels` uint8 [height, width, 3], and how they were made: the texts that `save` writes into the PNG."""
+
+    pixels: npt.NDArray[np.uint8]
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def image(self) -> Image.Image:
+        """The same as an image of PIL, which notebooks show."""
+        from PIL import Image
+
+        return Image.fromarray(self.pixels)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a PNG in place of what is there, whole or not at all. OSError where the folder does not allow it."""
+        from PIL.PngImagePlugin import PngInfo
+
+        path = Path(path)
+        texts = PngInfo()
+        for key, text in self.about.items():
+            # Beyond Latin-1 this becomes an iTXt chunk, which is UTF-8.
+            texts.add_text(key, text)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            self.image.save(partial, format="PNG", pnginfo=texts)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+
+def open_model(
+    source: str | Path,
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+    dtype: Dtype = "float32",
+    revision: str | None = None,
+) -> LoadedModel:
+    """Load a folder that `save_pretrained` wrote, or an id on the Hugging Face Hub (with its `revision`).
+
+    `steps` and `guidance` are what its pictures are made with, by default the usual ones: 50 and 7.5, for a folder with
+    Stable Diffusion XL 30 and 5. Raises UserError when there is no such model.
+    """
+    if (Path(source) / "model_index.json").is_file():
+        spec = select_model(str(source), {})
+    else:
+        spec = ModelSpec(name=Path(source).name, source=str(source), revision=revision, steps=50, guidance=7.5)
+    given = {"steps": steps, "guidance": guidance, "dtype": dtype}
+    # Built anew, not copied, so that what is given is checked.
+    asked = {**spec.model_dump(), **{key: value for key, value in given.items() if value is not None}}
+    return load_model(ModelSpec(**asked))
+
+
+def add(vectors: Vectors, strength: float = 10.0, **recipe: Any) -> AttentionChange:
+    """Add a concept to the attention layers; `recipe` is any of AttentionRecipe's settings (places, window, ...)."""
+    return _attention("add", vectors, strength, recipe)
+
+
+def erase(vectors: Vectors, strength: float = 1.0, **recipe: Any) -> AttentionChange:
+    """Take a concept out of the attention layers: 1 removes it, 2 reflects it. `recipe` as for `add`."""
+    return _attention("erase", vectors, strength, recipe)
+
+
+def replace(vectors: Vectors, target: Vectors, strength: float = 1.0, **recipe: Any) -> AttentionChange:
+    """Turn the concept of `vectors` into that of `target`. `recipe` as for `add`."""
+    return _attention("replace", vectors, strength, recipe, target)
+
+
+def add_to_text(
+    vectors: Vectors,
+    strength: float = 1.0,
+    *,
+    layers: Sequence[int],
+    units: Units = "raw",
+    branch: EditBranch = "cond",
+) -> TextChange:
+    """Add a concept to `layers` of the text encoder; `units` and `branch` as in `text_edit`."""
+    found, about = _opened(vectors)
+    return TextChange(found, float(strength), tuple(layers), units, branch, about)
+
+
+def is_for_text(vectors: SteeringVectors) -> bool:
+    """Whether the vectors belong into the text encoder, so that only `add_to_text` can use them."""
+    return all(in_text_encoder(hookpoint) for hookpoint in vectors.hookpoints)
+
+
+def make_pictures(
+    model: LoadedModel,
+    prompts: str | Sequence[str],
+    seeds: int | Sequence[int] = 42,
+    changes: Sequence[Change] = (),
+    **settings: Unpack[Settings],
+) -> list[Picture]:
+    """A picture of every prompt with every seed: all seeds of the first prompt, then those of the next.
+
+    Raises UserError for changes that do not fit the model or the run, and for pictures that are not finite.
+    """
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    seeds = [seeds] if isinstance(seeds, int) else list(seeds)
+    asked = [(prompt, seed) for prompt in prompts for seed in seeds]
+    steps = settings.get("steps") or model.spec.steps
+    edits = [edit for change in changes for edit in change.edits(model, steps)]
+    pixels = generate(
+        model,
+        [prompt for prompt, _ in asked],
+        [seed for _, seed in asked],
+        edits=steered_batches(model, edits) if edits else None,
+        **settings,
+    )
+    common = _common(model, changes, settings)
+    return [
+        Picture(image, {"prompt": prompt, "seed": str(seed), **common})
+        for image, (prompt, seed) in zip(pixels, asked, strict=True)
+    ]
+
+
+def as_grid(pictures: Sequence[Picture], columns: int) -> Picture:
+    """The pictures as one, row by row, with nothing between them; its record lists all prompts and seeds."""
+    if not pictures or len(pictures) % columns:
+        raise ValueError(f"{len(pictures)} pictures do not fill rows of {columns}")
+    rows = [np.concatenate([p.pixels for p in pictures[i : i + columns]], 1) for i in range(0, len(pictures), columns)]
+    each = {key: json.dumps([picture.about[key] for picture in pictures], ensure_ascii=False)
+            for key in ("prompt", "seed")}  # fmt: skip
+    return Picture(np.concatenate(rows), {**pictures[0].about, **each})
+
+
+def check_model(vectors: SteeringVectors, model: LoadedModel) -> None:
+    """Raise UserError unless `vectors` were fitted on `model`."""
+    fitted, running = vectors.model, model.fingerprint
+    if not fitted.same_model(running):
+        raise UserError(
+            f"The vectors for {vectors.concept!r} were fitted on {fitted.name} (fingerprint {fitted.digest[:12]}), but "
+            f"the model to steer is {running.name} ({running.digest[:12]}). Fit them on this model, or take the other."
+        )
+
+
+def _attention(
+    action: Action, vectors: Vectors, strength: float, recipe: Mapping[str, Any], target: Vectors | None = None
+) -> AttentionChange:
+    found, about = _opened(vectors)
+    other, about_other = (None, None) if target is None else _opened(target)
+    for one in (found, other):
+        if one is not None and is_for_text(one):
+            raise UserError(
+                f"The vectors for {one.concept!r} belong into the text encoder; they can be added only, to layers."
+            )
+    return AttentionChange(action, found, float(strength), AttentionRecipe(**recipe), about, other, about_other)
+
+
+def _opened(vectors: Vectors) -> tuple[SteeringVectors, dict[str, str]]:
+    if isinstance(vectors, SteeringVectors):
+        return vectors, {"concept": vectors.concept}
+    path = Path(vectors)
+    found = load_vectors(path)
+    # The name and the content: where the file lay says nothing on another machine.
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found, {"concept": found.concept, "vectors": path.name, "vectors_sha256": digest}
+
+
+def _common(model: LoadedModel, changes: Sequence[Change], settings: Settings) -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        release = version("steerkit")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        release = ""
+    guidance = settings.get("guidance")
+    height, width = image_size(model, settings.get("height"), settings.get("width"))
+    return {
+        "negative_prompt": settings.get("negative_prompt", ""),
+        "model": model.fingerprint.name,
+        "model_digest": model.fingerprint.digest,
+        "steps": str(settings.get("steps") or model.spec.steps),
+        "guidance": str(model.spec.guidance if guidance is None else guidance),
+        "size": f"{width}x{height}",
+        "edits": json.dumps([change.described() for change in changes], ensure_ascii=False),
+        "Software": f"steerkit {release}".strip(),
+    }

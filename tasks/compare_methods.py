@@ -1,0 +1,51 @@
+"""One table of all steering methods there are, on the thirty winter prompts."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+
+from steerkit.dag import Dep, Out, Param
+from steerkit.report.scoreboard import write_scoreboard
+from steerkit.scoring.bootstrap import Bootstrap
+from steerkit.scoring.scoreboard import Entry
+from steerkit.scoring.scoreboard import scoreboard as compare
+
+
+def compare_methods(
+    prompts: Annotated[Path, Dep()],
+    text_encoder: Annotated[Path, Dep()],
+    attention: Annotated[Path, Dep()],
+    edit: Annotated[str, Param()],
+    resamples: Annotated[int, Param()],
+    bootstrap_seed: Annotated[int, Param()],
+    report: Annotated[Path, Out("report")],
+    table: Annotated[Path, Out("scoreboard.txt")],
+    metrics: Annotated[Path, Out("metrics.json", kind="metrics", cache=False)],
+) -> None:
+    """Compare the methods on the same prompts and seeds, by the same measures and controls."""
+    texts = {row["id"]: row["prompt"] for row in json.loads(prompts.read_text())["scored"]}
+    winter = pl.read_parquet(text_encoder).with_columns(
+        pl.col("prompt_id").replace_strict(texts, return_dtype=pl.String).alias("prompt")
+    )
+    crossed = pl.read_parquet(attention).filter(pl.col("edit") == edit, pl.col("operating"))
+    of = {name: winter.filter(condition=name) for name in ("unsteered", "fixed", "adaptive", "prompt", "random")}
+    across = {name: crossed.filter(condition=name) for name in ("unsteered", "steered", "random", "negative")}
+    plain, plain_across = of["unsteered"], across["unsteered"]
+    entries = [
+        Entry("unsteered", plain, plain),
+        Entry("text encoder, fixed strength", of["fixed"], plain, of["random"]),
+        Entry("text encoder, adaptive strength", of["adaptive"], plain, of["random"]),
+        Entry("cross-attention, add", across["steered"], plain_across, across["random"]),
+        Entry("control: words in the prompt", of["prompt"], plain),
+        Entry("control: negative prompt", across["negative"], plain_across),
+    ]
+    entries = [entry for entry in entries if entry.pictures.height]
+    scores = compare(entries, Bootstrap(resamples=resamples, seed=bootstrap_seed))
+    seeds = plain.join(across["steered"], on=["prompt_id", "seed"], how="semi")["seed"].n_unique()
+    note = f"{len(texts)} prompts, {seeds} seeds each, the same for all methods; labels by the label classifier."
+    write_scoreboard(report, scores, title="Towards winter: all methods", note=note)
+    table.write_bytes((report / "scoreboard.txt").read_bytes())
+    numbers = {f"{row['method']}: {row['metric']}": round(row["estimate"], 6) for row in scores.iter_rows(named=True)}
+    metrics.write_text(json.dumps(numbers, indent=1) + "\n")

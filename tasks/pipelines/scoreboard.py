@@ -1,0 +1,13 @@
+"""All steering methods in one table; `steerkit run everything` ends with it."""
+
+from steerkit.dag import stage
+from tasks.compare_methods import compare_methods
+from tasks.pipelines import attention, winter
+
+report = stage(
+    "scoreboard-report",
+    compare_methods,
+    prompts=winter.prompts.out("prompts"),
+    text_encoder=winter.scores.out("images"),
+    attention=attention.scores.out("images"),
+)

@@ -1,0 +1,82 @@
+"""The report page of the attention pipeline."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+
+from steerkit.dag import Dep, Out, Param
+from steerkit.prompts.concept import Concept
+from steerkit.report.attention.content import AttentionContent
+from steerkit.report.attention.page import write_attention_report as write_page
+from steerkit.report.picture_folder import PictureFolder
+from steerkit.report.provenance import Provenance, file_hashes, library_versions
+from steerkit.scoring.edit_scores import COMPARISONS
+from steerkit.scoring.fid import fid_name
+from steerkit.scoring.shots import shots
+from steerkit.steering.edit_spec import parse_edits
+
+
+def write_attention_report(
+    model: Annotated[Path, Dep()],
+    prompts: Annotated[Path, Dep()],
+    vectors: Annotated[Path, Dep()],
+    geometry: Annotated[Path, Dep()],
+    trials: Annotated[Path, Dep()],
+    chosen: Annotated[Path, Dep()],
+    pictures: Annotated[Path, Dep()],
+    images: Annotated[Path, Dep()],
+    aggregate: Annotated[Path, Dep()],
+    comparisons: Annotated[Path, Dep()],
+    params: Annotated[dict[str, Any], Param("/attention")],
+    scorers: Annotated[dict[str, str], Param("/scorers")],
+    report: Annotated[Path, Out("report")],
+) -> None:
+    """Write the report: pictures over strength, curves, controls, and the geometry of the vectors."""
+    identity = json.loads(model.read_text())
+    spec = identity["spec"]
+    content = json.loads(prompts.read_text())
+    concepts = {name: Concept.model_validate(found["concept"]) for name, found in content["concepts"].items()}
+    edits = parse_edits(params["edits"], set(concepts), set(content["suites"]), "attention.edits")
+    decided = json.loads(chosen.read_text())
+    seeds = {key: params["images"][key] for key in ("seeds", "sweep_seeds", "control_seeds")}
+    shown: dict[str, Any] = {}
+    for name, edit in edits.items():
+        planned = shots(
+            name, edit, concepts, content["suites"][edit.suite]["scored"], strength=decided[name]["strength"],
+            **seeds,
+        )  # fmt: skip
+        rows = [
+            {"prompt_id": shot.prompt_id, "seed": shot.seed, "condition": shot.shown_as, "strength": shot.strength,
+             "path": str(PictureFolder(pictures / shot.folder).path(shot.prompt_id, shot.seed, shot.condition))}
+            for shot in planned
+        ]  # fmt: skip
+        shown[name] = pl.DataFrame(rows)
+    table = pl.read_parquet(geometry)
+    write_page(
+        report,
+        AttentionContent(
+            title="Cross-attention steering",
+            model=f"{spec['name']} ({spec['source']})",
+            images=pl.read_parquet(images),
+            aggregate=pl.read_parquet(aggregate),
+            comparisons=pl.DataFrame(json.loads(comparisons.read_text()), schema=COMPARISONS),
+            chosen={name: decided[name] for name in edits},
+            trials=pl.read_parquet(trials),
+            pictures=shown,
+            vectors={name: table.filter(pl.col("concept") == name).drop("concept") for name in concepts},
+            provenance=Provenance(
+                facts={
+                    "Model": f"{spec['source']}, {spec['steps']} steps, guidance {spec['guidance']}",
+                    "Model fingerprint": identity["fingerprint"]["digest"],
+                    "Seeds": ", ".join(map(str, seeds["seeds"])),
+                },
+                params={"attention": params, "scorers": scorers},
+                hashes=file_hashes({"vectors": vectors, "pictures": pictures, "scores": images}),
+                versions=library_versions(),
+            ),
+            perceptual=f"lpips_{scorers['lpips'] if '/' not in scorers['lpips'] else 'seasons'}",
+            fid_name=fid_name(params["scores"]["fid"]),
+        ),
+    )
