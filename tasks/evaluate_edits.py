@@ -18,7 +18,7 @@ from steerkit.scoring.edit_table import judged_edits
 from steerkit.scoring.fid import FidFeatures
 from steerkit.scoring.labels import LabelScorer
 from steerkit.scoring.perceptual import Perceptual
-from steerkit.scoring.shots import shots
+from steerkit.scoring.shots import parse_seeds, shots
 from steerkit.steering.edit_spec import parse_edits
 
 
@@ -29,9 +29,7 @@ def evaluate_edits(
     judges: Annotated[list[Path], Dep()],  # noqa: ARG001  # read by their names in params; here so that new weights count
     scorers: Annotated[dict[str, str], Param("/scorers")],
     edits: Annotated[dict[str, Any], Param("/attention.edits")],
-    seeds: Annotated[list[int], Param("/attention.images.seeds")],
-    sweep_seeds: Annotated[list[int], Param("/attention.images.sweep_seeds")],
-    control_seeds: Annotated[list[int], Param("/attention.images.control_seeds")],
+    seeds: Annotated[dict[str, Any], Param("/attention.images.seeds")],
     fid: Annotated[str, Param()],
     resamples: Annotated[int, Param()],
     bootstrap_seed: Annotated[int, Param()],
@@ -54,7 +52,7 @@ def evaluate_edits(
         progress(done, len(specs), "edits")
         planned = shots(
             name, edit, concepts, content["suites"][edit.suite]["scored"], strength=decided[name]["strength"],
-            seeds=seeds, sweep_seeds=sweep_seeds, control_seeds=control_seeds,
+            seeds=parse_seeds(seeds, edit.suite),
         )  # fmt: skip
         for condition, group in groupby(planned, key=lambda shot: shot.condition):
             some = list(group)

@@ -14,7 +14,7 @@ from steerkit.models.schedule import timesteps
 from steerkit.models.select import read_model
 from steerkit.prompts.concept import Concept
 from steerkit.report.picture_folder import PictureFolder
-from steerkit.scoring.shots import shots
+from steerkit.scoring.shots import parse_seeds, shots
 from steerkit.steering.apply import steered_batches
 from steerkit.steering.attention_edit import attention_edits
 from steerkit.steering.edit_spec import parse_edits
@@ -31,9 +31,7 @@ def steer_images(
     chosen: Annotated[Path, Dep()],
     attention: Annotated[list[Attention], Param("/attention.activations.attention")],
     edits: Annotated[dict[str, Any], Param("/attention.edits")],
-    seeds: Annotated[list[int], Param()],
-    sweep_seeds: Annotated[list[int], Param()],
-    control_seeds: Annotated[list[int], Param()],
+    seeds: Annotated[dict[str, Any], Param()],
     random_direction_seed: Annotated[int, Param()],
     pictures: Annotated[Path, Out("pictures", resume=True)],
 ) -> None:
@@ -48,7 +46,7 @@ def steer_images(
     decided = json.loads(chosen.read_text())
     planned = {
         name: shots(name, edit, concepts, content["suites"][edit.suite]["scored"], strength=decided[name]["strength"],
-                    seeds=seeds, sweep_seeds=sweep_seeds, control_seeds=control_seeds)
+                    seeds=parse_seeds(seeds, edit.suite))
         for name, edit in specs.items()
     }  # fmt: skip
     total, done = sum(map(len, planned.values())), 0

@@ -14,7 +14,7 @@ from steerkit.report.picture_folder import PictureFolder
 from steerkit.report.provenance import Provenance, file_hashes, library_versions
 from steerkit.scoring.edit_scores import COMPARISONS
 from steerkit.scoring.fid import fid_name
-from steerkit.scoring.shots import shots
+from steerkit.scoring.shots import parse_seeds, shots
 from steerkit.steering.edit_spec import parse_edits
 
 
@@ -40,12 +40,12 @@ def write_attention_report(
     concepts = {name: Concept.model_validate(found["concept"]) for name, found in content["concepts"].items()}
     edits = parse_edits(params["edits"], set(concepts), set(content["suites"]), "attention.edits")
     decided = json.loads(chosen.read_text())
-    seeds = {key: params["images"][key] for key in ("seeds", "sweep_seeds", "control_seeds")}
+    seeds = params["images"]["seeds"]
     shown: dict[str, Any] = {}
     for name, edit in edits.items():
         planned = shots(
             name, edit, concepts, content["suites"][edit.suite]["scored"], strength=decided[name]["strength"],
-            **seeds,
+            seeds=parse_seeds(seeds, edit.suite),
         )  # fmt: skip
         rows = [
             {"prompt_id": shot.prompt_id, "seed": shot.seed, "condition": shot.shown_as, "strength": shot.strength,
@@ -70,7 +70,7 @@ def write_attention_report(
                 facts={
                     "Model": f"{spec['source']}, {spec['steps']} steps, guidance {spec['guidance']}",
                     "Model fingerprint": identity["fingerprint"]["digest"],
-                    "Seeds": ", ".join(map(str, seeds["seeds"])),
+                    "Seeds": "; ".join(f"{suite}: {', '.join(map(str, of['scored']))}" for suite, of in seeds.items()),
                 },
                 params={"attention": params, "scorers": scorers},
                 hashes=file_hashes({"vectors": vectors, "pictures": pictures, "scores": images}),

@@ -16,7 +16,6 @@ from typer.core import TyperCommand
 from steerkit.errors import UserError
 
 if TYPE_CHECKING:
-    from steerkit.models.spec import ModelSpec
     from steerkit.steering.pictures import Change, Picture
     from steerkit.vectors.steering_vectors import SteeringVectors
 
@@ -131,7 +130,9 @@ def generate(
     asked = _asked(context.meta.get(_ORDER, []), {name: found or [] for name, found in values.items()})
     recipe = _recipe(places, window, branch, bound, units, gate, two_sided, centred)
     _check_recipe(recipe, layers, asked)
-    spec = _model(model)
+    from steerkit.cli.model_choice import choose_model
+
+    spec = choose_model(model)
     changes = _changes(asked, recipe, _layers(layers))
 
     from steerkit.models.load import load_model
@@ -352,28 +353,3 @@ def _attention_change(one: Asked, recipe: dict[str, Any]) -> Change:
         case _:
             assert one.target is not None, "parsed together with the action"
             return pictures.replace(one.file, one.target, one.strength, **recipe)
-
-
-def _model(name: str | None) -> ModelSpec:
-    """The model by its name in the project around here, or by its folder."""
-    from steerkit.dag.params import load_params
-    from steerkit.dag.project import find_root
-    from steerkit.models.hub import EMBEDDED
-    from steerkit.models.select import select_model
-
-    try:
-        root = find_root()
-    except UserError:
-        if name is None or not (Path(name) / "model_index.json").is_file():
-            found = "no --model is given" if name is None else f"{name} is no folder with a model_index.json"
-            raise UserError(
-                f"This is outside of a steerkit project, and {found}. The installed package holds no models: give "
-                "--model FOLDER, a pipeline that save_pretrained wrote, or work inside a checkout."
-            ) from None
-        return select_model(name, {})
-    params = load_params(root)
-    models = params.get("models", {})
-    spec = select_model(name or params.get("model", EMBEDDED), models)
-    inside = root / spec.source
-    # A folder in params.yaml is relative to the project, wherever in it this runs.
-    return spec.model_copy(update={"source": str(inside)}) if spec.name in models and inside.is_dir() else spec

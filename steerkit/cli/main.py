@@ -23,7 +23,7 @@ def main() -> None:
         sys.stderr.write(f"steerkit: {error}\n")
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.stderr.write("steerkit: stopped. Finished work is kept; run the same command again to go on.\n")
+        sys.stderr.write("steerkit: stopped. Files that are there are whole; run the same command again to go on.\n")
         # Threads may still be inside a long computation that nothing can interrupt.
         sys.stderr.flush()
         os._exit(130)

@@ -35,7 +35,7 @@ def select_model(name: str, models: Mapping[str, Mapping[str, Any]]) -> ModelSpe
             name=folder.resolve().name, source=str(folder), dtype="float32", steps=steps, guidance=guidance
         )
     near = difflib.get_close_matches(name, models, n=2)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(models)}."
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(models) or 'none'}."
     raise UserError(f"params.yaml has no model {name!r}, and it is no folder with a model_index.json; {hint}")
 
 

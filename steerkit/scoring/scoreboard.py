@@ -43,9 +43,9 @@ def scoreboard(entries: Sequence[Entry], bootstrap: Bootstrap) -> pl.DataFrame:
     season when they are pushed as hard in a random direction), `prompt_similarity` and `lpips`. Only the prompts and
     seeds that all methods have are compared. Raises UserError when there are none.
     """
-    shared = entries[0].pictures.select(KEYS, "prompt")
+    shared = entries[0].pictures.select(*KEYS, "prompt")
     for entry in entries[1:]:
-        shared = shared.join(entry.pictures.select(KEYS, "prompt"), on=[*KEYS, "prompt"], how="semi")
+        shared = shared.join(entry.pictures.select(*KEYS, "prompt"), on=[*KEYS, "prompt"], how="semi")
     if shared.height == 0:
         raise UserError(
             f"The methods {', '.join(entry.method for entry in entries)} have no prompt and seed in common, so nothing "
@@ -54,10 +54,10 @@ def scoreboard(entries: Sequence[Entry], bootstrap: Bootstrap) -> pl.DataFrame:
     rows: list[dict[str, object]] = []
     for entry in entries:
         mine = entry.pictures.join(shared, on=[*KEYS, "prompt"], how="semi")
-        paired = mine.join(entry.unsteered, on=list(KEYS), how="inner", suffix="_before").sort(KEYS)
+        paired = mine.join(entry.unsteered, on=list(KEYS), how="inner", suffix="_before").sort(list(KEYS))
         outdoor = paired.filter(setting="outdoor")
         found: dict[str, Interval] = {"winter_rate": _mean(bootstrap, outdoor, pl.col("season") == "winter")}
-        if mine["lpips"].any():
+        if (mine["lpips"] != 0).any():
             right = paired.with_columns(_right("").alias("now"), _right("_before").alias("before")).drop_nulls("now")
             if right.height:
                 found["labels_right"] = bootstrap.ratio(

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from steerkit.errors import UserErrors
 from steerkit.prompts.concept import Concept
 from steerkit.steering.edit_spec import EditSpec
 
@@ -36,6 +39,31 @@ class Shot:
         return self.condition.partition("_")[0]
 
 
+class Seeds(BaseModel):
+    """Which seeds a suite's pictures are made on.
+
+    `scored`: the unsteered pictures and those at the operating strength; `sweep`: the other strengths, for the curves;
+    `controls`: random direction, words in the prompt, negative prompt.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scored: tuple[int, ...] = Field(min_length=1)
+    sweep: tuple[int, ...] = ()
+    controls: tuple[int, ...] = ()
+
+
+def parse_seeds(params: Mapping[str, Any], suite: str, where: str = "attention.images.seeds") -> Seeds:
+    """The seeds of `suite`. Raises UserErrors with every problem as `where.suite.key: message`."""
+    if suite not in params:
+        raise UserErrors("These seeds cannot be used:", [f"{where}: there is no {suite!r}; give its seeds"])
+    try:
+        return Seeds.model_validate(params[suite])
+    except ValidationError as error:
+        problems = [f"{where}.{'.'.join([suite, *map(str, e['loc'])])}: {e['msg']}" for e in error.errors()]
+        raise UserErrors("These seeds cannot be used:", problems) from None
+
+
 def shots(
     name: str,
     edit: EditSpec,
@@ -43,14 +71,11 @@ def shots(
     prompts: Sequence[Mapping[str, Any]],
     *,
     strength: float,
-    seeds: Sequence[int],
-    sweep_seeds: Sequence[int],
-    control_seeds: Sequence[int],
+    seeds: Seeds,
 ) -> list[Shot]:
     """The pictures of the edit `name` on `prompts` (id and prompt), operating at `strength`.
 
-    The unsteered pictures and those at the operating strength are on all `seeds`, the other strengths on
-    `sweep_seeds`, the controls on `control_seeds`. Controls: `random`, random directions of equal norm at the same
+    Controls: `random`, random directions of equal norm at the same
     places and strength; `prompt`, the concept added to the prompt, taken out of it, or swapped in it; `negative`, the
     concept as negative prompt; for adding, what it is contrasted with.
     """
@@ -60,17 +85,17 @@ def shots(
         text = str(row["prompt"])
         reworded = _reworded(edit, concept, concepts, text)
         negative = ", ".join(concept.against) if edit.action == "add" else concept.text
-        for seed in dict.fromkeys([*seeds, *sweep_seeds, *control_seeds]):
+        for seed in dict.fromkeys([*seeds.scored, *seeds.sweep, *seeds.controls]):
             common: dict[str, Any] = {"prompt_id": int(row["id"]), "prompt": text, "seed": seed}
             found.append(Shot(edit.suite, "unsteered", asked=text, **common))
             for number, one in enumerate(edit.strengths):
                 operating = one == strength
-                if seed in (seeds if operating else sweep_seeds):
+                if seed in (seeds.scored if operating else seeds.sweep):
                     found.append(
                         Shot(name, f"steered_{number}", asked=text, steering="edit", strength=one,
                              operating=operating, **common)
                     )  # fmt: skip
-            if seed in control_seeds:
+            if seed in seeds.controls:
                 found.append(Shot(name, "random", asked=text, steering="random", strength=strength, **common))
                 found.append(Shot(name, "prompt", asked=reworded, **common))
                 if negative:

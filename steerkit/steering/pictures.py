@@ -1,6 +1,6 @@
 """Steered pictures in a few lines, for whoever only wants the picture.
 
-    from steerkit.steering.pictures import add, erase, make_pictures, open_model
+    from steerkit import add, erase, make_pictures, open_model
 
     model = open_model("models/seasons-sd", steps=20, guidance=4)
     picture, = make_pictures(

@@ -3,8 +3,11 @@
 from collections import Counter
 from typing import Any
 
+import pytest
+
+from steerkit.errors import UserErrors
 from steerkit.prompts.concept import Concept
-from steerkit.scoring.shots import Shot, shots
+from steerkit.scoring.shots import Seeds, Shot, parse_seeds, shots
 from steerkit.steering.edit_spec import EditSpec
 
 CONCEPTS = {
@@ -15,13 +18,14 @@ CONCEPTS = {
         value="winter",
     ),
 }  # fmt: skip
+SEEDS = Seeds(scored=(1, 2), sweep=(1,), controls=(2,))
 PROMPTS = [{"id": 3, "prompt": "a horse in winter"}, {"id": 4, "prompt": "a car"}]
 
 
 def planned(**changed: Any) -> list[Shot]:
     values = {"action": "erase", "concept": "horse", "suite": "objects", "strengths": [0.5, 1.0, 2.0], "goal": 0.9}
     edit = EditSpec.model_validate(values | changed)
-    return shots("the-edit", edit, CONCEPTS, PROMPTS, strength=1.0, seeds=[1, 2], sweep_seeds=[1], control_seeds=[2])
+    return shots("the-edit", edit, CONCEPTS, PROMPTS, strength=1.0, seeds=SEEDS)
 
 
 def test_the_operating_point_and_the_controls_have_all_seeds_and_the_sweep_its_own() -> None:
@@ -57,3 +61,11 @@ def test_the_negative_prompt_names_what_is_not_wanted() -> None:
 
 def test_adding_what_has_no_opposite_has_no_negative_control() -> None:
     assert not any(shot.condition == "negative" for shot in planned(action="add", concept="umbrella"))
+
+
+def test_seeds_are_given_for_each_suite() -> None:
+    assert parse_seeds({"objects": {"scored": [1, 2], "sweep": [1], "controls": [2]}}, "objects") == SEEDS
+    with pytest.raises(UserErrors, match="there is no 'winter'"):
+        parse_seeds({"objects": {"scored": [1]}}, "winter")
+    with pytest.raises(UserErrors, match=r"attention\.images\.seeds\.winter\.swep"):
+        parse_seeds({"winter": {"scored": [1], "swep": [2]}}, "winter")

@@ -1,0 +1,11 @@
+from steerkit.models.generate import generate as generate
+from steerkit.steering.apply import steer as steer
+from steerkit.steering.apply import steered_batches as steered_batches
+from steerkit.steering.pictures import add as add
+from steerkit.steering.pictures import add_to_text as add_to_text
+from steerkit.steering.pictures import erase as erase
+from steerkit.steering.pictures import make_pictures as make_pictures
+from steerkit.steering.pictures import open_model as open_model
+from steerkit.steering.pictures import replace as replace
+from steerkit.vectors.vectors_file import load_vectors as load_vectors
+from steerkit.vectors.vectors_file import save_vectors as save_vectors
