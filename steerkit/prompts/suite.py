@@ -3,8 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from typing import TypeVar
+
 from steerkit.errors import UserErrors
 from steerkit.prompts.table import read_table
+
+
+T = TypeVar("T")
 
 
 def read_prompts(path: Path) -> dict[int, str]:
@@ -24,7 +29,7 @@ def check_disjoint(scored: dict[int, str], tuning: dict[int, str], scored_path: 
         raise UserErrors("Prompts are tuned on and scored at once; take them out of the tuning set:", both)
 
 
-def evenly(texts: Sequence[str], count: int) -> list[str]:
+def evenly(texts: Sequence[T], count: int) -> list[T]:
     """`count` of the texts, spread evenly over their order; all of them if there are no more."""
     if count >= len(texts):
         return list(texts)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from steerkit.errors import UserErrors
 from steerkit.prompts.concept import Concept
+from steerkit.prompts.suite import evenly
 from steerkit.steering.edit_spec import EditSpec
 
 Steering = Literal["none", "edit", "random"]
@@ -40,10 +41,10 @@ class Shot:
 
 
 class Seeds(BaseModel):
-    """Which seeds a suite's pictures are made on.
+    """Which seeds a suite's pictures are made on, and on how many of its prompts.
 
     `scored`: the unsteered pictures and those at the operating strength; `sweep`: the other strengths, for the curves;
-    `controls`: random direction, words in the prompt, negative prompt.
+    `controls`: random direction, words in the prompt, negative prompt. `prompts`: this many, taken evenly; None: all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +52,7 @@ class Seeds(BaseModel):
     scored: tuple[int, ...] = Field(min_length=1)
     sweep: tuple[int, ...] = ()
     controls: tuple[int, ...] = ()
+    prompts: int | None = Field(default=None, ge=1)
 
 
 def parse_seeds(params: Mapping[str, Any], suite: str, where: str = "attention.images.seeds") -> Seeds:
@@ -81,7 +83,7 @@ def shots(
     """
     found: list[Shot] = []
     concept = concepts[edit.concept]
-    for row in prompts:
+    for row in evenly(prompts, seeds.prompts or len(prompts)):
         text = str(row["prompt"])
         reworded = _reworded(edit, concept, concepts, text)
         negative = ", ".join(concept.against) if edit.action == "add" else concept.text

@@ -30,6 +30,8 @@ vectors = stage(
     model=model,
     prompts=prompts.out("prompts"),
     activations=activations.out("activations"),
+    # It computes little, but loads the model, and models must not be loaded in two threads at once.
+    tags=("gpu",),
 )
 search = stage(
     "attention-search",

@@ -97,7 +97,7 @@ def tuning_curves(trials: pl.DataFrame) -> tuple[Draw, float]:
         if best is not None:
             for metric in ("wanted", "kept"):
                 axes.plot(best["strength"], best[metric], "o", color=LIGHT["ink"], markersize=11, fillstyle="none",
-                          markeredgewidth=1)  # fmt: skip
+                          markeredgewidth=1, clip_on=False)  # fmt: skip
         _percent(axes, "on tuning prompts, by CLIP")
         axes.set(xlabel="strength")
         _strength_ticks(axes)
@@ -146,5 +146,5 @@ def _strength_ticks(axes: Axes) -> None:
 
 
 def _percent(axes: Axes, label: str) -> None:
-    axes.set(ylim=(-0.02, 1.02), ylabel=label)
+    axes.set(ylim=(-0.03, 1.04), ylabel=label)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", f"100{THIN}%"])

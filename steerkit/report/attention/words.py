@@ -32,7 +32,8 @@ def operating_point(scores: EditScores) -> str:
     """Strength, places and the rest of the operating point, in one sentence."""
     point = scores.point
     parts = [f"strength {_said(point['strength'])}"]
-    if point.get("units") is not None:
+    # Erasing and replacing count in shares of what is there; only adding has units.
+    if scores.action == "add" and point.get("units") is not None:
         parts[0] += f" ({_said(point['units'])} units)"
     parts.append(f"places {_said(point['places'])}")
     names = {"branch": "guidance branch", "bound": "bound", "gate": "gate"}
