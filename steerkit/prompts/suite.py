@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-
 from typing import TypeVar
 
 from steerkit.errors import UserErrors
 from steerkit.prompts.table import read_table
-
 
 T = TypeVar("T")
 

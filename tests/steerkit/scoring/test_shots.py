@@ -69,3 +69,11 @@ def test_seeds_are_given_for_each_suite() -> None:
         parse_seeds({"objects": {"scored": [1]}}, "winter")
     with pytest.raises(UserErrors, match=r"attention\.images\.seeds\.winter\.swep"):
         parse_seeds({"winter": {"scored": [1], "swep": [2]}}, "winter")
+
+
+def test_fewer_prompts_are_taken_evenly() -> None:
+    some = Seeds(scored=(1,), prompts=2)
+    edit = EditSpec(action="erase", concept="horse", suite="objects", strengths=(1.0,), goal=0.9)
+    prompts = [{"id": i, "prompt": f"prompt {i}"} for i in range(6)]
+    made = shots("e", edit, CONCEPTS, prompts, strength=1.0, seeds=some)
+    assert {shot.prompt_id for shot in made} == {0, 3}

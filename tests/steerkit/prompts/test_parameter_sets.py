@@ -1,0 +1,56 @@
+"""The parameter sets that are shipped say what the pipelines can read."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steerkit.dag.params import load_params
+from steerkit.models.select import select_model
+from steerkit.prompts.concept import contrast_pairs, parse_concepts
+from steerkit.scoring.shots import parse_seeds
+from steerkit.steering.edit_spec import parse_edits
+
+ROOT = Path(__file__).parents[3]
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """As `steerkit run --params` merges: mappings key by key, all else replaced."""
+    found = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(found.get(key), dict)
+        found[key] = merged(found[key], value) if both else value
+    return found
+
+
+@pytest.mark.parametrize("name", [None, "tiny", "attention-full", "real-models"])
+def test_concepts_edits_and_seeds_can_be_read(name: str | None) -> None:
+    params = load_params(ROOT)
+    if name is not None:
+        params = merged(params, load_params(ROOT, f"params/{name}.yaml"))
+    attention = params["attention"]
+    concepts = parse_concepts(attention["prompts"]["concepts"])
+    edits = parse_edits(attention["edits"], set(concepts), {"winter", "objects"}, "attention.edits")
+    assert {edit.action for edit in edits.values()} == {"add", "erase", "replace"}
+    for edit in edits.values():
+        parse_seeds(attention["images"]["seeds"], edit.suite)
+        for concept in filter(None, (edit.concept, edit.target)):
+            pairs = contrast_pairs(concepts[concept], ROOT / "data" / "attention" / "contexts")
+            assert all(pair.positive != pair.negative for pair in pairs)
+
+
+def test_real_models_are_steered_as_published() -> None:
+    params = merged(load_params(ROOT), load_params(ROOT, "params/real-models.yaml"))["attention"]
+    edits = parse_edits(params["edits"], set(params["prompts"]["concepts"]), {"winter", "objects"}, "e")
+    for edit in edits.values():
+        assert (edit.branch, edit.bound, edit.centred, edit.gate) == ("both", "norm", False, None)
+    winter = parse_concepts(params["prompts"]["concepts"])["winter"]
+    first, *_ = contrast_pairs(winter, ROOT / "data" / "attention" / "contexts")
+    assert first.positive == f"{first.negative} with snow"
+
+
+@pytest.mark.parametrize("name", ["sd-1.4", "sd-1.5", "sd-2.1-base", "sdxl", "sdxl-turbo", "sd-turbo"])
+def test_the_named_models_are_there(name: str) -> None:
+    spec = select_model(name, load_params(ROOT)["models"])
+    turbo = "turbo" in name
+    assert (spec.steps == 1, spec.guidance == 0.0) == (turbo, turbo)
