@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 Branch = Literal["cond", "uncond", "none"]
@@ -158,7 +159,8 @@ def _wrap(
 
 def _step(scheduler: Any, timestep: Any) -> Step:
     value = float(timestep.flatten()[0]) if isinstance(timestep, Tensor) else float(timestep)
-    timesteps = [float(t) for t in scheduler.timesteps]
+    # At once: on a GPU every single number would wait for the device.
+    timesteps = [float(t) for t in torch.as_tensor(scheduler.timesteps).tolist()]
     # PNDM, which visits a timestep twice, calls its place in the schedule `counter`.
     index = getattr(scheduler, "step_index", getattr(scheduler, "counter", None))
     if index is None or index >= len(timesteps) or timesteps[index] != value:
