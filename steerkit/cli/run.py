@@ -66,7 +66,9 @@ def _change_params(root: Path, model: str | None, params: Path | None) -> None:
 
 
 def _through_prefect(only: str | None, wanted: bool | None) -> bool:
-    if wanted is False or (only is not None and wanted is None):
+    if only is not None and wanted:
+        raise UserError("a Prefect flow runs a stage with all that it needs; leave out --prefect, or --only")
+    if wanted is False or only is not None:
         return False
     from steerkit.dag.prefect_settings import api_url, server_answers
 
