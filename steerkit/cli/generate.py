@@ -93,6 +93,10 @@ def generate(
     gate: Annotated[
         float | None, typer.Option(help="Only tokens with more of the concept than this (0: without it, 1: with it).")
     ] = None,
+    gate_at: Annotated[
+        str | None,
+        typer.Option("--gate-at", help="With --gate: only pictures whose mean at this block (mid.0) has more."),
+    ] = None,
     two_sided: Annotated[bool, typer.Option("--two-sided", help="Erase what lies on the negative side too.")] = False,
     centred: Annotated[
         bool, typer.Option("--centred", help="Erase and replace from where prompts without the concept are.")
@@ -128,7 +132,7 @@ def generate(
         raise UserError(f"--guidance {guidance}: give a number that is not negative; 1 or less runs no guidance.")
     values = {"vectors": vectors, "add": add, "erase": erase, "replace_by": replace_by, "strength": strength}
     asked = _asked(context.meta.get(_ORDER, []), {name: found or [] for name, found in values.items()})
-    recipe = _recipe(places, window, branch, bound, units, gate, two_sided, centred)
+    recipe = _recipe(places, window, branch, bound, units, gate, gate_at, two_sided, centred)
     _check_recipe(recipe, layers, asked)
     from steerkit.cli.model_choice import choose_model
 
@@ -245,6 +249,7 @@ def _recipe(
     bound: str | None,
     units: str | None,
     gate: float | None,
+    gate_at: str | None,
     two_sided: bool,
     centred: bool,
 ) -> dict[str, Any]:
@@ -267,6 +272,10 @@ def _recipe(
         if not math.isfinite(gate):
             raise UserError(f"--gate {gate}: give a finite number, such as 0.5.")
         recipe["gate"] = gate
+    if gate_at is not None:
+        if gate is None:
+            raise UserError(f"--gate-at {gate_at} says where --gate is measured; give --gate too, such as 0.75.")
+        recipe["gate_at"] = gate_at
     return recipe | ({"two_sided": True} if two_sided else {}) | ({"centred": True} if centred else {})
 
 

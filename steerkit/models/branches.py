@@ -47,6 +47,8 @@ class Running:
     def __init__(self, pipeline: Any) -> None:
         self._pipeline = pipeline
         self._in_call = False
+        self.calls = 0
+        """How many pipeline calls have begun."""
         # Branches that the text-encoder calls still to come belong to, for each encoder; empty outside encode_prompt.
         self._text_order: dict[str, list[Branch]] = {}
         self._timestep: Any = None
@@ -79,6 +81,7 @@ class Running:
 
     def _begin_call(self, given: dict[str, Any]) -> None:
         self._in_call = True
+        self.calls += 1
         self.text_branch = self.token_ids = self._timestep = self._step = None
         order: list[Branch] = ["none"]
         if given.get("do_classifier_free_guidance", True):

@@ -14,6 +14,7 @@ from steerkit.models.generate import Batch
 from steerkit.models.hookpoint import Hookpoint, resolve
 from steerkit.models.module_tensor import tensor_in, tensor_out, with_tensor_in, with_tensor_out
 from steerkit.steering.edit import Edit, edited, for_images, on_device
+from steerkit.steering.presence import Presence
 from steerkit.steering.token_masks import check_tokens, in_text_encoder, token_mask
 
 
@@ -40,14 +41,17 @@ def steer(model: Any, edits: Sequence[Edit]) -> Iterator[None]:
         return
     with ExitStack() as stack:
         running = stack.enter_context(track(pipeline))
+        presence = Presence(running)
+        # First, so that presence is measured before a block is edited.
+        presence.watch(stack, pipeline, [edit for here in by_module.values() for edit in here])
         for module, here in by_module.items():
             on_input = [edit for edit in here if edit.hookpoint.where == "in"]
             on_output = [edit for edit in here if edit.hookpoint.where != "in"]
             if on_input:
-                before = _input_hook(on_input, pipeline, running)
+                before = _input_hook(on_input, pipeline, running, presence)
                 stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
             if on_output:
-                after = _output_hook(on_output, pipeline, running)
+                after = _output_hook(on_output, pipeline, running, presence)
                 stack.callback(module.register_forward_hook(after, with_kwargs=True).remove)
         yield
 
@@ -57,7 +61,7 @@ def steered_batches(model: Any, edits: Sequence[Edit]) -> Callable[[Batch], Abst
     return lambda batch: steer(model, for_images(edits, batch.start, batch.stop))
 
 
-def _input_hook(edits: Sequence[Edit], pipeline: Any, running: Running) -> Callable[..., Any]:
+def _input_hook(edits: Sequence[Edit], pipeline: Any, running: Running, presence: Presence) -> Callable[..., Any]:
     due = _schedule(edits, running)
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
@@ -65,13 +69,13 @@ def _input_hook(edits: Sequence[Edit], pipeline: Any, running: Running) -> Calla
             return None
         acts = tensor_in(args, kwargs)
         for edit in now:
-            acts = _on_branches(edit, acts, pipeline, running)
+            acts = _on_branches(edit, acts, pipeline, running, presence)
         return with_tensor_in(args, kwargs, acts)
 
     return hook
 
 
-def _output_hook(edits: Sequence[Edit], pipeline: Any, running: Running) -> Callable[..., Any]:
+def _output_hook(edits: Sequence[Edit], pipeline: Any, running: Running, presence: Presence) -> Callable[..., Any]:
     due = _schedule(edits, running)
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG001
@@ -82,29 +86,38 @@ def _output_hook(edits: Sequence[Edit], pipeline: Any, running: Running) -> Call
             if edit.hookpoint.where == "update":
                 update = acts - tensor_in(args, kwargs)
                 # Adding the change, not input plus update: a token that is not touched keeps its bits.
-                acts = acts + (_on_branches(edit, update, pipeline, running) - update)
+                acts = acts + (_on_branches(edit, update, pipeline, running, presence) - update)
             else:
-                acts = _on_branches(edit, acts, pipeline, running)
+                acts = _on_branches(edit, acts, pipeline, running, presence)
         return with_tensor_out(output, acts)
 
     return hook
 
 
-def _on_branches(edit: Edit, acts: Tensor, pipeline: Any, running: Running) -> Tensor:
+def _on_branches(edit: Edit, acts: Tensor, pipeline: Any, running: Running, presence: Presence) -> Tensor:
     """Edit the rows of the branch that `edit` means; the others are passed on as they are."""
     halves = _halves(edit.hookpoint, acts, running)
     signs = {edit.sign(branch) for branch, _ in halves}
     if signs == {0}:
         return acts
     mask = token_mask(edit, pipeline, running)
+    holds = presence.of(edit, len(acts))
     if len(halves) == 1 or (len(signs) == 1 and not edit.per_image):
-        return edited(edit, acts, sign=signs.pop(), mask=mask)
-    return torch.cat(
-        [
-            edited(edit, acts[rows], sign=sign, mask=mask) if (sign := edit.sign(branch)) else acts[rows]
-            for branch, rows in halves
-        ]
-    )
+        return edited(edit, acts, sign=signs.pop(), mask=_both(mask, holds))
+    parts = [
+        edited(edit, acts[rows], sign=sign, mask=_both(mask, None if holds is None else holds[rows]))
+        if (sign := edit.sign(branch))
+        else acts[rows]
+        for branch, rows in halves
+    ]
+    return torch.cat(parts)
+
+
+def _both(mask: Tensor | None, holds: Tensor | None) -> Tensor | None:
+    """Tokens that are meant, of images that hold the concept."""
+    if holds is None:
+        return mask
+    return holds[:, None] if mask is None else holds[:, None] & mask
 
 
 def _halves(hookpoint: Hookpoint, acts: Tensor, running: Running) -> Sequence[tuple[Branch, slice]]:

@@ -1,7 +1,7 @@
 """Edits of attention outputs from steering vectors: add, erase, replace a concept inside the UNet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal, assert_never, get_args
 
@@ -12,7 +12,7 @@ from steerkit.models.attention_blocks import AttentionBlock, chosen_blocks
 from steerkit.models.schedule import nearest
 from steerkit.steering.bounds import Bound, Cap, KeepNorm, Unbounded
 from steerkit.steering.edit import Edit, EditBranch
-from steerkit.steering.gates import Always, Gate, WherePresent
+from steerkit.steering.gates import Always, Gate, InImage, WherePresent
 from steerkit.steering.operators import Add, Operator, ProjectOut, Switch, Units
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 
@@ -29,9 +29,10 @@ class AttentionRecipe:
     `branch`: the half of guidance that is edited. `units`: of the strength of `add`, see `operators.Add`. `bound`: keep
     each token's `norm`, `none`, or a number: the largest change as a share of the token's norm. `two_sided`: erase also
     what lies on the negative side. `centred`: erase and replace measure from where prompts without the concept are
-    instead of from zero, and replace exchanges like for like (norm for norm). `gate`: only tokens that hold more of the
-    concept than this act, in units of the concept (0: prompts without it, 1: prompts with it). `noise`: use
-    also the vectors that are no longer than shuffled labels make them.
+    instead of from zero, and replace exchanges like for like (norm for norm). `gate`: only tokens that hold more of
+    the concept than this act, in units of the concept (0: prompts without it, 1: with it). `gate_at`: all tokens of the
+    images whose mean at this block (mid.0) holds more, at all places, see `gates.InImage`. `noise`: use also the
+    vectors that are no longer than shuffled labels make them.
     """
 
     places: Sequence[str] = ("down", "mid", "up")
@@ -42,6 +43,7 @@ class AttentionRecipe:
     two_sided: bool = False
     centred: bool = False
     gate: float | None = None
+    gate_at: str | None = None
     noise: bool = True
 
 
@@ -103,7 +105,7 @@ def attention_edits(
                         strength,
                         branch=branch,
                         steps=(first + steps[0], first + steps[-1]),
-                        gate=_gate(vectors, slot, recipe.gate),
+                        gate=_gate(vectors, slot, recipe, blocks),
                         bound=_bound(recipe.bound),
                     )
                 )
@@ -154,8 +156,19 @@ def _operator(
             assert_never(action)
 
 
-def _gate(vectors: SteeringVectors, slot: Slot, threshold: float | None) -> Gate:
-    return Always() if threshold is None else WherePresent(vectors.directions[slot], threshold, centred=True)
+def _gate(vectors: SteeringVectors, slot: Slot, recipe: AttentionRecipe, blocks: Sequence[AttentionBlock]) -> Gate:
+    if recipe.gate is None:
+        return Always()
+    if recipe.gate_at is None:
+        return WherePresent(vectors.directions[slot], recipe.gate, centred=True)
+    at = chosen_blocks(blocks, [recipe.gate_at])[0].hookpoint
+    direction = vectors.directions.get(replace(slot, hookpoint=at))
+    if direction is None:
+        raise UserError(
+            f"The vectors for {vectors.concept!r} hold nothing at {at}, where the gate is to look for the concept; "
+            "fit them there too, or name another block."
+        )
+    return InImage(at, direction, recipe.gate)
 
 
 def _bound(asked: KeepOrCap) -> Bound:

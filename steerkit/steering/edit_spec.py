@@ -42,6 +42,7 @@ class EditSpec(BaseModel):
     two_sided: bool = False
     centred: bool = False
     gate: float | None = None
+    gate_at: str | None = None
     noise: bool = True
     goal: float = Field(
         gt=0, le=1, description="Mean CLIP probability of what is wanted that is enough, on tuning prompts."
@@ -66,6 +67,7 @@ class EditSpec(BaseModel):
             two_sided=self.two_sided,
             centred=self.centred,
             gate=self.gate,
+            gate_at=self.gate_at,
             noise=self.noise,
         )
 

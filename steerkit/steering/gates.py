@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from steerkit.models.hookpoint import Hookpoint
 from steerkit.steering.operators import check_origin
 from steerkit.vectors.direction import Direction
 
@@ -30,16 +32,46 @@ class WherePresent:
             check_origin(self.direction)
 
 
-Gate = Always | WherePresent
+@dataclass(frozen=True, slots=True, eq=False)
+class InImage:
+    """On all tokens of the images that hold the concept: whose mean projection at `hookpoint` exceeds `threshold`.
+
+    What is measured is the latest forward of `hookpoint` before any edit of it, image by image and branch by branch; a
+    block that runs before it goes by the step before. `threshold` counts in units of the concept, as for a centred
+    `WherePresent`. A presence that one block tells apart well thus serves blocks that do not.
+    """
+
+    hookpoint: Hookpoint
+    direction: Direction
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_origin(self.direction)
+
+
+Gate = Always | WherePresent | InImage
 
 
 def gated(gate: Gate, acts: Tensor) -> Tensor | None:
-    """Bool mask [..., tokens] of the tokens of `acts` [..., tokens, d] on which to act; None for all of them."""
-    if isinstance(gate, Always):
+    """Bool mask [..., tokens] of the tokens of `acts` [..., tokens, d] on which to act; None for all of them.
+
+    `InImage` is no matter of the tokens themselves: who applies the edit gives its mask.
+    """
+    if not isinstance(gate, WherePresent):
         return None
     unit = gate.direction.unit
     along = acts @ unit if unit.ndim == 1 else (acts * unit).sum(-1)
     if not gate.centred:
         return along > gate.threshold
-    assert gate.direction.origin is not None, "checked when the gate was made"
-    return along > gate.direction.origin + gate.threshold * gate.direction.norm
+    return along > _level(gate.direction, gate.threshold)
+
+
+def present(gate: InImage, acts: Tensor) -> Tensor:
+    """Bool [images]: which images hold the concept, from `acts` [images, tokens, d] at the gate's hookpoint."""
+    means = acts.mean(1, dtype=torch.promote_types(acts.dtype, torch.float32))
+    return means @ gate.direction.unit > _level(gate.direction, gate.threshold)
+
+
+def _level(direction: Direction, threshold: float) -> Tensor:
+    assert direction.origin is not None, "checked when the gate was made"
+    return direction.origin + threshold * direction.norm

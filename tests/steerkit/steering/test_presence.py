@@ -1,0 +1,110 @@
+"""Edits of the images that hold a concept, as one block sees it: the others keep every bit."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from steerkit.activations.record import record
+from steerkit.models.attention_blocks import AttentionBlock, attention_blocks
+from steerkit.models.generate import generate
+from steerkit.models.schedule import timesteps
+from steerkit.steering.apply import steer, steered_batches
+from steerkit.steering.attention_edit import AttentionRecipe, attention_edits
+from steerkit.steering.edit import Edit
+from steerkit.steering.gates import InImage
+from steerkit.steering.operators import Add
+from steerkit.vectors.direction import Direction
+from steerkit.vectors.steering_vectors import Slot, SteeringVectors
+
+PROMPTS, SEEDS = ["a b a", "b"], [3, 4]
+
+
+@pytest.fixture
+def blocks(sd21: Any) -> dict[str, AttentionBlock]:
+    return {block.name: block for block in attention_blocks(sd21.pipeline)}
+
+
+def direction(width: int, origin: float = 0.0) -> Direction:
+    return Direction(torch.eye(width)[0], torch.tensor(1.0), torch.tensor(origin))
+
+
+def between(model: Any, block: AttentionBlock) -> tuple[float, int]:
+    """A threshold that one of the two images exceeds at every step, and which one that is."""
+    with record(model.pipeline, [block.hookpoint]) as recording:
+        generate(model, PROMPTS, SEEDS)
+    means = torch.stack([tensor[2:].mean(1)[:, 0] for tensor in recording[block.hookpoint]])
+    higher = int(means[0].argmax())
+    low, high = means[:, 1 - higher].max(), means[:, higher].min()
+    assert low < high, "the two prompts do not differ enough here for this test to say anything"
+    return float(low + high) / 2, higher
+
+
+def gated(block: AttentionBlock, at: AttentionBlock, threshold: float, strength: float = 5.0) -> Edit:
+    gate = InImage(at.hookpoint, direction(at.width), threshold)
+    return Edit(block.hookpoint, Add(direction(block.width), "unit"), strength, branch="cond", gate=gate)
+
+
+@pytest.mark.parametrize("edited", ["mid.0", "up.2", "down.3"])
+def test_only_the_images_that_hold_the_concept_change(sd21: Any, blocks: Any, edited: str) -> None:
+    threshold, higher = between(sd21, blocks["mid.0"])
+    plain = generate(sd21, PROMPTS, SEEDS)
+    edit = gated(blocks[edited], blocks["mid.0"], threshold)
+    steered = generate(sd21, PROMPTS, SEEDS, edits=steered_batches(sd21, [edit]))
+    assert np.array_equal(steered[1 - higher], plain[1 - higher])
+    assert not np.array_equal(steered[higher], plain[higher])
+    alone = generate(sd21, [PROMPTS[higher]], [SEEDS[higher]], edits=steered_batches(sd21, [edit]))
+    assert np.abs(alone[0].astype(int) - steered[higher]).max() <= 1
+
+
+def test_an_image_is_judged_by_what_the_block_gave_before_its_own_edit(sd21: Any, blocks: Any) -> None:
+    threshold, higher = between(sd21, blocks["mid.0"])
+    # Taking away more than the threshold: if the edited tensor were measured, the next step would find nothing.
+    edit = gated(blocks["mid.0"], blocks["mid.0"], threshold, strength=-100.0)
+    with steer(sd21, [edit]), record(sd21.pipeline, [blocks["mid.0"].hookpoint]) as recording:
+        generate(sd21, PROMPTS, SEEDS)
+    first = recording[blocks["mid.0"].hookpoint][0][2:].mean(1)[:, 0]
+    assert first[higher] < -50 < first[1 - higher]
+
+
+def test_a_block_that_runs_before_the_gate_waits_one_step(sd21: Any, blocks: Any) -> None:
+    edit = gated(blocks["down.0"], blocks["mid.0"], -1e6, strength=50.0)
+    with steer(sd21, [edit]), record(sd21.pipeline, [blocks["down.0"].hookpoint]) as recording:
+        generate(sd21, PROMPTS, SEEDS)
+    far = [float(tensor[2:, :, 0].mean()) for tensor in recording[blocks["down.0"].hookpoint]]
+    assert far[0] < 25 < min(far[1:])
+    # A call that follows in the same block begins anew: it does not go by the last step of the call before.
+    for steps in (1, 3):
+        with steer(sd21, [edit]):
+            first, second = (generate(sd21, PROMPTS, SEEDS, steps=steps) for _ in range(2))
+        assert np.array_equal(first, second)
+
+
+def test_no_hook_is_left_after_an_exception(sd21: Any, blocks: Any) -> None:
+    def hooks() -> int:
+        return sum(len(module._forward_hooks) for module in sd21.pipeline.unet.modules())
+
+    before = hooks()
+    with pytest.raises(RuntimeError, match="stop"), steer(sd21, [gated(blocks["up.0"], blocks["mid.0"], 0.0)]):
+        assert hooks() > before
+        raise RuntimeError("stop")
+    assert hooks() == before
+
+
+def test_the_recipe_takes_the_gates_direction_from_the_same_step(sd21: Any, blocks: Any) -> None:
+    schedule = timesteps(sd21.pipeline, 3)
+    directions = {
+        Slot(blocks[name].hookpoint, steps=(step, step), branch="cond"): direction(
+            blocks[name].width, origin=float(step)
+        )
+        for name in ("mid.0", "up.0")
+        for step in range(len(schedule))
+    }
+    vectors = SteeringVectors("c", sd21.fingerprint, "mean_difference", "mean", directions, schedule)
+    recipe = AttentionRecipe(places=("up.0",), gate=0.75, gate_at="mid.0")
+    edits = attention_edits("erase", vectors, 1.0, blocks=list(blocks.values()), timesteps=schedule, recipe=recipe)
+    for edit in edits:
+        assert isinstance(edit.gate, InImage) and edit.steps is not None
+        assert edit.gate.hookpoint == blocks["mid.0"].hookpoint
+        assert float(edit.gate.direction.origin) == edit.steps[0]  # type: ignore[arg-type]
