@@ -61,3 +61,6 @@ def test_everything_ends_with_one_table_of_all_methods(project: Any) -> None:
     assert "scoreboard.html" in said
     again = project.steerkit("run", "everything", "--no-prefect")
     assert "up to date" in again and "cross-attention, add" in again
+    # All pipelines have run, so the other door has nothing to do at all.
+    assert "Running stage" not in project.call("dvc", "repro")
+    assert "up to date" in project.call("dvc", "status")
