@@ -161,14 +161,15 @@ def _gate(vectors: SteeringVectors, slot: Slot, recipe: AttentionRecipe, blocks:
         return Always()
     if recipe.gate_at is None:
         return WherePresent(vectors.directions[slot], recipe.gate, centred=True)
-    at = chosen_blocks(blocks, [recipe.gate_at])[0].hookpoint
-    direction = vectors.directions.get(replace(slot, hookpoint=at))
-    if direction is None:
-        raise UserError(
-            f"The vectors for {vectors.concept!r} hold nothing at {at}, where the gate is to look for the concept; "
-            "fit them there too, or name another block."
-        )
-    return InImage(at, direction, recipe.gate)
+    # Self- and cross-attention of a block share its name: the one that there are vectors for.
+    for block in chosen_blocks(blocks, [recipe.gate_at]):
+        direction = vectors.directions.get(replace(slot, hookpoint=block.hookpoint))
+        if direction is not None:
+            return InImage(block.hookpoint, direction, recipe.gate)
+    raise UserError(
+        f"The vectors for {vectors.concept!r} hold nothing at {recipe.gate_at}, where the gate is to look for the "
+        "concept; fit them there too, or name another block."
+    )
 
 
 def _bound(asked: KeepOrCap) -> Bound:

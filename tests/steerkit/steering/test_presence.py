@@ -103,7 +103,9 @@ def test_the_recipe_takes_the_gates_direction_from_the_same_step(sd21: Any, bloc
     }
     vectors = SteeringVectors("c", sd21.fingerprint, "mean_difference", "mean", directions, schedule)
     recipe = AttentionRecipe(places=("up.0",), gate=0.75, gate_at="mid.0")
-    edits = attention_edits("erase", vectors, 1.0, blocks=list(blocks.values()), timesteps=schedule, recipe=recipe)
+    # Both kinds of attention, as `steerkit generate` lists them: only cross-attention has vectors here.
+    both = attention_blocks(sd21.pipeline, ("self", "cross"))
+    edits = attention_edits("erase", vectors, 1.0, blocks=both, timesteps=schedule, recipe=recipe)
     for edit in edits:
         assert isinstance(edit.gate, InImage) and edit.steps is not None
         assert edit.gate.hookpoint == blocks["mid.0"].hookpoint
