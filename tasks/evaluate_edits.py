@@ -8,18 +8,16 @@ from typing import Annotated, Any
 import polars as pl
 
 from steerkit.dag import Dep, Out, Param, progress
-from steerkit.prompts.concept import Concept
 from steerkit.report.picture_folder import PictureFolder
 from steerkit.scoring.bootstrap import Bootstrap
 from steerkit.scoring.clip import ClipScorer
 from steerkit.scoring.concept_judge import ConceptJudge
+from steerkit.scoring.edit_plan import EditPlan
 from steerkit.scoring.edit_scores import flat_metrics, score_edits
 from steerkit.scoring.edit_table import judged_edits
 from steerkit.scoring.fid import FidFeatures
 from steerkit.scoring.labels import LabelScorer
 from steerkit.scoring.perceptual import Perceptual
-from steerkit.scoring.shots import parse_seeds, shots
-from steerkit.steering.edit_spec import parse_edits
 
 
 def evaluate_edits(
@@ -40,9 +38,8 @@ def evaluate_edits(
     curves: Annotated[Path, Out("curves.csv", kind="plots", x="strength", y="estimate", title="Strength curves")],
 ) -> None:
     """Score the pictures of all edits and controls, with bootstrap intervals over prompts."""
-    content = json.loads(prompts.read_text())
-    concepts = {name: Concept.model_validate(found["concept"]) for name, found in content["concepts"].items()}
-    specs = parse_edits(edits, set(concepts), set(content["suites"]), "attention.edits")
+    plan = EditPlan.read(prompts, edits)
+    concepts, specs = plan.concepts, plan.edits
     decided = json.loads(chosen.read_text())
     judge = ConceptJudge(ClipScorer(scorers["clip"]))
     classifier = None if scorers["labels"] == "clip" else LabelScorer.load(scorers["labels"])
@@ -50,10 +47,7 @@ def evaluate_edits(
     tables: list[pl.DataFrame] = []
     for done, (name, edit) in enumerate(specs.items()):
         progress(done, len(specs), "edits")
-        planned = shots(
-            name, edit, concepts, content["suites"][edit.suite]["scored"], strength=decided[name]["strength"],
-            seeds=parse_seeds(seeds, edit.suite),
-        )  # fmt: skip
+        planned = plan.shots(name, decided[name]["strength"], seeds)
         for condition, group in groupby(planned, key=lambda shot: shot.condition):
             some = list(group)
             keys = [(shot.prompt_id, shot.seed) for shot in some]

@@ -14,13 +14,12 @@ from steerkit.models.generate import generate
 from steerkit.models.load import load_model
 from steerkit.models.schedule import timesteps
 from steerkit.models.select import read_model
-from steerkit.prompts.concept import Concept
 from steerkit.prompts.suite import evenly
 from steerkit.scoring.clip import ClipScorer
 from steerkit.scoring.concept_judge import ConceptJudge, Seen, labels_kept
+from steerkit.scoring.edit_plan import EditPlan
 from steerkit.steering.apply import steered_batches
 from steerkit.steering.attention_edit import attention_edits
-from steerkit.steering.edit_spec import parse_edits
 from steerkit.vectors.vectors_file import load_vectors
 
 BATCH = 16
@@ -47,9 +46,8 @@ def search_edits(
     loaded = load_model(spec, identity.digest)
     blocks = attention_blocks(loaded.pipeline, attention)
     schedule = timesteps(loaded.pipeline, spec.steps)
-    content = json.loads(prompts.read_text())
-    concepts = {name: Concept.model_validate(found["concept"]) for name, found in content["concepts"].items()}
-    specs = parse_edits(edits, set(concepts), set(content["suites"]), "attention.edits")
+    plan = EditPlan.read(prompts, edits)
+    concepts, specs = plan.concepts, plan.edits
     judge = ConceptJudge(ClipScorer(clip))
     unsteered: dict[str, Seen] = {}
     work.mkdir(parents=True, exist_ok=True)
@@ -57,7 +55,7 @@ def search_edits(
     decided: dict[str, Any] = {}
     total, done = sum(len(one.candidates) for one in specs.values()), 0
     for name, edit in specs.items():
-        texts = evenly([row["prompt"] for row in content["suites"][edit.suite]["tuning"]], count)
+        texts = evenly([row["prompt"] for row in plan.suites[edit.suite]["tuning"]], count)
         asked, drawn = [text for text in texts for _ in seeds], [seed for _ in texts for seed in seeds]
         if edit.suite not in unsteered:
             unsteered[edit.suite] = judge.see(generate(loaded, asked, drawn, batch_size=BATCH))

@@ -12,12 +12,10 @@ from steerkit.models.generate import generate
 from steerkit.models.load import load_model
 from steerkit.models.schedule import timesteps
 from steerkit.models.select import read_model
-from steerkit.prompts.concept import Concept
 from steerkit.report.picture_folder import PictureFolder
-from steerkit.scoring.shots import parse_seeds, shots
+from steerkit.scoring.edit_plan import EditPlan
 from steerkit.steering.apply import steered_batches
 from steerkit.steering.attention_edit import attention_edits
-from steerkit.steering.edit_spec import parse_edits
 from steerkit.vectors.random_direction import random_like
 from steerkit.vectors.vectors_file import load_vectors
 
@@ -40,17 +38,11 @@ def steer_images(
     loaded = load_model(spec, identity.digest)
     blocks = attention_blocks(loaded.pipeline, attention)
     schedule = timesteps(loaded.pipeline, spec.steps)
-    content = json.loads(prompts.read_text())
-    concepts = {name: Concept.model_validate(found["concept"]) for name, found in content["concepts"].items()}
-    specs = parse_edits(edits, set(concepts), set(content["suites"]), "attention.edits")
+    plan = EditPlan.read(prompts, edits)
     decided = json.loads(chosen.read_text())
-    planned = {
-        name: shots(name, edit, concepts, content["suites"][edit.suite]["scored"], strength=decided[name]["strength"],
-                    seeds=parse_seeds(seeds, edit.suite))
-        for name, edit in specs.items()
-    }  # fmt: skip
+    planned = {name: plan.shots(name, decided[name]["strength"], seeds) for name in plan.edits}
     total, done = sum(map(len, planned.values())), 0
-    for name, edit in specs.items():
+    for name, edit in plan.edits.items():
         found = load_vectors(vectors / f"{edit.concept}.safetensors", identity)
         target = load_vectors(vectors / f"{edit.target}.safetensors", identity) if edit.target else None
         act = partial(

@@ -7,15 +7,13 @@ from typing import Annotated, Any
 import polars as pl
 
 from steerkit.dag import Dep, Out, Param
-from steerkit.prompts.concept import Concept
 from steerkit.report.attention.content import AttentionContent
 from steerkit.report.attention.page import write_attention_report as write_page
 from steerkit.report.picture_folder import PictureFolder
 from steerkit.report.provenance import Provenance, file_hashes, library_versions
+from steerkit.scoring.edit_plan import EditPlan
 from steerkit.scoring.edit_scores import COMPARISONS
 from steerkit.scoring.fid import fid_name
-from steerkit.scoring.shots import parse_seeds, shots
-from steerkit.steering.edit_spec import parse_edits
 
 
 def write_attention_report(
@@ -36,21 +34,15 @@ def write_attention_report(
     """Write the report: pictures over strength, curves, controls, and the geometry of the vectors."""
     identity = json.loads(model.read_text())
     spec = identity["spec"]
-    content = json.loads(prompts.read_text())
-    concepts = {name: Concept.model_validate(found["concept"]) for name, found in content["concepts"].items()}
-    edits = parse_edits(params["edits"], set(concepts), set(content["suites"]), "attention.edits")
+    plan = EditPlan.read(prompts, params["edits"])
     decided = json.loads(chosen.read_text())
     seeds = params["images"]["seeds"]
     shown: dict[str, Any] = {}
-    for name, edit in edits.items():
-        planned = shots(
-            name, edit, concepts, content["suites"][edit.suite]["scored"], strength=decided[name]["strength"],
-            seeds=parse_seeds(seeds, edit.suite),
-        )  # fmt: skip
+    for name in plan.edits:
         rows = [
             {"prompt_id": shot.prompt_id, "seed": shot.seed, "condition": shot.shown_as, "strength": shot.strength,
              "path": str(PictureFolder(pictures / shot.folder).path(shot.prompt_id, shot.seed, shot.condition))}
-            for shot in planned
+            for shot in plan.shots(name, decided[name]["strength"], seeds)
         ]  # fmt: skip
         shown[name] = pl.DataFrame(rows)
     table = pl.read_parquet(geometry)
@@ -62,10 +54,10 @@ def write_attention_report(
             images=pl.read_parquet(images),
             aggregate=pl.read_parquet(aggregate),
             comparisons=pl.DataFrame(json.loads(comparisons.read_text()), schema=COMPARISONS),
-            chosen={name: decided[name] for name in edits},
+            chosen={name: decided[name] for name in plan.edits},
             trials=pl.read_parquet(trials),
             pictures=shown,
-            vectors={name: table.filter(pl.col("concept") == name).drop("concept") for name in concepts},
+            vectors={name: table.filter(pl.col("concept") == name).drop("concept") for name in plan.concepts},
             provenance=Provenance(
                 facts={
                     "Model": f"{spec['source']}, {spec['steps']} steps, guidance {spec['guidance']}",

@@ -20,7 +20,7 @@ class Presence:
     def __init__(self, running: Running) -> None:
         self._running = running
         # By edit: the call and step in which it was measured, and whether each row of the batch holds the concept.
-        self._held: dict[int, tuple[int, int, Tensor]] = {}
+        self._held: dict[Edit, tuple[int, int, Tensor]] = {}
 
     def watch(self, stack: ExitStack, pipeline: Any, edits: Sequence[Edit]) -> None:
         """Measure for all of `edits` that have such a gate, until `stack` closes."""
@@ -38,7 +38,7 @@ class Presence:
         """
         if not isinstance(edit.gate, InImage):
             return None
-        call, step, held = self._held.get(id(edit), (0, 0, None))
+        call, step, held = self._held.get(edit, (0, 0, None))
         now = self._running.step
         old = call != self._running.calls or now is None or now.index - step not in (0, 1)
         if held is None or old or len(held) != rows:
@@ -54,6 +54,6 @@ class Presence:
                 # One step more than the edit's own: a block that runs earlier goes by the step before.
                 if edit.steps is None or edit.steps[0] - 1 <= step.index <= edit.steps[1]:
                     assert isinstance(edit.gate, InImage)
-                    self._held[id(edit)] = (self._running.calls, step.index, present(edit.gate, tensor_out(output)))
+                    self._held[edit] = (self._running.calls, step.index, present(edit.gate, tensor_out(output)))
 
         return hook
