@@ -105,6 +105,24 @@ def test_zero_strength_gives_the_plain_pixels(run: Callable[..., Any], tmp_path:
     assert np.array_equal(pixels(tmp_path / "out.png"), pixels(tmp_path / "plain.png"))
 
 
+def test_a_gate_at_a_block_leaves_alone_the_pictures_that_do_not_hold_the_concept(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    words = ("--vectors", "winter.safetensors", "--erase", "1", "--centred", "--bound", "none", "--gate-at", "mid.0")
+    assert run(output="plain.png").exit_code == 0
+    # No picture holds the concept a thousand times over, and every one holds it more than minus a thousand times.
+    assert run(*words, "--gate", "1000", output="closed.png").exit_code == 0
+    opened = run(*words, "--gate", "-1000", output="open.png")
+    assert opened.exit_code == 0, opened.output
+    assert np.array_equal(pixels(tmp_path / "closed.png"), pixels(tmp_path / "plain.png"))
+    assert not np.array_equal(pixels(tmp_path / "open.png"), pixels(tmp_path / "plain.png"))
+
+
+def test_a_gate_at_a_block_needs_a_gate(run: Callable[..., Any]) -> None:
+    result = run("--vectors", "winter.safetensors", "--erase", "1", "--gate-at", "mid.0")
+    assert isinstance(result.exception, UserError) and "give --gate too" in str(result.exception)
+
+
 def test_the_picture_is_that_of_the_library_and_of_the_edits_by_hand(
     run: Callable[..., Any], files: Path, model: LoadedModel, tmp_path: Path
 ) -> None:
