@@ -14,6 +14,8 @@ from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.spec import Dtype
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 BRANCHES: tuple[Branch, ...] = ("cond", "uncond", "none")
@@ -28,7 +30,8 @@ class Rows:
 
     values: [n, tokens, d], prompt by prompt, on any device; prompts: n ids; seeds: n, None for the text encoder;
     step: None for the text encoder; grid: (tokens,) or (h, w) with h * w = tokens; token_types: [n, tokens] indices
-    into TOKEN_TYPES, None for image tokens.
+    into TOKEN_TYPES, None for image tokens; positions: int64 [n, tokens], ascending, where only a sample of the grid's
+    tokens was taken, None for all of them in order.
     """
 
     hookpoint: Hookpoint
@@ -39,6 +42,7 @@ class Rows:
     branch: Branch = "none"
     grid: tuple[int, ...] | None = None
     token_types: Tensor | None = None
+    positions: Tensor | None = None
 
 
 def dtype_name(dtype: torch.dtype) -> Dtype:
@@ -113,14 +117,29 @@ def record_batch(
         named(np.full(count, BRANCHES.index(rows.branch)), BRANCHES),
         named(np.repeat([place[prompt] for prompt in rows.prompts], tokens)[keep], prompts),
         constant(None, pa.int64()) if rows.seeds is None else column(np.repeat(rows.seeds, tokens), pa.int64()),
-        column(np.tile(np.arange(tokens), n), pa.int32()),
+        column(positions(rows), pa.int32()),
         named(types[keep], TOKEN_TYPES),
-        pa.FixedSizeListArray.from_arrays(
-            pa.array(bits.numpy().reshape(-1), file_schema.field("values").type.value_type),
-            type=file_schema.field("values").type,
-        ),
+        values_column(bits, file_schema),
     ]
     return pa.record_batch(columns, schema=file_schema), dropped
+
+
+def positions(rows: Rows) -> npt.NDArray[np.int64]:
+    """The token position of each of the n * tokens rows."""
+    import numpy as np
+
+    n, tokens, _ = rows.values.shape
+    if rows.positions is None:
+        return np.tile(np.arange(tokens), n)
+    return rows.positions.cpu().numpy().reshape(-1)
+
+
+def values_column(bits: Tensor, file_schema: pa.Schema) -> pa.FixedSizeListArray:
+    """Contiguous values [rows, d] (bfloat16: viewed as uint16) as the column `values`, without a copy."""
+    import pyarrow as pa
+
+    kind = file_schema.field("values").type
+    return pa.FixedSizeListArray.from_arrays(pa.array(bits.numpy().reshape(-1), kind.value_type), type=kind)
 
 
 def to_torch(array: pa.FixedSizeListArray, dtype: Dtype) -> Tensor:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from steerkit.activations.arrow_file import ArrowFile
 from steerkit.activations.manifest import MANIFEST, Layout, Manifest, read_manifest
 from steerkit.activations.rows import DTYPES, TOKEN_TYPES, to_torch
 from steerkit.activations.store_writer import StoreWriter
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["PromptGrid", "Store", "StoreWriter", "open_store"]
+
+# What `stream` reads at once: small enough to be still in the processor's cache when the caller works on it.
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +58,7 @@ class Store:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
+        self._files: dict[str, ArrowFile] = {}
 
     @property
     def hookpoints(self) -> list[Hookpoint]:
@@ -69,16 +73,57 @@ class Store:
         return layout
 
     def batches(self, hookpoint: Hookpoint) -> Iterator[tuple[Tensor, pa.RecordBatch]]:
-        """Zero-copy values [rows, d] and their record batch, one after the other; for streaming."""
+        """Zero-copy values [rows, d] and their record batch, one after the other; for streaming.
+
+        The rows of each have the same step and the same branch. `blocks` gives more rows at once, mixed.
+        """
+        for values, batch in self.blocks(hookpoint):
+            for start, stop in _forwards(batch):
+                if (start, stop) == (0, batch.num_rows):
+                    yield values, batch
+                else:
+                    yield values[start:stop], batch.slice(start, stop - start)
+
+    def blocks(self, hookpoint: Hookpoint) -> Iterator[tuple[Tensor, pa.RecordBatch]]:
+        """As `batches`, but as the files hold them: big ones, with rows of several steps and branches."""
+        for file, number in self.places(hookpoint):
+            batch = file.batch(number)
+            yield to_torch(batch.column("values"), self.manifest.dtype), batch
+
+    def stream(self, hookpoint: Hookpoint) -> Iterator[Tensor]:
+        """All values, [rows, d] at a time in the order of `index`, read into memory that the next ones overwrite.
+
+        For a pass over everything: about as fast as the system can read the files, while a map costs faults, whose
+        pages count as memory of the process.
+        """
+        width, dtype = self.layout(hookpoint).width, DTYPES[self.manifest.dtype]
+        row = width * dtype.itemsize
+        memory = torch.empty(max(1, _READ_BYTES // row) * row, dtype=torch.uint8)
+        buffer, rows, before = memoryview(memory.numpy()), memory.view(dtype).reshape(-1, width), None
+        for file, number in self.places(hookpoint):
+            if before is not None and before is not file:
+                before.close()
+            before, size = file, file.rows(number) * row
+            for at in range(0, size, len(buffer)):
+                count = min(len(buffer), size - at)
+                file.read_values(number, buffer[:count], at)
+                yield rows[: count // row]
+
+    def places(self, hookpoint: Hookpoint) -> Iterator[tuple[ArrowFile, int]]:
+        """The file and number of each of its record batches, of whose rows nothing is read."""
         width = self.layout(hookpoint).width
-        for batch in self._by_hookpoint.get(str(hookpoint), []):
-            if batch.num_rows:
-                assert batch.schema.field("values").type.list_size == width
-                yield to_torch(batch.column("values"), self.manifest.dtype), batch
+        for shard in self.manifest.shards:
+            if not shard.rows.get(str(hookpoint)):
+                continue
+            for path in (file.path for file in shard.files if file.width == width):
+                file = self._file(path)
+                for number in range(len(file)):
+                    if file.hookpoint(number) == str(hookpoint):
+                        yield file, number
 
     def read(self, hookpoint: Hookpoint) -> Tensor:
         """All rows [rows, d] at `hookpoint`, in the order of `index`; a view into the file if it is one batch."""
-        values = [values for values, _ in self.batches(hookpoint)]
+        values = [values for values, _ in self.blocks(hookpoint)]
         if not values:
             return torch.zeros(0, self.layout(hookpoint).width, dtype=DTYPES[self.manifest.dtype])
         return values[0] if len(values) == 1 else torch.cat(values)
@@ -88,7 +133,7 @@ class Store:
         import polars as pl
         import pyarrow as pa
 
-        batches = [batch.drop_columns(["values"]) for _, batch in self.batches(hookpoint)]
+        batches = [file.index(number) for file, number in self.places(hookpoint)]
         if not batches:
             return pl.DataFrame()
         return pl.concat([_plain(pa.Table.from_batches([batch])) for batch in batches])
@@ -106,7 +151,7 @@ class Store:
         values = torch.zeros(len(prompts) * tokens, layout.width, dtype=DTYPES[self.manifest.dtype])
         types = torch.full((len(prompts) * tokens,), -1, dtype=torch.int64)
         filled = torch.zeros(len(prompts) * tokens, dtype=torch.int64)
-        for rows, batch in self.batches(hookpoint):
+        for rows, batch in self.blocks(hookpoint):
             names = batch.column("prompt").dictionary.to_pylist()
             wanted = torch.tensor([place.get(name, -1) for name in names])[_indices(batch, "prompt")]
             kept = wanted >= 0
@@ -136,30 +181,32 @@ class Store:
             if (counts == 0).all():
                 raise UserError(f"The activation store {self.folder} has no prompt {prompt!r}; collect it first.")
             if (counts == 0).any():
+                if not any(shard.dropped.get(str(hookpoint)) for shard in self.manifest.shards):
+                    raise UserError(
+                        f"The activation store {self.folder} has only a sample of the tokens at {hookpoint}, "
+                        f"not all of prompt {prompt!r}; read it with `batches`, or collect with tokens: null."
+                    )
                 raise UserError(
                     f"{int((counts == 0).sum())} tokens of prompt {prompt!r} at {hookpoint} were not finite and are "
                     "not in the store; leave the prompt out, or collect with dtype float32."
                 )
 
-    @cached_property
-    def _by_hookpoint(self) -> dict[str, list[Any]]:
-        """Record batches by hookpoint, mapped and not read."""
-        import pyarrow as pa
-
-        found: dict[str, list[Any]] = {}
-        for shard in self.manifest.shards:
-            for file in shard.files:
-                source = pa.memory_map(str(self.folder / file.path))
-                reader = pa.ipc.open_file(source)
-                for number in range(reader.num_record_batches):
-                    batch = reader.get_batch(number)
-                    if batch.num_rows:  # a batch holds one hookpoint only, so its first row tells
-                        found.setdefault(batch.column("hookpoint")[0].as_py(), []).append(batch)
-        return found
+    def _file(self, path: str) -> ArrowFile:
+        return self._files.setdefault(path, ArrowFile(self.folder / path))
 
 
 def _indices(batch: pa.RecordBatch, column: str) -> Tensor:
     return torch.from_dlpack(batch.column(column).indices).long()
+
+
+def _forwards(batch: pa.RecordBatch) -> list[tuple[int, int]]:
+    """First row and end of each part of a batch whose rows have one step and one branch."""
+    import numpy as np
+
+    step = batch.column("step").fill_null(-1).to_numpy()
+    branch = batch.column("branch").indices.to_numpy()
+    changes = (np.flatnonzero((np.diff(step) != 0) | (np.diff(branch) != 0)) + 1).tolist()
+    return list(zip([0, *changes], [*changes, batch.num_rows], strict=True))
 
 
 def _plain(table: pa.Table) -> pl.DataFrame:

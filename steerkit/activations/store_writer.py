@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from steerkit.activations.manifest import MANIFEST, Layout, Manifest, Shard, ShardFile, read_manifest
-from steerkit.activations.rows import Rows, record_batch, schema
+from steerkit.activations.manifest import MANIFEST, Manifest, Shard, read_manifest
+from steerkit.activations.rows import Rows
+from steerkit.activations.shard_writer import ShardWriter
 from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
@@ -110,37 +109,12 @@ class StoreWriter:
             ) from error
 
     def _write(self, name: str, key: str, items: Sequence[str], rows: Iterable[Rows]) -> Shard:
-        with ExitStack() as stack:
-            files: dict[int, _ShardFileWriter] = {}
-            layouts: dict[str, Layout] = {}
-            counts: Counter[str] = Counter()
-            dropped: Counter[str] = Counter()
+        with ShardWriter(
+            self._folder, name, key, items, dtype=self._manifest.dtype, hookpoints=self._hookpoints
+        ) as writer:
             for part in rows:
-                hookpoint, (_, tokens, width) = str(part.hookpoint), part.values.shape
-                layout = Layout(hookpoint=hookpoint, width=width, grid=part.grid or (tokens,))
-                if layouts.setdefault(hookpoint, layout) != layout:
-                    raise ValueError(f"{hookpoint} gave {layout} after {layouts[hookpoint]}")
-                if width not in files:
-                    # The key in the name: content of another key never stands under a name that a manifest lists.
-                    path = self._folder / f"{name}.{key[:16]}.d{width}.arrow"
-                    files[width] = _ShardFileWriter(path, self._manifest.dtype, width)
-                    stack.callback(files[width].discard)
-                batch, lost = record_batch(part, self._manifest.dtype, self._hookpoints, items)
-                files[width].write(batch)
-                counts[hookpoint] += batch.num_rows
-                dropped[hookpoint] += lost
-            finished = tuple(files[width].commit() for width in sorted(files))
-        if dropped.total():
-            log.warning("%d rows of shard %s are not finite and were left out", dropped.total(), name)
-        return Shard(
-            name=name,
-            key=key,
-            items=len(items),
-            files=finished,
-            rows=dict(counts),
-            dropped=dict(dropped),
-            layouts=tuple(layouts.values()),
-        )
+                writer.add(part)
+            return writer.commit()
 
     def _link(self, shard: Shard) -> bool:
         for file in shard.files:
@@ -190,72 +164,3 @@ class StoreWriter:
     def _is_whole(self, shard: Shard) -> bool:
         paths = [(self._folder / file.path, file.bytes) for file in shard.files]
         return all(path.is_file() and path.stat().st_size == size for path, size in paths)
-
-
-class _ShardFileWriter:
-    """An Arrow file that gets its name when it is whole, hashed while it is written."""
-
-    def __init__(self, path: Path, dtype: Dtype, width: int) -> None:
-        import pyarrow as pa
-
-        self._path, self._width, self._rows = path, width, 0
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        self._file = _HashingFile(self._temporary.open("wb"))
-        self._arrow = pa.ipc.new_file(self._file, schema(dtype, width), options=pa.ipc.IpcWriteOptions())
-
-    def write(self, batch: Any) -> None:
-        self._arrow.write_batch(batch)
-        self._rows += batch.num_rows
-
-    def commit(self) -> ShardFile:
-        self._arrow.close()
-        self._file.sync()
-        self._temporary.replace(self._path)
-        return ShardFile(
-            path=self._path.name,
-            width=self._width,
-            rows=self._rows,
-            bytes=self._file.size,
-            sha256=self._file.digest.hexdigest(),
-        )
-
-    def discard(self) -> None:
-        """Close, and leave nothing if it has not been committed."""
-        self._file.abandon()
-        self._temporary.unlink(missing_ok=True)
-
-
-class _HashingFile:
-    """The part of a binary file that Arrow's writer uses, with a running SHA-256."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self.digest, self.size = file, hashlib.sha256(), 0
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data)
-        self._file.write(view)
-        self.digest.update(view)
-        self.size += view.nbytes
-        return view.nbytes
-
-    def tell(self) -> int:
-        return self.size
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-    def close(self) -> None:
-        # Arrow closes its sink with the footer; the bytes are made durable by `sync` before the name is given.
-        pass
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed
-
-    def abandon(self) -> None:
-        self._file.close()

@@ -3,9 +3,11 @@
 import typer
 
 from steerkit.cli.dag import dag
+from steerkit.cli.estimate import estimate
 from steerkit.cli.generate import InOrder, generate
 from steerkit.cli.heal import heal
 from steerkit.cli.run import run
+from steerkit.cli.sae import sae
 from steerkit.cli.status import status
 from steerkit.cli.submission import submission
 from steerkit.cli.vectors import vectors
@@ -22,6 +24,8 @@ app.command()(run)
 app.command()(status)
 app.command()(dag)
 app.command()(heal)
+app.command()(estimate)
 app.command(cls=InOrder)(generate)
 app.add_typer(submission)
 app.add_typer(vectors)
+app.add_typer(sae)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from steerkit.dag import up_to_date
+from steerkit.dag import runners, up_to_date
 from steerkit.dag.project import find_root
 from steerkit.errors import UserError
 
@@ -34,9 +34,19 @@ def run(
     prefect: Annotated[
         bool | None, typer.Option("--prefect/--no-prefect", help="Default: if a Prefect server answers.")
     ] = None,
+    runner: Annotated[
+        str | None, typer.Option(metavar="NAME", help="threads, dask or ray: where the shards of a stage run.")
+    ] = None,
+    runner_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A running Dask or Ray cluster; default: one of its own here.")
+    ] = None,
+    runner_workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Threads, or processes of the cluster of its own.  [default: 2]")
+    ] = None,
 ) -> None:
     """Run a pipeline: only what is not up to date, and the rest from the cache."""
     root = find_root()
+    runners.choose(runner, runner_address, runner_workers)
     _change_params(root, model, params)
     if not force and only is None and prefect is not True:
         told = up_to_date.recall(root, flow)

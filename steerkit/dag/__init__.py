@@ -5,10 +5,12 @@ Importing this package imports neither DVC nor Prefect nor torch: tasks import i
 
 from steerkit.dag.context import code_digest, previous_output, progress
 from steerkit.dag.declarations import Stage, StageOutput, stage
+from steerkit.dag.map_shards import KEPT, map_shards
 from steerkit.dag.markers import Dep, File, Out, Param
 from steerkit.dag.outcome import Outcome, OutputRecord, PlannedStage
 
 __all__ = [
+    "KEPT",
     "Dep",
     "File",
     "Out",
@@ -19,6 +21,7 @@ __all__ = [
     "Stage",
     "StageOutput",
     "code_digest",
+    "map_shards",
     "previous_output",
     "progress",
     "stage",

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,8 @@ class RunningStage:
     sink: ProgressSink
     previous: Callable[[str], dict[str, Path]]
     digest: Callable[[], str]
+    resources: ExitStack = field(default_factory=ExitStack)
+    """What was opened for the stage and is closed at its end: the workers of its shards."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -41,7 +43,8 @@ def running(stage: RunningStage) -> Iterator[None]:
     token = _current.set(stage)
     _running.append(stage)
     try:
-        yield
+        with stage.resources:
+            yield
     finally:
         _running.remove(stage)
         _current.reset(token)
@@ -69,6 +72,11 @@ def code_digest() -> str:
     """sha256 over the source files that the running stage imports; the empty string outside a stage."""
     stage = _find()
     return "" if stage is None else stage.digest()
+
+
+def running_stage() -> RunningStage | None:
+    """The running stage; None outside a stage."""
+    return _find()
 
 
 def log_lines() -> ProgressSink:

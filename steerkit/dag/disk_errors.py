@@ -36,7 +36,10 @@ def as_user_error(stage: str) -> Iterator[None]:
 def explain(error: BaseException) -> str | None:
     """What to tell the user of a failure that comes from the operating system; None if it does not."""
     seen: BaseException | None = error
-    while seen is not None:
+    before: set[int] = set()
+    # An error raised "from" itself is its own cause.
+    while seen is not None and id(seen) not in before:
+        before.add(id(seen))
         if isinstance(seen, OSError) and seen.errno in FULL:
             return FULL_MESSAGE
         if any(words in str(seen) for words in FULL_IN_WORDS):

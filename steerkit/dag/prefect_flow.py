@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from steerkit.dag import runners
 from steerkit.dag.engine import Session, open_session
 from steerkit.dag.outcome import Outcome, PlannedStage
 from steerkit.dag.prefect_artifacts import artifact_key, latest_outputs
@@ -58,6 +59,7 @@ def run_plan(
         reap(records)
         ensure_gpu_limit()
         try:
+            runners.chosen()
             with open_session(root) as session:
                 plan = session.plan(targets, only)
                 outcomes, failures = _drive(session, plan, force=force, thaw=thaw)

@@ -8,10 +8,12 @@ from typing import Any
 
 from steerkit.dag.context import log_lines
 from steerkit.dag.engine import Session
+from steerkit.dag.map_shards import shards_mapped_by
 from steerkit.dag.outcome import Outcome, PlannedStage
 from steerkit.dag.prefect_artifacts import Row, publish
 from steerkit.dag.prefect_progress import ProgressArtifact
 from steerkit.dag.prefect_retry import RETRY_DELAYS_SECONDS, worth_retrying
+from steerkit.dag.prefect_shards import prefect_mapper
 from steerkit.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,8 @@ def stage_task(
             bar.report(done, total, what)
 
         try:
-            outcome = session.run(planned.name, force, thaw=thaw, on_progress=on_progress)
+            with shards_mapped_by(prefect_mapper(session.root)):
+                outcome = session.run(planned.name, force, thaw=thaw, on_progress=on_progress)
         except UserError as error:
             logger.error("%s", error)
             return Failed(message=str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 # Names under which modules of transformers and diffusers take their main tensor when it is given by keyword.
@@ -46,6 +47,19 @@ def with_tensor_out(output: Any, tensor: Tensor) -> Any:
         first, *_ = output.keys()
         return type(output)(**{**output, first: tensor})
     return type(output)((tensor, *output[1:]))
+
+
+def as_tokens(tensor: Tensor) -> Tensor:
+    """A feature map [images, d, h, w] as tokens [images, h * w, d], row by row; anything else as it is."""
+    return tensor.flatten(2).transpose(1, 2) if tensor.ndim == 4 else tensor
+
+
+def like_map(tokens: Tensor, tensor: Tensor) -> Tensor:
+    """Tokens of `as_tokens` in the shape of the `tensor` that they came from."""
+    if tensor.ndim != 4:
+        return tokens
+    # In the layout in memory that it came in: in another one the next convolution rounds differently.
+    return torch.empty_like(tensor).copy_(tokens.transpose(1, 2).reshape(tensor.shape))
 
 
 def _main_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | str:

@@ -1,13 +1,19 @@
 """A trained sparse autoencoder of any architecture: rows to latents and back."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Self
 
+import torch
 from torch import Tensor
 
-from steerkit.sae.activation import Activation
-from steerkit.sae.input_norm import InputNorm, NoNorm
+from steerkit.sae.activation import Activation, TopK
+from steerkit.sae.encode import sparse_latents
+from steerkit.sae.input_norm import PER_ROW, InputNorm, NoNorm, normalised, units
 from steerkit.sae.latents import SparseLatents
 from steerkit.sae.site import Site
+from steerkit.sae.sparse_product import weighted_rows
+
+WEIGHTS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "input_bias", "skip")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,20 +49,64 @@ class Sae:
 
     def encode(self, rows: Tensor) -> SparseLatents:
         """Latents of `rows` [rows, d]; a row's latents depend on that row alone, never on its batch."""
-        raise NotImplementedError
+        return self._encode(normalised(self.input_norm, self._cast(rows))[0])
 
     def decode(self, latents: SparseLatents) -> Tensor:
         """Reconstruction [rows, d]. Where a norm was taken per row it cannot be undone here: use `reconstruct`."""
-        raise NotImplementedError
+        if isinstance(self.input_norm, PER_ROW) or self.skip is not None:
+            raise ValueError("What this autoencoder reconstructs depends on the rows themselves: use reconstruct(rows)")
+        decoded = self._decode(latents)
+        return units(self.input_norm, decoded).undo(decoded)
 
     def reconstruct(self, rows: Tensor) -> tuple[SparseLatents, Tensor]:
         """Latents and reconstruction [rows, d] of `rows`, the input's norm undone."""
-        raise NotImplementedError
+        encoded, back = normalised(self.input_norm, self._cast(rows))
+        latents = self._encode(encoded)
+        decoded = self._decode(latents)
+        if self.skip is not None:
+            decoded = decoded + encoded @ self.skip.to(encoded.dtype).T
+        return latents, back.undo(decoded)
 
     def delta(self, rows: Tensor, change: SparseLatents) -> Tensor:
         """What it does to `rows` [rows, d], in their own units, when latents change by `change`: nothing else changes.
 
         The sum over changed f of change_f * decoder[f], times what the input's norm divided by: x + delta is the edited
-        row, and an empty change is exactly zero.
+        row, and an empty change is exactly zero. In the rows' dtype.
         """
-        raise NotImplementedError
+        cast = self._cast(rows)
+        moved = weighted_rows(change.indices, change.values, self.decoder.to(cast.dtype))
+        return units(self.input_norm, cast).difference(moved).to(rows.dtype)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """The same autoencoder with all its tensors on `device`, its weights in `dtype`."""
+
+        def moved(name: str, value: Any) -> Any:
+            if is_dataclass(value) and not isinstance(value, type):
+                return replace(value, **{f.name: moved(f.name, getattr(value, f.name)) for f in fields(value)})
+            if isinstance(value, Tensor):
+                return value.to(device=device, dtype=dtype if name in WEIGHTS else None)
+            return value
+
+        return moved("", self)
+
+    def _cast(self, rows: Tensor) -> Tensor:
+        return rows.to(torch.promote_types(rows.dtype, self.encoder.dtype))
+
+    def _encode(self, rows: Tensor) -> SparseLatents:
+        if self.input_bias is not None:
+            rows = rows - self.input_bias.to(rows.dtype)
+        elif self.subtract_bias:
+            rows = rows - self.decoder_bias.to(rows.dtype)
+        by_norm = isinstance(self.activation, TopK) and self.activation.by_decoder_norm
+        return sparse_latents(
+            rows,
+            self.encoder.to(rows.dtype),
+            self.encoder_bias.to(rows.dtype),
+            self.activation,
+            torch.linalg.vector_norm(self.decoder.to(rows.dtype), dim=1) if by_norm else None,
+        )
+
+    def _decode(self, latents: SparseLatents) -> Tensor:
+        dtype = torch.promote_types(latents.values.dtype, self.decoder.dtype)
+        decoded = weighted_rows(latents.indices, latents.values, self.decoder.to(dtype))
+        return decoded + self.decoder_bias.to(dtype)

@@ -12,8 +12,9 @@ from steerkit.errors import UserError
 from steerkit.models.branches import Branch, Running, track
 from steerkit.models.generate import Batch
 from steerkit.models.hookpoint import Hookpoint, resolve
-from steerkit.models.module_tensor import tensor_in, tensor_out, with_tensor_in, with_tensor_out
+from steerkit.models.module_tensor import as_tokens, like_map, tensor_in, tensor_out, with_tensor_in, with_tensor_out
 from steerkit.steering.edit import Edit, edited, for_images, on_device
+from steerkit.steering.latent_operators import EditLatents, ReplacePatches
 from steerkit.steering.presence import Presence
 from steerkit.steering.token_masks import check_tokens, in_text_encoder, token_mask
 
@@ -33,9 +34,10 @@ def steer(model: Any, edits: Sequence[Edit]) -> Iterator[None]:
         check_tokens(edit)
         _check_steps(edit)
     by_module: dict[nn.Module, list[Edit]] = defaultdict(list)
+    moved: dict[tuple[int, torch.device], Any] = {}
     for module, edit in zip(modules, edits, strict=True):
         if not edit.idle:
-            by_module[module].append(on_device(edit, _device(module, pipeline)))
+            by_module[module].append(on_device(edit, _device(module, pipeline), moved))
     if not by_module:
         yield
         return
@@ -94,23 +96,27 @@ def _output_hook(edits: Sequence[Edit], pipeline: Any, running: Running, presenc
     return hook
 
 
-def _on_branches(edit: Edit, acts: Tensor, pipeline: Any, running: Running, presence: Presence) -> Tensor:
+def _on_branches(edit: Edit, given: Tensor, pipeline: Any, running: Running, presence: Presence) -> Tensor:
     """Edit the rows of the branch that `edit` means; the others are passed on as they are."""
-    halves = _halves(edit.hookpoint, acts, running)
+    halves = _halves(edit.hookpoint, given, running)
     signs = {edit.sign(branch) for branch, _ in halves}
     if signs == {0}:
-        return acts
+        return given
+    acts = as_tokens(given)
     mask = token_mask(edit, pipeline, running)
-    holds = presence.of(edit, len(acts))
-    if len(halves) == 1 or (len(signs) == 1 and not edit.per_image):
-        return edited(edit, acts, sign=signs.pop(), mask=_both(mask, holds))
-    parts = [
-        edited(edit, acts[rows], sign=sign, mask=_both(mask, None if holds is None else holds[rows]))
-        if (sign := edit.sign(branch))
-        else acts[rows]
-        for branch, rows in halves
-    ]
-    return torch.cat(parts)
+    holds = presence.of(edit.gate, len(acts))
+    parts = edit.operator.parts if isinstance(edit.operator, EditLatents) else ()
+    held = [presence.of(part.gate, len(acts)) for part in parts]
+    uncond = next((acts[rows] for branch, rows in halves if branch == "uncond"), None)
+    if len(halves) == 1 or (len(signs) == 1 and not edit.per_image and not isinstance(edit.operator, ReplacePatches)):
+        return like_map(edited(edit, acts, sign=signs.pop(), mask=_both(mask, holds), held=held), given)
+
+    def half(rows: slice, sign: int) -> Tensor:
+        here = [None if found is None else found[rows] for found in (holds, *held)]
+        return edited(edit, acts[rows], sign=sign, mask=_both(mask, here[0]), held=here[1:], uncond=uncond)
+
+    edited_halves = [half(rows, sign) if (sign := edit.sign(branch)) else acts[rows] for branch, rows in halves]
+    return like_map(torch.cat(edited_halves), given)
 
 
 def _both(mask: Tensor | None, holds: Tensor | None) -> Tensor | None:

@@ -12,6 +12,7 @@ from steerkit.models.branches import Branch, carries_prompt
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.steering.bounds import Bound, Unbounded
 from steerkit.steering.gates import Always, Gate, gated
+from steerkit.steering.latent_operators import EditLatents, ReplacePatches
 from steerkit.steering.operators import Operator, Replace, shape_of
 
 EditBranch = Literal["cond", "uncond", "both", "opposed"]
@@ -74,11 +75,20 @@ class Edit:
                 return 1 if carries_prompt(branch) else -1
 
 
-def edited(edit: Edit, acts: Tensor, *, sign: int = 1, mask: Tensor | None = None) -> Tensor:
+def edited(
+    edit: Edit,
+    acts: Tensor,
+    *,
+    sign: int = 1,
+    mask: Tensor | None = None,
+    held: Sequence[Tensor | None] = (),
+    uncond: Tensor | None = None,
+) -> Tensor:
     """`acts` [images, tokens, d] after `edit`, same shape and dtype; computed in float32 or wider, never in place.
 
-    `mask` is bool, [tokens] or [images, tokens]; None for all tokens. Raises UserError when the direction's width, the
-    number of tokens or the number of strengths does not fit.
+    `mask` is bool, [tokens] or [images, tokens]; None for all tokens. `held` and `uncond` are what some operators on
+    latents ask for: the images [images] in which each of their parts acts, and the unconditional branch's tokens.
+    Raises UserError when the direction's width, the number of tokens or the number of strengths does not fit.
     """
     expected = shape_of(edit.operator)
     if acts.ndim < len(expected) or tuple(acts.shape[acts.ndim - len(expected) :]) != expected:
@@ -88,7 +98,13 @@ def edited(edit: Edit, acts: Tensor, *, sign: int = 1, mask: Tensor | None = Non
         )
     wide = acts.to(torch.promote_types(acts.dtype, torch.float32))
     strength = _strengths(edit, wide)
-    amount, along = edit.operator.delta(wide)
+    match edit.operator:
+        case EditLatents() as operator:
+            amount, along = operator.delta(wide, held)
+        case ReplacePatches() as operator:
+            amount, along = operator.delta(wide, uncond)
+        case operator:
+            amount, along = operator.delta(wide)
     # addcmul: one pass over the tokens instead of two.
     moved = torch.addcmul(wide, sign * strength * amount, along)
     after = edit.bound.limit(wide, moved).to(acts.dtype)
@@ -116,20 +132,27 @@ def for_images(edits: Sequence[Edit], start: int, stop: int) -> list[Edit]:
     return [cut(edit) for edit in edits]
 
 
-def on_device(edit: Edit, device: torch.device) -> Edit:
-    """The same edit with every tensor in it on `device`: moved once, not at every call of a hook."""
-    moved = _on_device(edit, device)
-    assert isinstance(moved, Edit)
-    return moved
+def on_device(edit: Edit, device: torch.device, moved: dict[tuple[int, torch.device], Any] | None = None) -> Edit:
+    """The same edit with every tensor in it on `device`: moved once, not at every call of a hook.
+
+    With one `moved` for several edits, what these share (an autoencoder, a gate) they share there too.
+    """
+    found: Edit = _on_device(edit, device, {} if moved is None else moved)
+    return found
 
 
-def _on_device(value: object, device: torch.device) -> object:
+def _on_device(value: Any, device: torch.device, moved: dict[tuple[int, torch.device], Any]) -> Any:
     if isinstance(value, Tensor):
         return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(_on_device(part, device, moved) for part in value)
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    moved: dict[str, Any] = {part.name: _on_device(getattr(value, part.name), device) for part in fields(value)}
-    return replace(value, **moved)
+    key = (id(value), device)
+    if key not in moved:
+        parts = {part.name: _on_device(getattr(value, part.name), device, moved) for part in fields(value)}
+        moved[key] = replace(value, **parts)
+    return moved[key]
 
 
 def _strengths(edit: Edit, acts: Tensor) -> Tensor:

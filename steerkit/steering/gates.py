@@ -1,4 +1,4 @@
-"""When an edit acts: conditions on each token's activation."""
+"""When an edit acts: conditions on each token's activation, or on each image."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from steerkit.models.hookpoint import Hookpoint
+from steerkit.steering.latent_gates import LatentsInImage, WhereLatents, fires, image_means
 from steerkit.steering.operators import check_origin
 from steerkit.vectors.direction import Direction
 
@@ -49,14 +50,17 @@ class InImage:
         check_origin(self.direction)
 
 
-Gate = Always | WherePresent | InImage
+ImageGate = InImage | LatentsInImage
+Gate = Always | WherePresent | WhereLatents | ImageGate
 
 
 def gated(gate: Gate, acts: Tensor) -> Tensor | None:
     """Bool mask [..., tokens] of the tokens of `acts` [..., tokens, d] on which to act; None for all of them.
 
-    `InImage` is no matter of the tokens themselves: who applies the edit gives its mask.
+    Which images hold a concept is no matter of the tokens themselves: who applies the edit gives that mask.
     """
+    if isinstance(gate, WhereLatents):
+        return fires(gate, acts)
     if not isinstance(gate, WherePresent):
         return None
     unit = gate.direction.unit
@@ -66,10 +70,18 @@ def gated(gate: Gate, acts: Tensor) -> Tensor | None:
     return along > _level(gate.direction, gate.threshold)
 
 
-def present(gate: InImage, acts: Tensor) -> Tensor:
-    """Bool [images]: which images hold the concept, from `acts` [images, tokens, d] at the gate's hookpoint."""
-    means = acts.mean(1, dtype=torch.promote_types(acts.dtype, torch.float32))
-    return means @ gate.direction.unit > _level(gate.direction, gate.threshold)
+def present(gate: ImageGate, acts: Tensor, means: dict[int, Tensor] | None = None) -> Tensor:
+    """Bool [images]: which images hold the concept, from `acts` [images, tokens, d] at the gate's hookpoint.
+
+    `means` is what gates on the same `acts` share: the latents' means by the id of the autoencoder, filled in here.
+    """
+    if isinstance(gate, LatentsInImage):
+        means = {} if means is None else means
+        if id(gate.sae) not in means:
+            means[id(gate.sae)] = image_means(gate.sae, acts)
+        return gate.presence(acts, means[id(gate.sae)]) > gate.threshold
+    mean = acts.mean(1, dtype=torch.promote_types(acts.dtype, torch.float32))
+    return mean @ gate.direction.unit > _level(gate.direction, gate.threshold)
 
 
 def _level(direction: Direction, threshold: float) -> Tensor:

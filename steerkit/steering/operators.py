@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from steerkit.errors import UserError
+from steerkit.steering.latent_operators import EditLatents, ReplacePatches, SaeuronEdit
 from steerkit.vectors.direction import Direction
 
 Delta = tuple[Tensor, Tensor]
@@ -126,7 +127,7 @@ class Replace:
         return acts.new_ones(1), self.values.to(acts.dtype) - acts
 
 
-Operator = Add | ProjectOut | Switch | Scale | Replace
+Operator = Add | ProjectOut | Switch | Scale | Replace | EditLatents | SaeuronEdit | ReplacePatches
 
 
 def shape_of(operator: Operator) -> tuple[int, ...]:
@@ -138,6 +139,8 @@ def shape_of(operator: Operator) -> tuple[int, ...]:
             return max(tuple(source.unit.shape), tuple(target.unit.shape), key=len)
         case Replace(values=values):
             return tuple(values.shape)
+        case EditLatents(sae=sae) | SaeuronEdit(sae=sae) | ReplacePatches(sae=sae):
+            return (sae.width,)
         case _:
             assert_never(operator)
 

@@ -353,7 +353,7 @@ def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(
     store = writer(tmp_path)
     store.write_shard("0-of-2", KEY, ["a"], [text_rows(["a"], values(1, 5, 8))])
     before = files(tmp_path)
-    monkeypatch.setattr("steerkit.activations.store_writer._HashingFile.write", full)
+    monkeypatch.setattr("steerkit.activations.shard_writer._HashingFile.write", full)
     with pytest.raises(UserError, match=r"No space is left .* 1 finished shards are kept"):
         store.write_shard("1-of-2", KEY, ["b"], [text_rows(["b"], values(1, 5, 8))])
     assert files(tmp_path) == before

@@ -1,0 +1,215 @@
+"""Shards in one process, in threads, on Dask and on Ray, with a worker killed in the middle: are the results the same?
+
+    python -m benchmarks.runners                            a synthetic stage of 16 shards, through a Prefect server
+    python -m benchmarks.runners --no-prefect               the same without a server
+
+Each row is a fresh checkout. `equal`: dvc.lock says the same hashes as after one process. `computed`: how often the
+work of a shard began; without a kill once each, and a killed worker may cost the one shard that it had under way.
+`task runs`: what Prefect's API says of the shards' task runs. Exit code 1 if anything is not as it should be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.crash import hashes
+from benchmarks.synthetic_project import Checkout, copy_checkout, make_checkout
+
+STAGE = "demo-shards"
+ROWS = [
+    ("one process", None, False), ("threads", "threads", False), ("dask", "dask", False), ("ray", "ray", False),
+    ("dask", "dask", True), ("ray", "ray", True),
+]  # fmt: skip
+
+
+@dataclass
+class Row:
+    """One run of the stage and what became of it."""
+
+    runner: str
+    killed: int | None
+    seconds: float
+    equal: bool
+    computed: Counter[str]
+    processes: int
+    states: Counter[str] = field(default_factory=Counter)
+
+    def problems(self, shards: int, server: bool) -> list[str]:
+        """What is not as it should be."""
+        again = sum(count - 1 for count in self.computed.values())
+        found = [] if self.equal else ["other hashes than one process"]
+        if len(self.computed) != shards:
+            found.append(f"{len(self.computed)} shards computed instead of {shards}")
+        if again > (self.killed is not None):
+            found.append(f"{again} shards computed again")
+        if server and sum(self.states.values()) != shards:
+            found.append(f"Prefect knows {sum(self.states.values())} task runs of shards instead of {shards}")
+        if server and set(self.states) - {"Completed", "Cached"}:
+            found.append(f"task runs are {dict(self.states)}")
+        return found
+
+
+def main() -> int:
+    options = parse()
+    with tempfile.TemporaryDirectory(prefix="steerkit-runners-", dir=options.folder) as folder:
+        home = Path(folder)
+        pristine = make_checkout(home / "pristine")
+        pristine.edit("params.yaml", "count: 6 ", f"count: {options.shards} ")
+        pristine.edit("params.yaml", "pause: 0.01", f"pause: {options.seconds}")
+        with nullcontext() if options.no_prefect else prefect_server(home) as api:
+            return benchmark(pristine, home, api, options.shards, options.workers)
+
+
+def benchmark(pristine: Checkout, home: Path, api: str | None, shards: int, workers: int) -> int:
+    expected: dict[str, str] = {}
+    failed = False
+    print("runner       killed    seconds  equal  computed  again  processes  task runs")
+    for number, (name, runner, kill) in enumerate(ROWS):
+        checkout = copy_checkout(pristine, home / f"row-{number}")
+        row = run(checkout, name, runner, kill, api, shards, workers, expected)
+        expected = expected or hashes(checkout.root)
+        again = sum(row.computed.values()) - len(row.computed)
+        states = ", ".join(f"{count} {state}" for state, count in row.states.items()) or "-"
+        print(
+            f"{row.runner:12s} {row.killed or '-'!s:>7} {row.seconds:9.1f}  {'yes' if row.equal else 'NO':5s}  "
+            f"{sum(row.computed.values()):8d} {again:6d} {row.processes:10d}  {states}",
+            flush=True,
+        )
+        for problem in row.problems(shards, api is not None):
+            failed = True
+            print(f"  FAILED: {problem}")
+    return int(failed)
+
+
+def run(
+    checkout: Checkout, name: str, runner: str | None, kill: bool, api: str | None, shards: int, workers: int,
+    expected: dict[str, str],
+) -> Row:  # fmt: skip
+    log = checkout.root.parent / f"{checkout.root.name}.shards"
+    checkout.environment["SYNTHETIC_SHARD_LOG"] = str(log)
+    if runner is not None:
+        checkout.environment |= {"STEERKIT_RUNNER": runner, "STEERKIT_RUNNER_WORKERS": str(workers)}
+    command = checkout.steerkit("run", STAGE, "--no-prefect")
+    if api is not None:
+        checkout.environment |= {"PREFECT_API_URL": api, "DO_NOT_TRACK": "1"}
+        # A commit of its own, because flow runs are named by it.
+        (checkout.root / "which.txt").write_text(checkout.root.name)
+        checkout.git("add", "-A")
+        checkout.git("commit", "-q", "-m", "which")
+        command = [sys.executable, "-m", "flows.demo", STAGE]
+    said = checkout.root.parent / f"{checkout.root.name}.log"
+    start = time.monotonic()
+    with said.open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=checkout.root, env=checkout.env(), stdout=output, stderr=subprocess.STDOUT
+        )
+        killed = kill_a_worker(log, after=shards // 3, unless_ended=process) if kill else None
+        if process.wait() != 0:
+            raise RuntimeError(f"{name} ended with {process.returncode}:\n{said.read_text()[-4000:]}")
+    seconds = time.monotonic() - start
+    lines = [line.split() for line in log.read_text().splitlines()]
+    found = hashes(checkout.root)
+    return Row(
+        name,
+        killed,
+        seconds,
+        not expected or found == expected,
+        Counter(shard for what, shard, _ in lines if what == "began"),
+        len({pid for _, _, pid in lines}),
+        Counter(run["state_name"] for run in shard_runs(api, checkout)) if api else Counter(),
+    )
+
+
+def kill_a_worker(log: Path, after: int, unless_ended: subprocess.Popen[Any]) -> int:
+    """kill -9 the process that has a shard under way, once ``after`` shards are made; returns its number."""
+    while unless_ended.poll() is None:
+        lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+        made = {shard for what, shard, _ in lines if what == "made"}
+        busy = [int(pid) for what, shard, pid in lines if what == "began" and shard not in made]
+        if len(made) >= after and busy:
+            os.kill(busy[-1], signal.SIGKILL)
+            return busy[-1]
+        time.sleep(0.01)
+    said = unless_ended.stdout.read() if unless_ended.stdout else ""
+    raise RuntimeError(f"it ended, with {unless_ended.returncode}, before a worker could be killed\n{said}")
+
+
+def shard_runs(api: str, checkout: Checkout) -> list[dict[str, Any]]:
+    """Task runs of the shards in the checkout's newest flow run, once all of them have ended (or ten seconds later)."""
+    commit = checkout.git("rev-parse", "--short=10", "HEAD").strip()
+    filters = {"sort": "START_TIME_DESC", "flow_runs": {"name": {"like_": commit}}}
+    newest = ask(api, "/flow_runs/filter", filters)[0]["id"]
+    found: list[dict[str, Any]] = []
+    for _ in range(40):
+        found = ask(api, "/task_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [newest]}}})
+        if found and not {"Pending", "Running"} & {run["state_name"] for run in found}:
+            break
+        time.sleep(0.25)
+    return found
+
+
+def ask(api: str, path: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        f"{api}{path}", json.dumps(body).encode(), {"content-type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.load(reply)
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[str]:
+    """A Prefect server on 127.0.0.1 with a database of its own; yields the address of its API."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    api = f"http://127.0.0.1:{port}/api"
+    environment = os.environ | {
+        "PREFECT_HOME": str(home / "prefect"), "PREFECT_API_URL": api, "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }  # fmt: skip
+    with (home / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            env=environment, cwd=home, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            for _ in range(240):
+                try:
+                    with urllib.request.urlopen(f"{api}/health", timeout=2) as reply:
+                        if json.load(reply) is True:
+                            break
+                except OSError:
+                    time.sleep(0.5)
+            yield api
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--shards", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=0.5, help="how long a shard takes")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--no-prefect", action="store_true", help="without a Prefect server")
+    parser.add_argument("--folder", type=Path, help="where to put the checkouts (default: the temporary folder)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Sparse autoencoders of other libraries, each trained in its own process and environment by benchmarks.sae."""

@@ -1,0 +1,119 @@
+"""The process in which one library trains: it is told by lines of JSON what to do and answers with one line for each.
+
+{"do": "start"} builds the autoencoder; {"do": "steps", "count": 4} trains on the next batches and gives the seconds of
+each; {"do": "finish"} gives FVU on held-out rows and the most memory that was held since just before the start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from benchmarks.sae_peers.rows import PlantedRows
+
+HELD_OUT = 1_000_003
+ANSWER = "answer: "
+"""How a line begins that is an answer; whatever else is on standard output a library printed while it was imported."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is trained: width d, latents n, k active, `batch` rows a step, `steps` in all."""
+
+    width: int
+    latents: int
+    k: int
+    batch: int
+    steps: int
+    learning_rate: float
+    device: str
+    threads: int
+    variant: str = ""
+
+    def text(self) -> str:
+        return json.dumps(asdict(self))
+
+
+class Contender(Protocol):
+    """A library's autoencoder under training."""
+
+    def step(self, rows: Tensor) -> None: ...
+
+    def reconstruct(self, rows: Tensor) -> Tensor: ...
+
+
+def serve(make: Callable[[Shape, Tensor], Contender]) -> None:
+    """Answers on what was standard output; whatever the library prints goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    shape = Shape(**json.loads(sys.argv[1]))
+    torch.set_num_threads(shape.threads)
+    source = PlantedRows(shape.width, shape.latents // 2)
+    contender: Contender | None = None
+    trained = 0
+    for line in sys.stdin:
+        asked = json.loads(line)
+        answer: dict[str, Any] = {}
+        if asked["do"] == "start":
+            first = source.batch(shape.batch, 0).to(shape.device)
+            before = _reset_memory(shape.device)
+            contender = make(shape, first)
+        elif asked["do"] == "steps":
+            assert contender is not None
+            answer = {"seconds": [], "processor": []}
+            for _ in range(asked["count"]):
+                rows = source.batch(shape.batch, trained).to(shape.device)
+                trained += 1
+                _wait(shape.device)
+                started, used = time.perf_counter(), time.process_time()
+                contender.step(rows)
+                _wait(shape.device)
+                answer["seconds"].append(time.perf_counter() - started)
+                answer["processor"].append(time.process_time() - used)
+        else:
+            assert contender is not None
+            peak = _peak_memory(shape.device)
+            rows = source.batch(shape.batch, HELD_OUT).to(shape.device)
+            with torch.no_grad():
+                missed = (rows - contender.reconstruct(rows)).double().square().sum()
+            answer = {
+                "fvu": float(missed / (rows - rows.mean(0)).double().square().sum()),
+                "bytes": peak - before,
+                "rows": trained * shape.batch,
+            }
+        answers.write(ANSWER + json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _reset_memory(device: str) -> int:
+    """Forgets the peak so far. Returns the bytes held now."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _peak_memory(device: str) -> int:
+    return torch.cuda.max_memory_allocated() if device == "cuda" else _status("VmHWM")
+
+
+def _status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise KeyError(name)

@@ -1,0 +1,249 @@
+"""Collect what UNet modules compute, for autoencoders: planned, done shard by shard anywhere, committed.
+
+    jobs = plan_collection(model, prompts, collection, folder)     # steerkit.activations.shard_plan
+    for job in jobs:                                               # or in many processes, in any order
+        collect_shard(job)
+    commit_collection(jobs)
+
+A shard is whole or absent: its files, and then `NAME.KEY.json`, which says what they are, come by rename. What was done
+before a kill is not done again. The store is there when `commit_collection` has written its manifest.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from steerkit.activations.attention_rows import token_grid
+from steerkit.activations.early_exit import run_until
+from steerkit.activations.manifest import MANIFEST, Manifest, Shard
+from steerkit.activations.record import Capture
+from steerkit.activations.rows import Rows
+from steerkit.activations.shard_plan import CollectedPrompt, Collection, ShardJob, plan_collection
+from steerkit.activations.shard_writer import ShardWriter
+from steerkit.activations.token_sample import TokenSample
+from steerkit.errors import UserError
+from steerkit.models.generate import batches, image_size
+from steerkit.models.load import LoadedModel, default_device, load_model
+from steerkit.models.schedule import timesteps
+from steerkit.models.spec import ModelSpec
+
+__all__ = ["collect_rows", "collect_shard", "commit_collection", "load_once", "plan_collection"]
+
+# Record batches of this many bytes of values: big enough that what surrounds them does not count, small enough that a
+# buffer for each of many hookpoints stays small beside the model.
+BATCH_BYTES = 16 << 20
+
+
+class _Finished(BaseModel):
+    """The content of NAME.KEY.json: a finished shard, and the MD5 of its files as far as it is known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shard: Shard
+    md5: dict[str, str] = {}
+
+
+def collect_shard(job: ShardJob) -> Literal["kept", "collected"]:
+    """Write the files of one shard, and the small file that says that they are whole, unless they are there already.
+
+    "kept" if they were, in the folder or in an earlier version of it, which is then linked. In each thread the model
+    is loaded once, for all shards of the same one. Raises UserError when the disk is full, or when this machine has
+    another kind of device than the plan was made for.
+    """
+    if _finished(job) is not None:
+        return "kept"
+    with _enough_space(job.folder):
+        if _taken_over(job):
+            return "kept"
+        model = _model_of(job)
+        with ShardWriter(
+            job.folder, job.name, job.key, [one.id for one in job.prompts], dtype=job.dtype,
+            hookpoints=[str(hookpoint) for hookpoint in job.hookpoints], batch_bytes=BATCH_BYTES,
+        ) as writer, _threads(job.threads):  # fmt: skip
+            collect_rows(model, job.prompts, job.collection, writer.add)
+            _note(job, _Finished(shard=writer.commit(), md5=writer.md5))
+    return "collected"
+
+
+def commit_collection(jobs: Sequence[ShardJob]) -> dict[str, str]:
+    """Make the finished shards of `jobs`, which are all of a folder's, a complete store; what is not part of it goes.
+
+    Returns the MD5 of the files as far as it is known from writing them, so that nobody need read them for it. Raises
+    UserError when a shard is missing.
+    """
+    if not jobs:
+        raise ValueError("there is no shard to commit")
+    folder, first = jobs[0].folder, jobs[0]
+    found = {job.name: _finished(job) for job in jobs}
+    if missing := [name for name, finished in found.items() if finished is None]:
+        raise UserError(
+            f"{len(missing)} of {len(jobs)} shards of {folder} are not finished ({', '.join(missing[:3])}); run again: "
+            "the others are kept."
+        )
+    finished = [found[name] for name in sorted(found)]
+    manifest = Manifest(
+        complete=True,
+        model=first.model,
+        dtype=first.dtype,
+        provenance=first.provenance,
+        shards=tuple(one.shard for one in finished if one is not None),
+    )
+    with _enough_space(folder):
+        manifest.write(folder)
+    listed = {file.path for shard in manifest.shards for file in shard.files} | {MANIFEST}
+    for path in folder.iterdir():
+        if path.name not in listed:
+            path.unlink()
+    return {path: md5 for one in finished if one is not None for path, md5 in one.md5.items()}
+
+
+def collect_rows(
+    model: LoadedModel, prompts: Sequence[CollectedPrompt], collection: Collection, take: Callable[[Rows], None]
+) -> None:
+    """Run the prompts and hand what `collection` asks for to `take`, step by step; values are valid until it returns.
+
+    No picture is made: a batch ends with the deepest hookpoint at the last step. Without guidance the only branch is
+    recorded as `none`.
+    """
+    height, width = image_size(model)
+    last = len(timesteps(model.pipeline, model.spec.steps)) - 1 if collection.steps is None else collection.steps[-1]
+    sample = None if collection.tokens is None else TokenSample(collection.tokens, collection.token_seed)
+    # Positions are the same for all hookpoints with the same number of tokens, and for both branches.
+    chosen: dict[tuple[int, int], torch.Tensor | None] = {}
+    for batch in batches([one.prompt for one in prompts], [one.seed for one in prompts], collection.batch_size):
+        ids = [one.id for one in prompts[batch.start : batch.stop]]
+        chosen.clear()
+
+        def sink(seen: Capture, ids: list[str] = ids, seeds: Sequence[int] = batch.seeds) -> None:
+            step = seen.step
+            if step is None or (collection.steps is not None and step.index not in collection.steps):
+                return
+            for branch, rows in seen.branches:
+                if branch != "none" and branch not in collection.branches:
+                    continue
+                values, grid = _by_token(seen.tensor[rows], height, width)
+                at = None
+                if sample is not None:
+                    key = (step.index, values.shape[1])
+                    if key not in chosen:
+                        kept = sample.positions(ids, *key)
+                        chosen[key] = None if kept is None else torch.from_numpy(kept)
+                    at = chosen[key]
+                if at is not None:
+                    values = values.gather(1, at.to(values.device)[..., None].expand(-1, -1, values.shape[2]))
+                take(Rows(seen.hookpoint, values, ids, seeds, step, branch, grid, positions=at))
+
+        run_until(model, batch, collection.parsed(), last, sink, guidance=collection.guidance)
+
+
+def _by_token(tensor: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, tuple[int, int]]:
+    """As [n, tokens, d], with the token grid: maps [n, d, h, w] of a block, or sequences [n, tokens, d] inside it."""
+    if tensor.ndim == 4:
+        n, d, rows, columns = tensor.shape
+        return tensor.permute(0, 2, 3, 1).reshape(n, rows * columns, d), (rows, columns)
+    if tensor.ndim == 3:
+        return tensor, token_grid(tensor.shape[1], height, width)
+    raise UserError(f"A hookpoint gives a tensor of shape {list(tensor.shape)}, which has no tokens; name a block.")
+
+
+def _finished(job: ShardJob) -> _Finished | None:
+    try:
+        found = _Finished.model_validate_json(job.side_file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValidationError):
+        return None
+    whole = all(_size(job.folder / file.path) == file.bytes for file in found.shard.files)
+    return found if whole and found.shard.key == job.key else None
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _note(job: ShardJob, finished: _Finished) -> None:
+    path = job.side_file
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_text(json.dumps(finished.model_dump(mode="json"), sort_keys=True) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _taken_over(job: ShardJob) -> bool:
+    shard = job.held
+    if shard is None or any(_size(job.sources[file.path]) != file.bytes for file in shard.files):
+        return False
+    for file in shard.files:
+        source, target = job.sources[file.path], job.folder / file.path
+        if source == target:
+            continue
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        try:
+            os.link(source, partial)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(source, partial)
+        partial.replace(target)
+    _note(job, _Finished(shard=shard))
+    return True
+
+
+# A model for each thread: two shards at once in one model would meet each other's hooks.
+_models = threading.local()
+
+
+def load_once(spec: ModelSpec, digest: str) -> LoadedModel:
+    """The model, loaded once in each thread for as long as the same one is asked for."""
+    wanted = (digest, spec.model_copy(update={"source": "", "name": ""}), default_device())
+    if getattr(_models, "key", None) != wanted:
+        _models.key = _models.model = None  # the old one goes before the new one comes
+        _models.model = load_model(spec, digest)
+        _models.key = wanted
+    model: LoadedModel = _models.model
+    return model
+
+
+def _model_of(job: ShardJob) -> LoadedModel:
+    here = default_device().type
+    if here != job.device:
+        raise UserError(
+            f"The shards were planned for {job.device}, and this process would run on {here}, which gives other bits; "
+            "set STEERKIT_DEVICE alike everywhere."
+        )
+    return load_once(job.spec, job.model.digest)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _enough_space(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"No space is left for the activations in {folder}; free some, then run again: finished shards are kept."
+        ) from error

@@ -1,0 +1,94 @@
+"""Which runner has the shards of a stage: threads, Dask or Ray, by the command line or by the environment."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from steerkit.errors import UserError
+
+Kind = Literal["threads", "dask", "ray"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+KIND, ADDRESS, WORKERS = "STEERKIT_RUNNER", "STEERKIT_RUNNER_ADDRESS", "STEERKIT_RUNNER_WORKERS"
+
+LOCAL_WORKERS = 2
+
+
+class WorkersDied(UserError):
+    """Workers died, one after the other, each while it computed the same shard."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A kind of runner; ``address``: of a cluster that is there, else ``workers`` are started on this machine."""
+
+    kind: Kind
+    address: str | None = None
+    workers: int = LOCAL_WORKERS
+
+    @property
+    def worker_threads(self) -> int | None:
+        """Threads of torch in one worker: 1 in workers of ours; None, as their owner set it, in those of a cluster."""
+        return None if self.address else 1
+
+
+def chosen() -> Runner | None:
+    """The runner that the environment names; None: one shard after the other, in the stage's own process.
+
+    Raises:
+        UserError: a name, an address or a number of workers that cannot be, or the runner is not installed.
+    """
+    kind, address = os.environ.get(KIND) or None, os.environ.get(ADDRESS) or None
+    workers = os.environ.get(WORKERS) or str(LOCAL_WORKERS)
+    if kind is None:
+        return None
+    if kind not in KINDS:
+        raise UserError(f"there is no runner {kind!r}; known are {', '.join(KINDS)}")
+    if address is not None and kind == "threads":
+        raise UserError(f"the runner `threads` has no address; leave {address!r} out, or choose dask or ray")
+    if not workers.isdecimal() or int(workers) < 1:
+        raise UserError(f"{workers!r} workers: give a whole number from 1 upwards")
+    runner = Runner(kind, address, int(workers))  # type: ignore[arg-type]
+    _require(runner)
+    return runner
+
+
+def choose(kind: str | None, address: str | None, workers: int | None) -> None:
+    """Write what the command line says into the environment, where chosen() and child processes read it.
+
+    Raises:
+        UserError: as chosen() does, and for an address or a number of workers without a runner.
+    """
+    for name, value in ((KIND, kind), (ADDRESS, address), (WORKERS, None if workers is None else str(workers))):
+        if value is not None:
+            os.environ[name] = value
+    if (address or workers) and not os.environ.get(KIND):
+        raise UserError("--runner-address and --runner-workers say where the shards run; give --runner dask or ray too")
+    chosen()
+
+
+def _require(runner: Runner) -> None:
+    if runner.kind == "threads":
+        return
+    module = "distributed" if runner.kind == "dask" else "ray"
+    if importlib.util.find_spec(module) is None or importlib.util.find_spec(f"prefect_{runner.kind}") is None:
+        raise UserError(f"the runner {runner.kind!r} is not installed; pip install 'steerkit[{runner.kind}]'")
+
+
+@contextmanager
+def deaths_told(shard: str) -> Iterator[None]:
+    """Turn what Dask, Ray and Prefect say when the workers of ``shard`` died into a UserError with advice."""
+    try:
+        yield
+    except Exception as error:
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if not names & {"KilledWorker", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError", "CrashedRun"}:
+            raise
+        raise WorkersDied(
+            f"every worker that took {shard} died at it; if memory ran out, have fewer at a time: --runner-workers 1"
+        ) from error

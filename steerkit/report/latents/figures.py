@@ -1,0 +1,221 @@
+"""The figures of latents: rates of methods, several targets erased together, and which concepts a latent answers to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
+
+from steerkit.report.figures import Draw
+from steerkit.report.latents.content import MARKS, LatentsContent, colour, concept_name, mean_name, method_name
+from steerkit.report.theme import DASH, FROST, LIGHT, THIN
+from steerkit.scoring.erasure_target import ErasureTarget
+from steerkit.scoring.unlearning_questions import QUESTIONS, STEERED
+
+RATES = {"ua": "UA: erased", "ira_relative": "IRA: axis kept", "cra_relative": "CRA: rest kept"}
+SCALE = ("#e9eef1", *FROST[1:])
+SHARES = (0.1, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of marks: what stands left of it, its rates by metric, and how they are drawn."""
+
+    name: str
+    rates: Mapping[str, Mapping[str, Any]]
+    shade: str
+    mark: str
+
+
+def method_rates(content: LatentsContent) -> tuple[Draw, float]:
+    """UA, and IRA and CRA as shares of the unsteered ones, of every method; a block for each mean over targets."""
+    return _marks({
+        mean_name(target): [
+            Line(method_name(method), _of(content.rates(target), method), colour(method), MARKS.get(method, "o"))
+            for method in content.methods
+        ]
+        for target in _axis_means(content)
+    })  # fmt: skip
+
+
+def method_rates_table(content: LatentsContent) -> pl.DataFrame:
+    """The numbers of `method_rates`."""
+    return _shown(content).filter(pl.col("target").is_in(_axis_means(content)))
+
+
+def target_rates(content: LatentsContent) -> tuple[Draw, float]:
+    """The same of every single target, by our method; a block for each axis."""
+    axes = list(dict.fromkeys(ErasureTarget.parse(target).axes[0] for target in content.targets))
+    return _marks({
+        f"{axis}s".capitalize(): [
+            Line(concept_name(target), _of(content.rates(target), STEERED), colour(STEERED), MARKS[STEERED])
+            for target in content.targets if ErasureTarget.parse(target).axes[0] == axis
+        ]
+        for axis in axes
+    })  # fmt: skip
+
+
+def target_rates_table(content: LatentsContent) -> pl.DataFrame:
+    """The numbers of `target_rates`."""
+    return _shown(content).filter(pl.col("target").is_in(content.targets), pl.col("method") == STEERED)
+
+
+def _axis_means(content: LatentsContent) -> list[str]:
+    return [name for name in content.means if name != "mean"] or content.targets[:1]
+
+
+def _of(rates: Mapping[tuple[str, str], Mapping[str, Any]], method: str) -> dict[str, Mapping[str, Any]]:
+    return {metric: row for (by, metric), row in rates.items() if by == method}
+
+
+def _shown(content: LatentsContent) -> pl.DataFrame:
+    return content.unlearning.filter(pl.col("metric").is_in(list(RATES)), pl.col("operating"))
+
+
+def _marks(blocks: Mapping[str, Sequence[Line]]) -> tuple[Draw, float]:
+    """A panel for each of `RATES` with a line of marks under each other, block by block; dotted: what was hoped for."""
+    bars = {question.metric: question.limit for question in QUESTIONS}
+    count = sum(map(len, blocks.values()))
+
+    def draw(figure: Figure) -> None:
+        plots = figure.subplots(1, len(RATES), sharey=True, squeeze=False)[0]
+        placed: list[tuple[float, Line]] = []
+        heads: list[tuple[float, str]] = []
+        y = 0.0
+        for name, lines in blocks.items():
+            heads.append((y - 0.8, name))
+            placed += [(y + place, line) for place, line in enumerate(lines)]
+            y += len(lines) + 1.15
+        for axes, (metric, title) in zip(plots, RATES.items(), strict=True):
+            for place, line in placed:
+                if (row := line.rates.get(metric)) is None:
+                    continue
+                if row["low"] is not None:
+                    axes.plot([row["low"], row["high"]], [place, place], color=LIGHT[line.shade], linewidth=2)
+                axes.plot(row["estimate"], place, marker=line.mark, color=LIGHT[line.shade], markersize=5.5)
+            axes.axvline(bars[metric], color=LIGHT["muted"], linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
+            axes.set_title(title, fontsize=8.5, loc="left", color=LIGHT["ink"])
+            axes.set_xlim(left=-0.04, right=max(1.06, axes.get_xlim()[1]))
+            axes.set_ylim(y - 1.5, -1.25)
+            axes.set_xticks([0, 0.5, 1], ["0", "50", f"100{THIN}%"], fontsize=8)
+            axes.grid(axis="x", color=LIGHT["rule"], linewidth=0.6)
+            axes.set_axisbelow(True)
+            axes.spines["left"].set_visible(False)
+            axes.tick_params(axis="y", length=0)
+        plots[0].set_yticks([place for place, _ in placed], [line.name for _, line in placed])
+        for place, name in heads:
+            plots[0].text(-0.04, place, name, fontsize=8.5, fontweight="bold", va="center", ha="left")
+
+    return draw, 0.8 + 0.22 * count + 0.27 * len(blocks)
+
+
+def sequential_rates(content: LatentsContent) -> tuple[Draw, float]:
+    """The three rates over how many concepts are erased together, of our method."""
+    rows = sequential_table(content)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        shades = {"ua": ("adaptive", "D", "-"), "ira_relative": ("fixed", "s", "-."), 
+                  "cra_relative": ("prompt", "^", "--"), "artifact_rate": ("random", "X", ":")}  # fmt: skip
+        for metric, title in (RATES | {"artifact_rate": "artifacts"}).items():
+            part = rows.filter(metric=metric).sort("concepts")
+            if part.height == 0:
+                continue
+            name, marker, line = shades[metric]
+            counts = part["concepts"].to_list()
+            axes.plot(counts, part["estimate"].to_list(), color=LIGHT[name], marker=marker, markersize=4.5,
+                      linestyle=line, linewidth=1.4, label=title)  # fmt: skip
+            if part["low"].null_count() == 0:
+                axes.fill_between(counts, part["low"].to_list(), part["high"].to_list(), color=LIGHT[name], alpha=0.14,
+                                  linewidth=0)  # fmt: skip
+        counts = sorted(rows["concepts"].unique().to_list())
+        axes.set(ylim=(-0.03, 1.06), xlabel="concepts erased together")
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", f"100{THIN}%"])
+        axes.grid(axis="y", color=LIGHT["rule"], linewidth=0.6)
+        axes.set_axisbelow(True)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False, fontsize=8,
+                      handletextpad=0.5, columnspacing=1.2, borderaxespad=0.1)  # fmt: skip
+
+    return draw, 3.2
+
+
+def sequential_table(content: LatentsContent) -> pl.DataFrame:
+    """The numbers of `sequential_rates`: `concepts` says how many are erased together."""
+    wanted = [*RATES, "artifact_rate"]
+    table = content.sequential.filter(
+        pl.col("metric").is_in(wanted), pl.col("operating"), pl.col("method") == "steered",
+        pl.col("target").str.contains(":"),
+    )  # fmt: skip
+    counts = [len(ErasureTarget.parse(target)) for target in table["target"].to_list()]
+    return table.with_columns(pl.Series("concepts", counts, dtype=pl.Int64))
+
+
+def concept_heatmap(table: pl.DataFrame) -> tuple[Draw, float]:
+    """Latents of one autoencoder down, concepts across: means as shares of each latent's largest, and what chose it.
+
+    `table`: concept, latent, mean, selected.
+    """
+    concepts = table["concept"].unique(maintain_order=True).to_list()
+    latents = table["latent"].unique(maintain_order=True).to_list()
+    largest = dict(table.group_by("latent").agg(pl.col("mean").max()).iter_rows())
+    rows = table.to_dicts()
+    each = 0.155
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        shades = [SCALE[round(level * (len(SCALE) - 1) / len(SHARES))] for level in range(len(SHARES) + 1)]
+        paths: dict[int, list[Path]] = {}
+        for row in rows:
+            x, y = concepts.index(row["concept"]), latents.index(row["latent"])
+            share = max(row["mean"], 0.0) / largest[row["latent"]] if largest[row["latent"]] > 0 else 0.0
+            paths.setdefault(sum(share >= bound for bound in SHARES), []).append(_square(x, y))
+        for level, some in sorted(paths.items()):
+            axes.add_patch(PathPatch(Path.make_compound_path(*some), facecolor=shades[level], edgecolor=LIGHT["paper"],
+                                     linewidth=0.6))  # fmt: skip
+        for row in rows:
+            if row["selected"]:
+                corner = concepts.index(row["concept"]) - 0.5, latents.index(row["latent"]) - 0.5
+                axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor=LIGHT["fixed"], linewidth=1.5))
+        axes.set(xlim=(-0.5, len(concepts) - 0.5), ylim=(len(latents) - 0.5, -0.5))
+        axes.set_xticks(range(len(concepts)), [concept_name(name) for name in concepts], rotation=55, ha="left",
+                        rotation_mode="anchor", fontsize=8)  # fmt: skip
+        axes.xaxis.tick_top()
+        stride = -(-len(latents) // 60)
+        axes.set_yticks(range(0, len(latents), stride), [str(one) for one in latents[::stride]], fontsize=7)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        axes.tick_params(length=0)
+        handles = [Rectangle((0, 0), 1, 1, facecolor=shade, linewidth=0) for shade in shades]
+        names = _levels()
+        handles.append(Rectangle((0, 0), 1, 1, facecolor="none", edgecolor=LIGHT["fixed"], linewidth=1.5))
+        names.append("chosen for it")
+        figure.legend(_by_rows(handles, 4), _by_rows(names, 4), loc="outside lower left", ncols=4, frameon=False,
+                      fontsize=8, handlelength=1, handleheight=0.9, handletextpad=0.4, columnspacing=1.1,
+                      borderaxespad=0.1)  # fmt: skip
+
+    return draw, 1.45 + each * len(latents)
+
+
+def _levels() -> list[str]:
+    ends = [round(100 * share) for share in SHARES]
+    middle = [f"{low}{DASH}{high}{THIN}%" for low, high in pairwise(ends)]
+    return [f"< {ends[0]}{THIN}%", *middle, f"≥ {ends[-1]}{THIN}%"]
+
+
+def _by_rows(items: Sequence[Any], columns: int) -> list[Any]:
+    """Legends fill columns; so ordered, they read along rows."""
+    return [items[place] for column in range(columns) for place in range(column, len(items), columns)]
+
+
+def _square(x: int, y: int) -> Path:
+    corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]) + np.array([x, y]) - 0.5
+    return Path(corners, closed=True)
+
+
+Drawings = Mapping[str, tuple[tuple[Draw, float], pl.DataFrame]]

@@ -1,0 +1,73 @@
+"""A checkpoint of another library, made one of ours on the disk."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from steerkit.errors import UserError, UserErrors
+from steerkit.models.hookpoint import Hookpoint
+from steerkit.sae.formats.checkpoint import Checkpoint
+from steerkit.sae.formats.imported import ImportedSae
+from steerkit.sae.formats.registry import read_checkpoint
+from steerkit.sae.new_folder import check_new_folder
+from steerkit.sae.sae_description import Provenance
+from steerkit.sae.sae_file import describe_sae, is_sae_folder, save_sae
+
+
+def import_sae(
+    path: Path, folder: Path, name: str | None = None, *, allow_lossy: bool = False, hookpoint: str | None = None
+) -> tuple[ImportedSae, str]:
+    """Write the autoencoder at `path` to `folder`; it, and the name of its format (`name`, where that is given).
+
+    `hookpoint`: where its rows come from, which few checkpoints say. Raises UserError for what cannot be read, for one
+    that loses something unless `allow_lossy`, and where `folder` holds anything but an autoencoder of ours.
+    """
+    check_new_folder(folder, is_sae_folder)
+    found, checkpoint, name = read_checkpoint(path, name)
+    if folder.resolve() == checkpoint.folder.resolve():
+        raise UserError(f"{folder} is where the checkpoint itself is; choose another folder.")
+    if found.lossy and not allow_lossy:
+        raise UserErrors(
+            f"{checkpoint.weights} holds what is lost on import; add --allow-lossy if you can do without:",
+            list(found.lossy),
+        )
+    sae = found.sae
+    if hookpoint is not None:
+        site = sae.site.model_copy(update={"hookpoint": str(Hookpoint.parse(hookpoint))})
+        sae = replace(sae, site=site)
+    save_sae(
+        sae,
+        folder,
+        _plain(found.facts),
+        provenance=_provenance(found, checkpoint, name),
+        lossy=found.lossy,
+        extra=found.extra,
+    )
+    return found, name
+
+
+def _provenance(found: ImportedSae, checkpoint: Checkpoint, name: str) -> Provenance | None:
+    if name == "steerkit":
+        return describe_sae(checkpoint.folder).provenance
+    return Provenance(
+        format=name,
+        library=found.library,
+        version=found.version,
+        files={path.name: sha256(path) for path in checkpoint.files},
+        config=_plain(found.config),
+    )
+
+
+def _plain(found: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON can hold it: a pickle's configuration may have a torch.dtype in it, whose name will do."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(found), default=str))
+    return plain
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 (hex) of the file `path`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,179 @@
+"""A sparse autoencoder on disk: a folder with config.json and sae.safetensors. Normative: docs/formats.md."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from steerkit.errors import UserError
+from steerkit.sae.activation import Gated, JumpRelu
+from steerkit.sae.input_norm import Standardise
+from steerkit.sae.new_folder import NewFolder
+from steerkit.sae.sae import Sae
+from steerkit.sae.sae_description import ActivationEntry, InputNormEntry, Provenance, SaeDescription, tensor_shapes
+from steerkit.sae.site import Site
+
+SCHEMA: Literal["steerkit.sae"] = "steerkit.sae"
+VERSION: Literal[1] = 1
+CONFIG, WEIGHTS = "config.json", "sae.safetensors"
+EXTRA = "extra."
+_MAY_BE_ABSENT = {"input_bias", "skip"}
+
+
+def save_sae(
+    sae: Sae,
+    folder: Path,
+    facts: Mapping[str, Any] | None = None,
+    *,
+    provenance: Provenance | None = None,
+    lossy: Sequence[str] = (),
+    extra: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write `sae` to `folder`: all of it or nothing. The same autoencoder and facts give the same bytes.
+
+    `facts`: what is known of its training, as JSON (architecture, rows, final metrics, ...). `lossy`: what the import
+    could not keep, one line each. `extra`: tensors to keep with it that it does not need. An autoencoder that is in
+    `folder` is replaced; a UserError where anything else is.
+    """
+    described: dict[str, Any] = {
+        "schema_name": SCHEMA,
+        "schema_version": VERSION,
+        "latents": sae.size,
+        "width": sae.width,
+        "dtype": str(sae.encoder.dtype).removeprefix("torch."),
+        "activation": ActivationEntry.of(sae.activation),
+        "input_norm": InputNormEntry.of(sae.input_norm),
+        "subtract_bias": sae.subtract_bias,
+        "site": sae.site,
+        "training": dict(facts or {}),
+        "provenance": provenance,
+        "lossy": tuple(lossy),
+    }
+    description = SaeDescription.model_validate(described)
+    tensors = _tensors(sae)
+    _check(description, tensors)
+    tensors |= {EXTRA + name: tensor.detach() for name, tensor in (extra or {}).items()}
+    text = json.dumps(description.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=False)
+    with NewFolder(folder, is_sae_folder) as new:
+        # Copies: safetensors refuses tensors that share memory, as a tied encoder and decoder do.
+        save_file({name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}, new / WEIGHTS)
+        (new / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def load_sae(folder: Path, site: Site | None = None, allow_mismatch: bool = False) -> Sae:
+    """Read the autoencoder of `folder`; nothing in it is ever executed.
+
+    With `site`, an autoencoder of other rows is refused with what differs, unless `allow_mismatch`. Raises UserError
+    too for a folder that is missing, holds no autoencoder of this version, or a damaged one.
+    """
+    found = describe_sae(folder)
+    if site is not None and not allow_mismatch and (differences := found.site.differences(site)):
+        raise UserError(
+            f"The autoencoder in {folder} was trained on other rows than those that it is to be used on:\n"
+            + "\n".join(f"  - {line}" for line in differences)
+            + "\nChoose another autoencoder, or allow the mismatch if you mean it."
+        )
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(f"{folder} has a {CONFIG} but no {WEIGHTS}; train or import the autoencoder again.")
+    try:
+        with safe_open(str(folder / WEIGHTS), framework="pt") as file:
+            names = sorted(file.keys())
+            tensors = {name: file.get_tensor(name) for name in names if not name.startswith(EXTRA)}
+        _check(found, tensors)
+        return Sae(
+            encoder=tensors["encoder"],
+            encoder_bias=tensors["encoder_bias"],
+            decoder=tensors["decoder"],
+            decoder_bias=tensors["decoder_bias"],
+            activation=found.activation.activation(tensors),
+            input_norm=found.input_norm.norm(tensors),
+            subtract_bias=found.subtract_bias,
+            input_bias=tensors.get("input_bias"),
+            skip=tensors.get("skip"),
+            site=found.site,
+        )
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"The autoencoder in {folder} is damaged: {error}. Train or import it again.") from error
+
+
+def load_extra(folder: Path) -> dict[str, Tensor]:
+    """The tensors that `save_sae` was given as `extra`; `folder` must be one that `load_sae` accepts."""
+    with safe_open(str(folder / WEIGHTS), framework="pt") as file:
+        names = sorted(file.keys())
+        return {name.removeprefix(EXTRA): file.get_tensor(name) for name in names if name.startswith(EXTRA)}
+
+
+def describe_sae(folder: Path) -> SaeDescription:
+    """What config.json of `folder` says, without reading a weight. UserError as for `load_sae`."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(f"There is no autoencoder in {folder}: no {CONFIG}. Train or import one, or correct the path.")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}. Train or import the autoencoder again.") from error
+    if not isinstance(found, dict) or found.get("schema_name") != SCHEMA:
+        raise UserError(
+            f"{path} does not describe one of steerkit's autoencoders. `steerkit sae import` reads those of others."
+        )
+    if found.get("schema_version") != VERSION:
+        raise UserError(
+            f"{path} is written in version {found.get('schema_version')} of the format; this steerkit reads version "
+            f"{VERSION}. Use the steerkit that wrote it, or train the autoencoder again."
+        )
+    try:
+        return SaeDescription.model_validate(found)
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
+        raise UserError(f"{path} is damaged at {fields}. Train or import the autoencoder again.") from error
+
+
+def is_sae_folder(folder: Path) -> bool:
+    """Whether `folder` holds an autoencoder in this format, of whatever version."""
+    try:
+        found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("schema_name") == SCHEMA
+
+
+def _tensors(sae: Sae) -> dict[str, Tensor]:
+    named: dict[str, Tensor | None] = {
+        "encoder": sae.encoder,
+        "encoder_bias": sae.encoder_bias,
+        "decoder": sae.decoder,
+        "decoder_bias": sae.decoder_bias,
+        "input_bias": sae.input_bias,
+        "skip": sae.skip,
+    }
+    match sae.activation:
+        case JumpRelu(threshold):
+            named["threshold"] = threshold
+        case Gated(gate_bias, mag_bias, r_mag):
+            named |= {"gate_bias": gate_bias, "mag_bias": mag_bias, "r_mag": r_mag}
+    if isinstance(sae.input_norm, Standardise):
+        named |= {"input_mean": sae.input_norm.mean, "input_std": sae.input_norm.std}
+    return {name: tensor.detach() for name, tensor in named.items() if tensor is not None}
+
+
+def _check(description: SaeDescription, tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where description and tensors do not agree."""
+    shapes = tensor_shapes(description)
+    if unknown := sorted(set(tensors) - set(shapes)):
+        raise ValueError(f"unknown tensors {', '.join(unknown)}")
+    for name, shape in shapes.items():
+        if name not in tensors:
+            if name not in _MAY_BE_ABSENT:
+                raise ValueError(f"no tensor {name}")
+        elif tuple(tensors[name].shape) != shape:
+            raise ValueError(f"{name} is {list(tensors[name].shape)}, not {list(shape)}")
+        elif not tensors[name].is_floating_point():
+            raise ValueError(f"{name} is {tensors[name].dtype}, not floating point")
+    k, latents = description.activation.k, description.latents
+    if k is not None and (k > latents or (description.activation.kind == "groupmax" and latents % k)):
+        raise ValueError(f"{description.activation.kind} with k = {k} of {latents} latents")

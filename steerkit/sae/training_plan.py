@@ -1,0 +1,93 @@
+"""Which autoencoders are trained, on how many rows and in what portions: what params.yaml says, checked at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from steerkit.errors import UserError, UserErrors
+from steerkit.models.hookpoint import Hookpoint
+from steerkit.sae.config import SaeConfig
+from steerkit.sae.train import Planned
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class TrainingAmounts(BaseModel):
+    """How much is trained on, and held, at a time. All in rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: int = Field(ge=1, description="Rows that every autoencoder is trained on; more than there are: epochs.")
+    batch_rows: int = Field(ge=1, description="Rows of one step of the optimiser.")
+    pool_rows: int = Field(ge=2, description="Rows in memory to shuffle, at each hookpoint.")
+    checkpoint_rows: int = Field(ge=1, description="A kill costs at most the work on so many rows.")
+    seed: int = Field(ge=0, description="Of the order of the rows.")
+
+
+def parse_training(
+    saes: Mapping[str, Any], amounts: Mapping[str, Any], known: Collection[Hookpoint], where: str = "latents.sae"
+) -> tuple[dict[str, Planned], TrainingAmounts]:
+    """Autoencoders by name and the amounts; `known` are the hookpoints that there are rows of.
+
+    UserErrors with every problem as `where.key: message`.
+    """
+    problems: list[str] = []
+    planned: dict[str, Planned] = {}
+    found = None
+    try:
+        found = TrainingAmounts.model_validate(amounts)
+    except ValidationError as error:
+        problems += [f"{where}.{_dotted(e['loc'])}: {_plain(e['msg'])}" for e in error.errors()]
+    if found is not None and found.batch_rows > found.pool_rows // 2:
+        problems.append(
+            f"{where}.pool_rows: {found.pool_rows} rows hold fewer than two batches of {found.batch_rows}; rows of one "
+            "picture would stay together. Raise pool_rows, at best to many batches"
+        )
+    if not saes:
+        problems.append(f"{where}.saes: there is none to train; name at least one")
+    for name, values in saes.items():
+        place = f"{where}.saes.{name}"
+        if not _NAME.fullmatch(str(name)):
+            problems.append(f"{place}: the name becomes a folder's; use letters, digits, '_', '-' and '.'")
+        if not isinstance(values, Mapping):
+            problems.append(f"{place}: is {values!r}; give it a hookpoint, latents and what its architecture needs")
+            continue
+        config: SaeConfig | None = None
+        try:
+            config = SaeConfig.model_validate({key: value for key, value in values.items() if key != "hookpoint"})
+        except ValidationError as error:
+            problems += [f"{'.'.join([place, *map(str, e['loc'])])}: {_plain(e['msg'])}" for e in error.errors()]
+        hookpoint = _hookpoint(values.get("hookpoint"), known, f"{place}.hookpoint", problems)
+        if config is not None and hookpoint is not None:
+            planned[str(name)] = Planned(hookpoint, config)
+    if problems or found is None:
+        raise UserErrors("params.yaml: these autoencoders cannot be trained:", problems)
+    return planned, found
+
+
+def _hookpoint(value: Any, known: Collection[Hookpoint], place: str, problems: list[str]) -> Hookpoint | None:
+    names = ", ".join(map(str, known)) or "none"
+    if not isinstance(value, str):
+        problems.append(f"{place}: is {'missing' if value is None else repr(value)}; there are rows of {names}")
+        return None
+    try:
+        hookpoint = Hookpoint.parse(value)
+    except UserError as error:
+        problems.append(f"{place}: {error}")
+        return None
+    if hookpoint not in known:
+        problems.append(f"{place}: no rows were collected at {hookpoint}; there are rows of {names}")
+        return None
+    return hookpoint
+
+
+def _dotted(place: tuple[Any, ...]) -> str:
+    return ".".join(map(str, place))
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,117 @@
+"""The FLUX checkpoints of seed 004: k is not in the weights, and is never guessed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from steerkit.errors import UserError
+from steerkit.sae.activation import JumpRelu, Relu, TopK
+from steerkit.sae.formats.imported import ImportedSae
+from steerkit.sae.formats.registry import export_checkpoint, read_checkpoint
+from steerkit.sae.input_norm import PerRow
+from steerkit.sae.sae import Sae
+
+N, D = 24, 6
+TOPK = {"use_topk": True, "topk_k": 5, "normalize_data": False, "layer": "transformer_blocks.15", "timestep": 14}
+
+
+def state() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "pre_bias": torch.randn(D, generator=generator),
+        "encoder.weight": torch.randn(N, D, generator=generator),
+        "encoder.bias": torch.randn(N, generator=generator) - 1,
+        "decoder.weight": torch.nn.functional.normalize(torch.randn(D, N, generator=generator), dim=0),
+    }
+
+
+def save(folder: Path, config: Any, name: str = "sae_best.pt", **more: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    content = {"epoch": 9, "model_state_dict": state(), **more}
+    torch.save(content if config is None else content | {"config": config}, folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("config", [TOPK, TOPK | {"use_topk": False, "topk_k": None, "l1_coeff": 1e-3}])
+def test_it_gives_the_latents_of_its_own_code(config: dict[str, Any], tmp_path: Path) -> None:
+    found, _, name = read_checkpoint(save(tmp_path / "run", config))
+    assert name == "flux" and found.facts["layer"] == "transformer_blocks.15" and found.facts["timestep"] == 14
+    rows, weights = torch.randn(128, D, generator=torch.Generator().manual_seed(1)), state()
+    expected = torch.nn.functional.linear(
+        rows - weights["pre_bias"], weights["encoder.weight"], weights["encoder.bias"]
+    ).relu()
+    if config["use_topk"]:
+        values, indices = expected.topk(5, dim=-1)
+        expected = torch.zeros_like(expected).scatter_(-1, indices, values)
+    latents, decoded = found.sae.reconstruct(rows)
+    assert torch.equal(latents.dense() != 0, expected != 0)
+    torch.testing.assert_close(latents.dense(), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(decoded, expected @ weights["decoder.weight"].T + weights["pre_bias"])
+
+
+@pytest.mark.parametrize(
+    ("config", "folder", "k"),
+    [
+        (TOPK, "run", 5),
+        # The key is there and says that there is none: an L1 run, of before use_topk was a setting.
+        ({"topk_k": None}, "run", None),
+        ({"use_topk": False, "topk_k": 5}, "run", None),
+        ({"topk_k": 5}, "run", 5),
+        ({"use_topk": True}, "sae_training_transformer_blocks.15_t14_topk12_x4_20251201", 12),
+        (None, "sae_training_transformer_blocks.15_t14_topk12_x4_20251201", 12),
+        (None, "sae_training_transformer_blocks.5_t14_l10.001_x4_20251201", None),
+    ],
+)
+def test_k_is_where_the_training_run_put_it(config: Any, folder: str, k: int | None, tmp_path: Path) -> None:
+    activation = read_checkpoint(save(tmp_path / folder, config))[0].sae.activation
+    assert isinstance(activation, Relu) if k is None else isinstance(activation, TopK) and activation.k == k
+
+
+@pytest.mark.parametrize(
+    "config", [None, {}, {"use_topk": True}, {"use_topk": True, "topk_k": None}, TOPK | {"topk_k": 25}]
+)
+def test_a_k_that_is_nowhere_is_not_guessed(config: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="k is not guessed"):
+        read_checkpoint(save(tmp_path / "run", config))
+
+
+def test_rows_normed_by_statistics_that_were_not_kept_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="normalize_data"):
+        read_checkpoint(save(tmp_path / "run", TOPK | {"normalize_data": True}))
+
+
+def test_a_run_has_several_files_and_one_of_them_is_to_be_given(tmp_path: Path) -> None:
+    run = save(tmp_path / "run", TOPK)
+    save(run, TOPK, "sae_epoch_3.pt", optimizer_state_dict={"state": {}, "param_groups": []}, training_log=[1.0, 0.5])
+    with pytest.raises(UserError, match=r"several files of weights: sae_best\.pt, sae_epoch_3\.pt\. Give one"):
+        read_checkpoint(run)
+    assert read_checkpoint(run / "sae_epoch_3.pt")[0].sae.size == N
+
+
+@pytest.mark.parametrize("activation", [TopK(5), Relu()])
+def test_there_and_back_is_the_same(activation: Any, tmp_path: Path) -> None:
+    config = TOPK if isinstance(activation, TopK) else TOPK | {"use_topk": False, "topk_k": None}
+    found, _, _ = read_checkpoint(save(tmp_path / "run", config))
+    export_checkpoint(found, tmp_path / "out", "flux")
+    again = torch.load(tmp_path / "out" / "sae_final.pt", weights_only=True)
+    assert all(torch.equal(again["model_state_dict"][name], tensor) for name, tensor in state().items())
+    assert {name: again["config"][name] for name in config} == config
+    assert type(read_checkpoint(tmp_path / "out")[0].sae.activation) is type(activation)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"activation": JumpRelu(torch.zeros(4))},
+        {"activation": Relu(), "input_norm": PerRow(1e-5, 1)},
+        {"activation": Relu(), "skip": torch.eye(4)},
+    ],
+)
+def test_what_it_does_not_have_is_not_written(how: dict[str, Any], tmp_path: Path) -> None:
+    weights = torch.eye(4)
+    sae = Sae(weights, torch.zeros(4), weights, torch.zeros(4), **how)
+    with pytest.raises(UserError, match="cannot be written as flux"):
+        export_checkpoint(ImportedSae(sae, "steerkit"), tmp_path / "out", "flux")
