@@ -17,6 +17,7 @@ def compare_methods(
     prompts: Annotated[Path, Dep()],
     text_encoder: Annotated[Path, Dep()],
     attention: Annotated[Path, Dep()],
+    latents: Annotated[Path, Dep()],
     edit: Annotated[str, Param()],
     resamples: Annotated[int, Param()],
     bootstrap_seed: Annotated[int, Param()],
@@ -32,12 +33,15 @@ def compare_methods(
     crossed = pl.read_parquet(attention).filter(pl.col("edit") == edit, pl.col("operating"))
     of = {name: winter.filter(condition=name) for name in ("unsteered", "fixed", "adaptive", "prompt", "random")}
     across = {name: crossed.filter(condition=name) for name in ("unsteered", "steered", "random", "negative")}
+    sparse = pl.read_parquet(latents)
+    within = {name: sparse.filter(condition=name) for name in ("unsteered", "steered", "random")}
     plain, plain_across = of["unsteered"], across["unsteered"]
     entries = [
         Entry("unsteered", plain, plain),
         Entry("text encoder, fixed strength", of["fixed"], plain, of["random"]),
         Entry("text encoder, adaptive strength", of["adaptive"], plain, of["random"]),
         Entry("cross-attention, add", across["steered"], plain_across, across["random"]),
+        Entry("sparse autoencoder latents, add", within["steered"], within["unsteered"], within["random"]),
         Entry("control: words in the prompt", of["prompt"], plain),
         Entry("control: negative prompt", across["negative"], plain_across),
     ]

@@ -63,9 +63,12 @@ class LatentPass:
         # Summed up on the CPU, where sums do not depend on the order of threads.
         latents = SparseLatents(found.indices.cpu(), found.values.cpu(), found.size)
         self._sums.add(image, step, latents)
-        for number in step.unique().tolist():
-            kept = counted & (step == number)
-            places = latents.indices if kept.all() else latents.indices[kept]
-            fired = torch.bincount(places.reshape(-1) + 1, minlength=self._sae.size + 1)[1:]
-            self.fired[number] = self.fired.get(number, 0) + fired
-            self.tokens[number] = self.tokens.get(number, 0) + int(kept.sum())
+        steps, which = step.unique(return_inverse=True)
+        # Unused places have index -1; rows that do not count go where those do.
+        places = torch.where(counted.unsqueeze(1), latents.indices, -1) + 1
+        flat = (which.unsqueeze(1) * (latents.size + 1) + places).reshape(-1)
+        fired = torch.bincount(flat, minlength=len(steps) * (latents.size + 1)).reshape(len(steps), -1)[:, 1:]
+        tokens = torch.bincount(which[counted], minlength=len(steps))
+        for place, number in enumerate(steps.tolist()):
+            self.fired[number] = self.fired.get(number, 0) + fired[place]
+            self.tokens[number] = self.tokens.get(number, 0) + int(tokens[place])

@@ -8,8 +8,9 @@ groups are searched: one pass of maxima over n numbers, and two small selections
 import torch
 from torch import Tensor
 
-GROUP = 32
-"""Members of a group. They lie n / GROUP apart, so that the pass of maxima runs along contiguous memory."""
+GROUP = 8
+"""Members of a group. They lie n / GROUP apart, so that the pass of maxima runs along contiguous memory. Of 4, 8, 16,
+32 and 64 this was the fastest on a CPU for each of (n, k) = (2048, 16), (8192, 16), (20480, 32) and (49152, 64)."""
 
 
 def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:

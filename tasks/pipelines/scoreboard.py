@@ -2,7 +2,7 @@
 
 from steerkit.dag import stage
 from tasks.compare_methods import compare_methods
-from tasks.pipelines import attention, winter
+from tasks.pipelines import attention, latents, winter
 
 report = stage(
     "scoreboard-report",
@@ -10,4 +10,5 @@ report = stage(
     prompts=winter.prompts.out("prompts"),
     text_encoder=winter.scores.out("images"),
     attention=attention.scores.out("images"),
+    latents=latents.towards_winter.out("images"),
 )

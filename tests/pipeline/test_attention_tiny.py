@@ -56,7 +56,12 @@ def test_one_context_more_collects_one_shard_more(project: Any) -> None:
 
 def test_everything_ends_with_one_table_of_all_methods(project: Any) -> None:
     said = project.steerkit("run", "everything", "--no-prefect")
-    for method in ("text encoder, fixed strength", "text encoder, adaptive strength", "cross-attention, add"):
+    for method in (
+        "text encoder, fixed strength",
+        "text encoder, adaptive strength",
+        "cross-attention, add",
+        "sparse autoencoder latents, add",
+    ):
         assert method in said
     assert "scoreboard.html" in said
     again = project.steerkit("run", "everything", "--no-prefect")

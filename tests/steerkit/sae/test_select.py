@@ -25,7 +25,7 @@ def test_the_k_largest_are_those_of_a_whole_sort(seed: int, size: int, k: int, l
 
 
 def test_both_stages_are_tested_above() -> None:
-    assert 2048 // GROUP >= 4 * 16 > 257 // GROUP
+    assert 2048 // GROUP >= 4 * 32 > 4 * 16 > 257 // GROUP
 
 
 def test_all_of_the_largest_in_one_group_are_found() -> None:
