@@ -61,7 +61,8 @@ def unlearning(
     `features`: a list of numbers for each row, for FID against the unsteered pictures. `timings`: columns `TIMINGS`.
 
     Metrics: ua, ira, cra, `cra_<axis>`; each with `_unsteered`, the rate of the same prompts and seeds without an edit;
-    ira_relative and cra_relative, their ratio; artifact_rate and artifact_rate_unsteered; lpips_elsewhere, over
+    ira_relative and cra_relative, their ratio; artifact_rate, over all pictures, and artifact_rate_named, over those
+    whose prompt names the target, each with `_unsteered`; lpips_elsewhere, over
     pictures whose prompt does not name the target and whose unsteered picture does not show it; lpips_unnamed, over all
     whose prompt does not name it; clip_target, over those that do; fid, over pictures whose prompt does not name it,
     against the unsteered pictures of the same prompts; seconds_per_picture, overhead (times the unsteered seconds).
@@ -169,23 +170,24 @@ def _values(part: pl.DataFrame, plain: pl.DataFrame, target: ErasureTarget) -> d
     both = part.join(before, on=keys, how="inner", maintain_order="left")
     found: dict[str, list[pl.DataFrame]] = {}
     for axis in axes:
-        named = both.filter(pl.col(f"{ASKED}{axis}").is_not_null())
+        asked = both.filter(pl.col(f"{ASKED}{axis}").is_not_null())
         erased = pl.col(f"{ASKED}{axis}").is_in(list(target.values(axis)))
         for suffix, column in (("", axis), ("_unsteered", f"{axis}_before")):
             right = (pl.col(column) == pl.col(f"{ASKED}{axis}")).cast(pl.Float64)
             if axis in target.axes:
                 found.setdefault(f"ua{suffix}", []).append(
-                    named.filter(erased).select(*keys, (1 - right).alias("value"))
+                    asked.filter(erased).select(*keys, (1 - right).alias("value"))
                 )
-                found.setdefault(f"ira{suffix}", []).append(named.filter(~erased).select(*keys, right.alias("value")))
+                found.setdefault(f"ira{suffix}", []).append(asked.filter(~erased).select(*keys, right.alias("value")))
             else:
-                found.setdefault(f"cra{suffix}", []).append(named.select(*keys, right.alias("value")))
-                found[f"cra_{axis}{suffix}"] = [named.select(*keys, right.alias("value"))]
-    unnamed = both.filter(~asks_for(target))
+                found.setdefault(f"cra{suffix}", []).append(asked.select(*keys, right.alias("value")))
+                found[f"cra_{axis}{suffix}"] = [asked.select(*keys, right.alias("value"))]
+    named, unnamed = both.filter(asks_for(target)), both.filter(~asks_for(target))
     elsewhere = unnamed.filter(~shows(target, "_before"))
     measured = {
         "artifact_rate": (both, "artifact"), "artifact_rate_unsteered": (both, "artifact_before"),
-        "clip_target": (both.filter(asks_for(target)), "clip_target"),
+        "artifact_rate_named": (named, "artifact"), "artifact_rate_named_unsteered": (named, "artifact_before"),
+        "clip_target": (named, "clip_target"),
         "lpips_elsewhere": (elsewhere, "lpips"), "lpips_unnamed": (unnamed, "lpips"),
     }  # fmt: skip
     for metric, (table, column) in measured.items():

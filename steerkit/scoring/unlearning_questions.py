@@ -43,6 +43,7 @@ QUESTIONS = (
     Question("Do the axis' other values stay?", "ira_relative", 0.95, False),
     Question("Do the other labels stay?", "cra_relative", 0.95, False),
     Question("Are the pictures sound?", "artifact_rate", 0.15, True),
+    Question("Are they sound where it is erased?", "artifact_rate_named", 0.15, True),
     Question("Are pictures without the target left alone?", "lpips_elsewhere", 0.05, True),
 )
 

@@ -22,7 +22,9 @@ from steerkit.report.tables import scrolling, verdict
 from steerkit.report.theme import DASH, THIN, decimal
 from steerkit.scoring.unlearning_questions import STEERED
 
-OF_EACH = ("ua", "ira", "cra", "ira_relative", "cra_relative", "artifact_rate", "lpips_elsewhere")
+OF_EACH = (
+    "ua", "ira", "cra", "ira_relative", "cra_relative", "artifact_rate", "artifact_rate_named", "lpips_elsewhere",
+)  # fmt: skip
 
 
 def method_table(content: LatentsContent, further: bool = False) -> Html:

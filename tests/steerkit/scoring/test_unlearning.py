@@ -102,6 +102,10 @@ def test_elsewhere_is_where_the_prompt_does_not_name_the_target_and_the_unsteere
     assert (unnamed["estimate"], unnamed["images"]) == (pytest.approx((0.2 + 0.0 + 0.1 + 0.5) / 4), 4)
     assert found["season:winter", "steered", "artifact_rate"]["estimate"] == pytest.approx(1 / 6)
     assert found["season:winter", "steered", "artifact_rate_unsteered"]["estimate"] == 0.0
+    # The one artifact is of prompt 0, one of the two that ask for winter.
+    named = found["season:winter", "steered", "artifact_rate_named"]
+    assert (named["estimate"], named["images"]) == (pytest.approx(1 / 2), 2)
+    assert found["season:winter", "unsteered", "artifact_rate_named"]["estimate"] == 0.0
     assert found["season:winter", "steered", "clip_target"]["images"] == 2
 
 
@@ -206,7 +210,8 @@ def test_answers_hold_the_bar_against_ours_alone() -> None:
     found = answers(unlearning(table(rows), BOOTSTRAP)).filter(target="mean over seasons")
     ours = {row["measure"]: row for row in found.filter(method="steered").iter_rows(named=True)}
     assert {name: row["met"] for name, row in ours.items()} == {
-        "ua": False, "ira_relative": False, "cra_relative": False, "artifact_rate": False, "lpips_elsewhere": False,
+        "ua": False, "ira_relative": False, "cra_relative": False, "artifact_rate": False,
+        "artifact_rate_named": False, "lpips_elsewhere": False,
     }  # fmt: skip
     assert ours["ua"]["bar"] == "at least 95 %" and ours["lpips_elsewhere"]["bar"] == "at most 0.05"
     others = found.filter(method="ablation")
