@@ -48,7 +48,7 @@ def evaluate_latents(
     if reference["prompt_id"].n_unique() >= FOLDS:
         detector = ArtifactDetector(
             load_pictures(pictures, reference["path"].to_list()), reference["prompt_id"].to_list(),
-            source=scorers["lpips"], quantile=artifact_quantile,
+            source=scorers["lpips"], classifier=classifier, quantile=artifact_quantile,
         )  # fmt: skip
     whole = PictureJudge(judge, perceptual, detector, features).judged(
         scored, pictures, asked, lambda done, total: progress(done, total, "pictures")

@@ -97,6 +97,10 @@ def generate(
         str | None,
         typer.Option("--gate-at", help="With --gate: only pictures whose mean at this block (mid.0) has more."),
     ] = None,
+    gate_until: Annotated[
+        int | None,
+        typer.Option("--gate-until", metavar="STEP", help="With --gate-at: decided at this step, from 0, and held."),
+    ] = None,
     two_sided: Annotated[bool, typer.Option("--two-sided", help="Erase what lies on the negative side too.")] = False,
     centred: Annotated[
         bool, typer.Option("--centred", help="Erase and replace from where prompts without the concept are.")
@@ -132,7 +136,7 @@ def generate(
         raise UserError(f"--guidance {guidance}: give a number that is not negative; 1 or less runs no guidance.")
     values = {"vectors": vectors, "add": add, "erase": erase, "replace_by": replace_by, "strength": strength}
     asked = _asked(context.meta.get(_ORDER, []), {name: found or [] for name, found in values.items()})
-    recipe = _recipe(places, window, branch, bound, units, gate, gate_at, two_sided, centred)
+    recipe = _recipe(places, window, branch, bound, units, gate, gate_at, gate_until, two_sided, centred)
     _check_recipe(recipe, layers, asked)
     from steerkit.cli.model_choice import choose_model
 
@@ -250,6 +254,7 @@ def _recipe(
     units: str | None,
     gate: float | None,
     gate_at: str | None,
+    gate_until: int | None,
     two_sided: bool,
     centred: bool,
 ) -> dict[str, Any]:
@@ -276,6 +281,10 @@ def _recipe(
         if gate is None:
             raise UserError(f"--gate-at {gate_at} says where --gate is measured; give --gate too, such as 0.75.")
         recipe["gate_at"] = gate_at
+    if gate_until is not None:
+        if gate_at is None or gate_until < 0:
+            raise UserError(f"--gate-until {gate_until}: give a step, 0 or later, and --gate-at the block to look at.")
+        recipe["gate_until"] = gate_until
     return recipe | ({"two_sided": True} if two_sided else {}) | ({"centred": True} if centred else {})
 
 

@@ -1,13 +1,16 @@
-"""Pictures unlike every unsteered picture, in some part or as a whole: artifacts of steering.
+"""Pictures unlike every unsteered picture, or like pictures that were spoilt: artifacts of steering.
 
-Parts are compared after PatchCore (arXiv:2106.08265): the cells of unsteered pictures are a bank of what parts of
-sound pictures look like, and a picture's score is how far its strangest cells are from the nearest cell of the bank. So
-a picture from which an object was erased is sound if every part is, though no unsteered picture is like it. Wholes are
-compared by mean and spread of the cells' features: grey or faded pictures are strange in no single part. Nothing but
-unsteered pictures decides what is sound, and the threshold is one that they themselves cross at a known rate.
+Three measures, each of which unsteered pictures exceed equally rarely:
 
-What this does not see: parts that are all sound and do not belong together, such as half a horse on a boat. Blemishes
-smaller than a cell, mild blur and double exposures are seen in some pictures only.
+- parts, after PatchCore (arXiv:2106.08265): the cells of unsteered pictures are a bank of what parts of sound pictures
+  look like, and a picture's score is how far its strangest cells are from the nearest cell of the bank. So a picture
+  from which an object was erased is sound if every part is, though no unsteered picture is like it;
+- wholes, by mean and spread of the cells' features: grey or faded pictures are strange in no single part;
+- faults, after CutPaste (arXiv:2104.04015): what tells unsteered pictures from copies of them with planted faults
+  (`steerkit.scoring.planted_artifacts`): blobs of another scene, bent shapes, stains.
+
+Nothing but unsteered pictures, of the same kind of prompts, decides what is sound, and the threshold is one that they
+themselves cross at a known rate. Not every artifact is seen: small blemishes and blur often are not.
 """
 
 import zlib
@@ -20,8 +23,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from steerkit.scoring.patch_features import PatchFeatures
+from steerkit.scoring.labels import LabelScorer
+from steerkit.scoring.patch_features import PatchFeatures, stage_features
 from steerkit.scoring.perceptual import EMBEDDED
+from steerkit.scoring.planted_artifacts import Discriminant, spoilt
 
 Floats = NDArray[np.float64]
 FOLDS = 5
@@ -30,6 +35,8 @@ STRANGEST = 2
 # Ridges of the whitening, as shares of the mean variance: there are many cells, and few pictures.
 CELL_RIDGE, PICTURE_RIDGE = 0.01, 0.1
 CHUNK = 4096
+# Spoilt copies of every reference picture, of each fault.
+COPIES = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,26 +62,29 @@ class Whitening:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bank:
-    """What pictures of one fold are compared with: cells and wholes of all other folds' reference pictures."""
+    """What pictures of one fold are compared with: cells and wholes of all other folds' reference pictures, and what
+    tells those from spoilt copies of them."""
 
     of_cells: Whitening
     of_wholes: Whitening
     cells: Tensor
     wholes: Tensor
+    faults: Discriminant
 
     @classmethod
-    def of(cls, cells: Tensor, size: int, rng: np.random.Generator) -> "Bank":
+    def of(cls, cells: Tensor, faults: Discriminant, size: int, rng: np.random.Generator) -> "Bank":
         """From cells [n, places, d], of which at most `size` are kept."""
-        rows, wholes = cells.flatten(0, 1), _whole(cells)
+        rows, wholes = cells.flatten(0, 1), whole(cells)
         of_cells, of_wholes = Whitening.of(rows, CELL_RIDGE), Whitening.of(wholes, PICTURE_RIDGE)
         kept = torch.from_numpy(np.sort(rng.permutation(len(rows))[:size]))
-        return cls(of_cells, of_wholes, of_cells(rows[kept]), of_wholes(wholes))
+        return cls(of_cells, of_wholes, of_cells(rows[kept]), of_wholes(wholes), faults)
 
-    def distances(self, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """Of cells [n, places, d]: distances [n] of the strangest cells, and of the wholes."""
+    def measures(self, cells: Tensor, described: Tensor) -> Tensor:
+        """Parts, wholes and faults [n, 3] of pictures with the cells [n, places, d], described by [n, e]."""
         nearest = _nearest(self.of_cells(cells.flatten(0, 1)), self.cells).reshape(len(cells), -1)
         strangest = nearest.topk(min(STRANGEST, nearest.shape[1]), dim=1).values.mean(1)
-        return strangest, _nearest(self.of_wholes(_whole(cells)), self.wholes)
+        far = _nearest(self.of_wholes(whole(cells)), self.wholes)
+        return torch.stack([strangest.double(), far.double(), self.faults(described)], dim=1)
 
 
 class ArtifactDetector:
@@ -86,7 +96,8 @@ class ArtifactDetector:
     new unsteered pictures cross about as often. `rate` is the share of reference pictures above it.
 
     `pixels` uint8 [n, H, W, 3] are unsteered pictures, `prompts` [n] their prompts' ids. At most `bank` cells are kept
-    for a fold, drawn by `seed`. `source` as of `Perceptual`. Raises ValueError for fewer than `FOLDS` prompts.
+    for a fold, drawn by `seed`. `source` as of `Perceptual`; with a label `classifier` its features tell spoilt
+    pictures from sound ones, and better than those of `source`. Raises ValueError for fewer than `FOLDS` prompts.
     """
 
     def __init__(
@@ -95,6 +106,7 @@ class ArtifactDetector:
         prompts: Sequence[Hashable],
         *,
         source: str | Path = EMBEDDED,
+        classifier: LabelScorer | None = None,
         quantile: float = 0.95,
         bank: int = 6144,
         seed: int = 0,
@@ -105,44 +117,64 @@ class ArtifactDetector:
             raise ValueError(f"Artifacts need unsteered pictures of at least {FOLDS} prompts, got {len(names)}.")
         rng = np.random.default_rng(seed)
         self._features = PatchFeatures(source, device=device)
+        self._classifier = classifier
         self._folds = dict(zip(names, (rng.permutation(len(names)) % FOLDS).tolist(), strict=True))
         folds = torch.tensor([self._folds[prompt] for prompt in prompts])
         cells = self._features(pixels)
-        self._banks = [Bank.of(cells[folds != fold], bank, rng) for fold in range(FOLDS)]
-        parts, wholes = self._distances(cells, prompts)
-        # Half of the rate for parts, half for wholes; together they are scaled to the rate that is asked for.
-        each = 1 - (1 - quantile) / 2
-        units = float(np.quantile(parts, each)), float(np.quantile(wholes, each))
-        top = float(np.quantile(np.maximum(parts / units[0], wholes / units[1]), quantile, method="higher"))
-        self._units = (units[0] * top, units[1] * top)
-        self.rate = float((self._combined(parts, wholes) > 1).mean())
+        described = self._described(pixels, cells)
+        self._banks = []
+        for fold in range(FOLDS):
+            others = folds != fold
+            copies = [part for copy in range(COPIES) for part in spoilt(pixels[others.numpy()], seed + copy).values()]
+            faulty = torch.cat([self._described(part, None) for part in copies])
+            faults = Discriminant.of(described[others], faulty)
+            self._banks.append(Bank.of(cells[others], faults, bank, rng))
+        found = self._measures(cells, described, prompts)
+        # Each measure in units of its own median and quantile; together they are scaled to the rate that is asked for.
+        middle = np.median(found, axis=0)
+        each = np.quantile(found, 1 - (1 - quantile) / found.shape[1], axis=0)
+        self._middle, self._spread = middle, np.maximum(each - middle, 1e-9)
+        self._spread = self._spread * np.quantile(self._combined(found), quantile, method="higher")
+        self.rate = float((self._combined(found) > 1).mean())
 
     def scores(self, pixels: NDArray[np.uint8], prompts: Sequence[Hashable]) -> Floats:
         """How strange pictures are [n]: uint8 [n, H, W, 3], and the ids of their prompts [n]."""
-        return self._combined(*self._distances(self._features(pixels), prompts))
+        return self._combined(self.measures(pixels, prompts))
+
+    def measures(self, pixels: NDArray[np.uint8], prompts: Sequence[Hashable]) -> Floats:
+        """Parts, wholes and faults as they are measured [n, 3]."""
+        cells = self._features(pixels)
+        return self._measures(cells, self._described(pixels, cells), prompts)
 
     def found(self, pixels: NDArray[np.uint8], prompts: Sequence[Hashable]) -> NDArray[np.bool_]:
         """Which pictures are artifacts [n]."""
         return self.scores(pixels, prompts) > 1
 
-    def _combined(self, parts: Floats, wholes: Floats) -> Floats:
-        return np.maximum(parts / self._units[0], wholes / self._units[1])
+    def _combined(self, measures: Floats) -> Floats:
+        """The largest of the measures [n, 3]; a picture that is as ordinary as the median one has 0."""
+        largest: Floats = ((measures - self._middle) / self._spread).max(axis=1)
+        return largest
 
-    def _distances(self, cells: Tensor, prompts: Sequence[Hashable]) -> tuple[Floats, Floats]:
-        """Distances [n] of the strangest parts, and of the wholes, of cells [n, places, d]."""
+    def _measures(self, cells: Tensor, described: Tensor, prompts: Sequence[Hashable]) -> Floats:
         own = torch.tensor([self._fold(prompt) for prompt in prompts])
-        parts, wholes = torch.zeros(len(cells)), torch.zeros(len(cells))
+        found = torch.zeros(len(cells), 3, dtype=torch.float64)
         for fold in own.unique().tolist():
             rows = (own == fold).nonzero().flatten()
-            parts[rows], wholes[rows] = self._banks[fold].distances(cells[rows])
-        return parts.double().numpy(), wholes.double().numpy()
+            found[rows] = self._banks[fold].measures(cells[rows], described[rows])
+        return found.numpy()
+
+    def _described(self, pixels: NDArray[np.uint8], cells: Tensor | None) -> Tensor:
+        """Features [n, e] by which spoilt pictures are told from sound ones."""
+        if self._classifier is not None:
+            return stage_features(self._classifier, pixels)
+        return whole(self._features(pixels) if cells is None else cells)
 
     def _fold(self, prompt: Hashable) -> int:
         found = self._folds.get(prompt)
         return zlib.crc32(str(prompt).encode()) % FOLDS if found is None else found
 
 
-def _whole(cells: Tensor) -> Tensor:
+def whole(cells: Tensor) -> Tensor:
     """Mean and spread of the cells' features [n, 2 d]."""
     return torch.cat([cells.mean(1), cells.std(1)], dim=1)
 

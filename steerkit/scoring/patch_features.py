@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, interpolate
 
+from steerkit.scoring.labels import LabelScorer
 from steerkit.scoring.perceptual import EMBEDDED, PUBLISHED, Perceptual
+from steerkit.world.labels import IMAGE_SIZE
 
 # Layers of middle depth, as PatchCore takes them: early ones know only edges, the last ones only what was trained.
 LAYERS = {"seasons": (1, 2, 3), "alex": (1, 2, 3), "vgg": (1, 2, 3), "squeeze": (2, 3, 4)}
@@ -55,6 +57,25 @@ class PatchFeatures:
         fine, coarse = (images - smooth).abs(), (smooth - _smooth(smooth, 5)).abs()
         found += [mean, spread, adaptive_avg_pool2d(fine, GRID), adaptive_avg_pool2d(coarse, GRID)]
         return torch.cat(found, dim=1).flatten(2).transpose(1, 2)
+
+
+def stage_features(scorer: LabelScorer, pixels: NDArray[np.uint8]) -> Tensor:
+    """Mean and spread of what the later stages of the label classifier see: float32 [n, d] of uint8 [n, H, W, 3]."""
+    stages: Any = scorer.network.stages
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), scorer.batch_size):
+            some = torch.from_numpy(np.ascontiguousarray(pixels[start : start + scorer.batch_size]))
+            maps = some.to(scorer.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+            if maps.shape[-2:] != (IMAGE_SIZE, IMAGE_SIZE):
+                maps = interpolate(maps, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True, align_corners=False)
+            found = []
+            for number, stage in enumerate(stages):
+                maps = stage(maps)
+                # The first stage knows edges alone.
+                found += [maps.mean((2, 3)), maps.std((2, 3))] if number else []
+            parts.append(torch.cat(found, dim=1).float().cpu())
+    return torch.cat(parts)
 
 
 def _smooth(maps: Tensor, size: int) -> Tensor:

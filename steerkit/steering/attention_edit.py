@@ -1,7 +1,7 @@
 """Edits of attention outputs from steering vectors: add, erase, replace a concept inside the UNet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, assert_never, get_args
 
@@ -31,8 +31,9 @@ class AttentionRecipe:
     what lies on the negative side. `centred`: erase and replace measure from where prompts without the concept are
     instead of from zero, and replace exchanges like for like (norm for norm). `gate`: only tokens that hold more of
     the concept than this act, in units of the concept (0: prompts without it, 1: with it). `gate_at`: all tokens of the
-    images whose mean at this block (mid.0) holds more, at all places, see `gates.InImage`. `noise`: use also the
-    vectors that are no longer than shuffled labels make them.
+    images whose mean at this block (mid.0) holds more, at all places, see `gates.InImage`. `gate_until`: what is found
+    there at this step holds for the rest of the run. `noise`: use also the vectors that are no longer than shuffled
+    labels make them.
     """
 
     places: Sequence[str] = ("down", "mid", "up")
@@ -44,6 +45,7 @@ class AttentionRecipe:
     centred: bool = False
     gate: float | None = None
     gate_at: str | None = None
+    gate_until: int | None = None
     noise: bool = True
 
 
@@ -70,6 +72,8 @@ def attention_edits(
     recipe = recipe or AttentionRecipe()
     if action not in ACTIONS:
         raise UserError(f"The action {action!r} does not exist; choose one of {', '.join(ACTIONS)}.")
+    if recipe.gate_until is not None and recipe.gate_at is None:
+        raise UserError("A gate is held from a step on only where it goes by image: say at which block it is measured.")
     if (target is not None) != (action == "replace"):
         raise UserError("Replacing needs the vectors of what to put in place; adding and erasing take none.")
     first, last = recipe.window or (0, len(timesteps) - 1)
@@ -94,7 +98,9 @@ def attention_edits(
                 next((s for s in slots if s.branch == own and _covers(s, source)), None)
                 for source in sources[first : last + 1]
             ]
-            for slot, run in groupby(range(len(by_step)), key=by_step.__getitem__):
+            held = None if recipe.gate_until is None else sources[min(recipe.gate_until, len(sources) - 1)]
+            until = len(timesteps) if recipe.gate_until is None else recipe.gate_until
+            for (slot, late), run in groupby(range(len(by_step)), key=lambda i: (by_step[i], first + i > until)):
                 if slot is None or (not recipe.noise and vectors.is_noise(slot)):
                     continue
                 steps = list(run)
@@ -105,7 +111,7 @@ def attention_edits(
                         strength,
                         branch=branch,
                         steps=(first + steps[0], first + steps[-1]),
-                        gate=_gate(vectors, slot, recipe, blocks),
+                        gate=_gate(vectors, slot, recipe, blocks, held if late else None),
                         bound=_bound(recipe.bound),
                     )
                 )
@@ -156,16 +162,20 @@ def _operator(
             assert_never(action)
 
 
-def _gate(vectors: SteeringVectors, slot: Slot, recipe: AttentionRecipe, blocks: Sequence[AttentionBlock]) -> Gate:
+def _gate(
+    vectors: SteeringVectors, slot: Slot, recipe: AttentionRecipe, blocks: Sequence[AttentionBlock], held: int | None
+) -> Gate:
+    """The gate of an edit with the vector of `slot`; `held` is the step of the vectors at which it was decided."""
     if recipe.gate is None:
         return Always()
     if recipe.gate_at is None:
         return WherePresent(vectors.directions[slot], recipe.gate, centred=True)
     # Self- and cross-attention of a block share its name: the one that there are vectors for.
     for block in chosen_blocks(blocks, [recipe.gate_at]):
-        direction = vectors.directions.get(replace(slot, hookpoint=block.hookpoint))
-        if direction is not None:
-            return InImage(block.hookpoint, direction, recipe.gate)
+        for known, direction in vectors.directions.items():
+            here = known.hookpoint == block.hookpoint and known.branch == slot.branch
+            if here and (known.steps == slot.steps if held is None else _covers(known, held)):
+                return InImage(block.hookpoint, direction, recipe.gate, None if held is None else recipe.gate_until)
     raise UserError(
         f"The vectors for {vectors.concept!r} hold nothing at {recipe.gate_at}, where the gate is to look for the "
         "concept; fit them there too, or name another block."

@@ -43,6 +43,7 @@ class EditSpec(BaseModel):
     centred: bool = False
     gate: float | None = None
     gate_at: str | None = None
+    gate_until: int | None = Field(default=None, ge=0)
     noise: bool = True
     goal: float = Field(
         gt=0, le=1, description="Mean CLIP probability of what is wanted that is enough, on tuning prompts."
@@ -54,6 +55,8 @@ class EditSpec(BaseModel):
             raise ValueError("a target is for replace, which needs one")
         if sorted(set(self.strengths)) != list(self.strengths) or self.strengths[0] <= 0:
             raise ValueError("strengths are positive and ascend")
+        if self.gate_until is not None and (self.gate is None or self.gate_at is None):
+            raise ValueError("gate_until says when gate is decided at gate_at; it needs both")
         return self
 
     def recipe(self, places: tuple[str, ...]) -> AttentionRecipe:
@@ -68,6 +71,7 @@ class EditSpec(BaseModel):
             centred=self.centred,
             gate=self.gate,
             gate_at=self.gate_at,
+            gate_until=self.gate_until,
             noise=self.noise,
         )
 

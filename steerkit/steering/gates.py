@@ -39,12 +39,14 @@ class InImage:
 
     What is measured is the latest forward of `hookpoint` before any edit of it, image by image and branch by branch; a
     block that runs before it goes by the step before. `threshold` counts in units of the concept, as for a centred
-    `WherePresent`. A presence that one block tells apart well thus serves blocks that do not.
+    `WherePresent`. A presence that one block tells apart well thus serves blocks that do not. With `held_from` it is
+    measured at that denoising step alone, and holds from then on: an edit cannot take away what its own gate looks for.
     """
 
     hookpoint: Hookpoint
     direction: Direction
     threshold: float = 0.5
+    held_from: int | None = None
 
     def __post_init__(self) -> None:
         check_origin(self.direction)

@@ -47,7 +47,7 @@ class Presence:
         now = self._running.step
         if held is None or call != self._running.calls or now is None or len(held) != rows:
             return torch.zeros(rows, dtype=torch.bool, device=_device(gate))
-        if now.index - step not in (0, 1) and (_held_from(gate) is None or now.index < step):
+        if now.index - step not in (0, 1) and (gate.held_from is None or now.index < step):
             return torch.zeros(rows, dtype=torch.bool, device=_device(gate))
         return held
 
@@ -75,15 +75,10 @@ def image_gates(edit: Edit) -> Iterator[ImageGate]:
 
 def _is_due(gate: ImageGate, windows: set[Window], step: int) -> bool:
     """Whether edits with these windows of steps ask for what `gate` finds at `step`."""
-    held_from = _held_from(gate)
-    if held_from is not None:
-        return step == held_from
+    if gate.held_from is not None:
+        return step == gate.held_from
     # One step more than the edit's own: a block that runs earlier goes by the step before.
     return any(window is None or window[0] - 1 <= step <= window[1] for window in windows)
-
-
-def _held_from(gate: ImageGate) -> int | None:
-    return gate.held_from if isinstance(gate, LatentsInImage) else None
 
 
 def _device(gate: ImageGate) -> torch.device:

@@ -18,9 +18,10 @@ def notes(content: LatentsContent) -> Html:
         "the published rule, its error term with the published sign. Random latents is our edit on as many latents "
         "drawn at random among those that are active. Unsteered pictures are made once.",
         "Artifacts": "A picture counts if some part of it, or its look as a whole, is farther from all unsteered "
-        "pictures of other prompts than 95 % of unsteered reference pictures are. So about 5 % of sound pictures "
-        "count; the rate of the unsteered test pictures stands beside. Pictures whose parts are sound and do not "
-        "belong together go unseen.",
+        "pictures of other prompts, or more like unsteered pictures that were spoilt on purpose (blobs of other "
+        "scenes, bent shapes, stains), than 95 % of unsteered pictures are. So about 5 % of sound pictures count; the "
+        "rate of the unsteered pictures stands beside. No steered picture was used to set this up. Small faults and "
+        "blur often go unseen.",
         "Distance elsewhere and FID": f"{content.perceptual} compares a picture with the unsteered one of the same "
         "prompt and seed, where the prompt does not name the target and the unsteered picture does not show it. "
         f"{content.fid_name} compares all pictures whose prompts do not name the target with the unsteered ones of the "

@@ -16,7 +16,7 @@ METRICS: dict[str, tuple[str, str, bool]] = {
     "cra": ("CRA", "labels of other axes, right", True),
     "ira_relative": ("IRA / unsteered", "as a share of the unsteered IRA", True),
     "cra_relative": ("CRA / unsteered", "as a share of the unsteered CRA", True),
-    "artifact_rate": ("Artifacts", "pictures unlike any unsteered one, in part or whole", True),
+    "artifact_rate": ("Artifacts", "pictures that look spoilt, or like no unsteered one", True),
     "artifact_rate_named": ("Artifacts where erased", "of pictures whose prompt asks for the target", True),
     "lpips_elsewhere": ("elsewhere", "to the unsteered picture, where there is no target", False),
     "fid": ("FID", "to the unsteered pictures, the target's prompts left out", False),
@@ -147,9 +147,7 @@ def _artifacts(content: LatentsContent) -> Headline | None:
     named = rates.get((STEERED, "artifact_rate_named"))
     beside = f"; {percent(named['estimate'])} of those that ask for the target" if named else ""
     beside += f"; {percent(plain['estimate'])} of the unsteered ones" if plain else ""
-    sentence = (
-        f"of edited pictures are unlike any unsteered one, in part or whole ({shown_interval(row, True)}){beside}."
-    )
+    sentence = f"of edited pictures look spoilt, or like no unsteered one ({shown_interval(row, True)}){beside}."
     return Headline(percent(row["estimate"]), sentence, *_bar(content, target, "artifact_rate"))
 
 

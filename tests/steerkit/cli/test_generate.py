@@ -118,6 +118,17 @@ def test_a_gate_at_a_block_leaves_alone_the_pictures_that_do_not_hold_the_concep
     assert not np.array_equal(pixels(tmp_path / "open.png"), pixels(tmp_path / "plain.png"))
 
 
+def test_a_gate_is_decided_at_one_step_and_held(run: Callable[..., Any], tmp_path: Path) -> None:
+    words = ("--vectors", "winter.safetensors", "--erase", "1", "--centred", "--bound", "none", "--gate-at", "mid.0")
+    held = run(*words, "--gate", "-1000", "--gate-until", "0", "--places", "mid", output="held.png")
+    assert held.exit_code == 0, held.output
+    # Open at every step, or open at the first one and held: the same edits.
+    assert run(*words, "--gate", "-1000", "--places", "mid", output="open.png").exit_code == 0
+    assert np.array_equal(pixels(tmp_path / "held.png"), pixels(tmp_path / "open.png"))
+    lonely = run("--vectors", "winter.safetensors", "--erase", "1", "--gate", "0.5", "--gate-until", "0")
+    assert isinstance(lonely.exception, UserError) and "--gate-at the block to look at" in str(lonely.exception)
+
+
 def test_a_gate_at_a_block_needs_a_gate(run: Callable[..., Any]) -> None:
     result = run("--vectors", "winter.safetensors", "--erase", "1", "--gate-at", "mid.0")
     assert isinstance(result.exception, UserError) and "give --gate too" in str(result.exception)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from steerkit.activations.record import record
+from steerkit.errors import UserError
 from steerkit.models.attention_blocks import AttentionBlock, attention_blocks
 from steerkit.models.generate import generate
 from steerkit.models.schedule import timesteps
@@ -110,3 +111,61 @@ def test_the_recipe_takes_the_gates_direction_from_the_same_step(sd21: Any, bloc
         assert isinstance(edit.gate, InImage) and edit.steps is not None
         assert edit.gate.hookpoint == blocks["mid.0"].hookpoint
         assert float(edit.gate.direction.origin) == edit.steps[0]  # type: ignore[arg-type]
+
+
+def vectors_at(model: Any, blocks: Any, steps: int, width_of_bin: int = 1) -> SteeringVectors:
+    """Vectors for mid.0 and up.0 whose origin says from which step they are."""
+    schedule = timesteps(model.pipeline, steps)
+    directions = {
+        Slot(blocks[name].hookpoint, steps=(step, step + width_of_bin - 1), branch="cond"): direction(
+            blocks[name].width, origin=float(step)
+        )
+        for name in ("mid.0", "up.0")
+        for step in range(0, steps, width_of_bin)
+    }
+    return SteeringVectors("c", model.fingerprint, "mean_difference", "mean", directions, schedule)
+
+
+@pytest.mark.parametrize(("width_of_bin", "windows", "held"), [
+    (1, [(0, 0), (1, 1), (2, 2), (3, 3)], [None, None, 1, 1]),
+    # A bin that the gate is decided within is cut there.
+    (4, [(0, 1), (2, 3)], [None, 1]),
+], ids=["a vector a step", "a bin"])  # fmt: skip
+def test_the_recipe_holds_the_gate_after_the_step_that_decides(
+    sd21: Any, blocks: Any, width_of_bin: int, windows: list[tuple[int, int]], held: list[int | None]
+) -> None:
+    vectors = vectors_at(sd21, blocks, 4, width_of_bin)
+    recipe = AttentionRecipe(places=("up.0",), gate=0.75, gate_at="mid.0", gate_until=1)
+    edits = attention_edits(
+        "erase", vectors, 1.0, blocks=list(blocks.values()), timesteps=vectors.timesteps, recipe=recipe
+    )
+    gates = [edit.gate for edit in edits if isinstance(edit.gate, InImage)]
+    assert [edit.steps for edit in edits] == windows and [gate.held_from for gate in gates] == held
+    looked_at = [1 // width_of_bin * width_of_bin if gate.held_from == 1 else edit.steps[0] for edit, gate
+                 in zip(edits, gates, strict=True) if edit.steps]  # fmt: skip
+    assert [float(gate.direction.origin) for gate in gates] == looked_at  # type: ignore[arg-type]
+
+
+def test_a_gate_is_held_only_where_it_is_measured_at_a_block(sd21: Any, blocks: Any) -> None:
+    with pytest.raises(UserError, match="say at which block"):
+        attention_edits("erase", vectors_at(sd21, blocks, 2), 1.0, blocks=list(blocks.values()), timesteps=(1.0, 0.0),
+                        recipe=AttentionRecipe(places=("up.0",), gate=0.75, gate_until=0))  # fmt: skip
+
+
+@pytest.mark.parametrize("held_from", [0, 1])
+def test_a_held_gate_acts_from_its_step_on_whatever_the_edit_does_to_the_concept(
+    sd21: Any, blocks: Any, held_from: int
+) -> None:
+    threshold, higher = between(sd21, blocks["mid.0"])
+    gate = InImage(blocks["mid.0"].hookpoint, direction(blocks["mid.0"].width), threshold, held_from)
+    # At an early block, and far enough that mid.0 sees something else afterwards.
+    add = Add(direction(blocks["down.0"].width), "unit")
+    edit = Edit(blocks["down.0"].hookpoint, add, -200.0, branch="cond", gate=gate)
+    last = len(timesteps(sd21.pipeline, 4)) - 1
+    steered = generate(sd21, PROMPTS, SEEDS, steps=4, edits=steered_batches(sd21, [edit]))
+    # The same without a gate: this image alone, from the step after (down.0 runs before mid.0).
+    chosen = torch.tensor([-200.0 * (i == higher) for i in range(2)])
+    freely = Edit(blocks["down.0"].hookpoint, add, chosen, branch="cond", steps=(held_from + 1, last))
+    expected = generate(sd21, PROMPTS, SEEDS, steps=4, edits=steered_batches(sd21, [freely]))
+    assert np.array_equal(steered, expected)
+    assert not np.array_equal(steered[higher], generate(sd21, PROMPTS, SEEDS, steps=4)[higher])
