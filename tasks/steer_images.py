@@ -14,8 +14,11 @@ from steerkit.models.schedule import timesteps
 from steerkit.models.select import read_model
 from steerkit.report.picture_folder import PictureFolder
 from steerkit.scoring.edit_plan import EditPlan
+from steerkit.scoring.shots import UNSTEERED
 from steerkit.steering.apply import steered_batches
 from steerkit.steering.attention_edit import attention_edits
+from steerkit.steering.edit import Edit
+from steerkit.steering.unsteered_pictures import draw_unsteered
 from steerkit.vectors.random_direction import random_like
 from steerkit.vectors.vectors_file import load_vectors
 
@@ -42,24 +45,40 @@ def steer_images(
     decided = json.loads(chosen.read_text())
     planned = {name: plan.shots(name, decided[name]["strength"], seeds) for name in plan.edits}
     total, done = sum(map(len, planned.values())), 0
-    for name, edit in plan.edits.items():
+
+    def edits_of(name: str, strength: float, *, randomly: bool = False) -> list[Edit]:
+        edit = plan.edits[name]
         found = load_vectors(vectors / f"{edit.concept}.safetensors", identity)
         target = load_vectors(vectors / f"{edit.target}.safetensors", identity) if edit.target else None
-        act = partial(
-            attention_edits, edit.action, found, blocks=blocks, timesteps=schedule, target=target,
+        return attention_edits(
+            edit.action, found, strength, blocks=blocks, timesteps=schedule, target=target,
             recipe=edit.recipe(tuple(decided[name]["places"])),
+            along=random_like(found, random_direction_seed) if randomly else None,
         )  # fmt: skip
-        random = random_like(found, random_direction_seed)
+
+    acts: dict[str, set[tuple[int, int]]] = {}
+    for name, edit in plan.edits.items():
+        suite = PictureFolder(pictures / edit.suite)
         for condition, group in groupby(planned[name], key=lambda shot: shot.condition):
             some = list(group)
             folder = PictureFolder(pictures / some[0].folder)
+            if condition == UNSTEERED and name not in acts:
+                watched = {other: edits_of(other, 1.0) for other, it in plan.edits.items() if it.suite == edit.suite}
+                count = partial(lambda before, now: progress(before + now, total, "pictures"), done)
+                acts |= draw_unsteered(loaded, suite, UNSTEERED, some, watched, BATCH, count)
             missing = [shot for shot in some if not folder.has(shot.prompt_id, shot.seed, condition)]
+            if some[0].steering != "none":
+                # Where no gate of the edit opens it leaves the unsteered picture.
+                for shot in missing:
+                    if (shot.prompt_id, shot.seed) not in acts[name]:
+                        folder.take(shot.prompt_id, shot.seed, condition, suite, UNSTEERED)
+                missing = [shot for shot in missing if (shot.prompt_id, shot.seed) in acts[name]]
             done += len(some) - len(missing)
             for start in range(0, len(missing), BATCH):
                 part = missing[start : start + BATCH]
                 shot = part[0]
-                changes = [] if shot.steering == "none" else act(
-                    shot.strength, along=random if shot.steering == "random" else None
+                changes = [] if shot.steering == "none" else edits_of(
+                    name, shot.strength, randomly=shot.steering == "random"
                 )  # fmt: skip
                 images = generate(
                     loaded, [shot.asked for shot in part], [shot.seed for shot in part], batch_size=BATCH,

@@ -1,6 +1,7 @@
 """The pictures of a run on disk: `CONDITION/ID-SEED.png`, each complete or absent."""
 
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,6 +33,15 @@ class PictureFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         Image.fromarray(pixels).save(partial, format="PNG")
+        os.replace(partial, path)
+        return path
+
+    def take(self, prompt: int, seed: int, condition: str, source: "PictureFolder", other: str) -> Path:
+        """Keep a copy of the same prompt's and seed's picture of `source`, there under the condition `other`."""
+        path = self.path(prompt, seed, condition)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        shutil.copyfile(source.path(prompt, seed, other), partial)
         os.replace(partial, path)
         return path
 

@@ -12,6 +12,7 @@ from steerkit.prompts.suite import evenly
 from steerkit.steering.edit_spec import EditSpec
 
 Steering = Literal["none", "edit", "random"]
+UNSTEERED = "unsteered"
 CONTROLS = ("random", "prompt", "negative")
 
 
@@ -89,7 +90,7 @@ def shots(
         negative = ", ".join(concept.against) if edit.action == "add" else concept.text
         for seed in dict.fromkeys([*seeds.scored, *seeds.sweep, *seeds.controls]):
             common: dict[str, Any] = {"prompt_id": int(row["id"]), "prompt": text, "seed": seed}
-            found.append(Shot(edit.suite, "unsteered", asked=text, **common))
+            found.append(Shot(edit.suite, UNSTEERED, asked=text, **common))
             for number, one in enumerate(edit.strengths):
                 operating = one == strength
                 if seed in (seeds.scored if operating else seeds.sweep):
