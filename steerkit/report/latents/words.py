@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from steerkit.report.latents.content import LatentsContent, concept_name, mean_name
-from steerkit.report.theme import decimal, percent, span
+from steerkit.report.theme import THIN, decimal, percent, span
 from steerkit.report.words import Headline
 from steerkit.scoring.unlearning import UNSTEERED
 from steerkit.scoring.unlearning_questions import STEERED
@@ -117,7 +117,8 @@ def _gone(content: LatentsContent, target: str) -> Headline | None:
         f"of pictures whose prompt asks for the erased {noun} do not show it ({shown_interval(row, True)})"
         + (f"; {', '.join(beside)}" if beside else "") + "."
     )  # fmt: skip
-    return Headline(percent(row["estimate"]), sentence, *_bar(content, target, "ua"))
+    bar, met = _bar(content, target, "ua")
+    return Headline(_missed(row["estimate"]) if met is False else percent(row["estimate"]), sentence, bar, met)
 
 
 def _kept(content: LatentsContent) -> Headline | None:
@@ -148,7 +149,8 @@ def _artifacts(content: LatentsContent) -> Headline | None:
     beside = f"; {percent(named['estimate'])} of those that ask for the target" if named else ""
     beside += f"; {percent(plain['estimate'])} of the unsteered ones" if plain else ""
     sentence = f"of edited pictures look spoilt, or like no unsteered one ({shown_interval(row, True)}){beside}."
-    return Headline(percent(row["estimate"]), sentence, *_bar(content, target, "artifact_rate"))
+    bar, met = _bar(content, target, "artifact_rate")
+    return Headline(_missed(row["estimate"]) if met is False else percent(row["estimate"]), sentence, bar, met)
 
 
 def _elsewhere(content: LatentsContent) -> Headline | None:
@@ -161,6 +163,11 @@ def _elsewhere(content: LatentsContent) -> Headline | None:
         f"ones ({shown_interval(row, False)})."
     )
     return Headline(decimal(row["estimate"]), sentence, *_bar(content, target, "lpips_elsewhere"))
+
+
+def _missed(share: float) -> str:
+    """To a decimal: 94.8 % that missed 95 % must not read as 95 %."""
+    return f"{100 * share:.1f}{THIN}%"
 
 
 def _bar(content: LatentsContent, target: str, metric: str) -> tuple[str, bool | None]:

@@ -17,6 +17,7 @@ from steerkit.report.latents.content import LatentsContent
 from steerkit.report.latents.grids import grids
 from steerkit.report.latents.heat import SCALE, heat, overlay, shown_steps, strip
 from steerkit.report.latents.page import write_latents_report
+from steerkit.report.latents.words import headlines
 
 Make = Callable[..., LatentsContent]
 VOID = {"img", "br", "meta", "link", "col"}
@@ -125,6 +126,21 @@ def test_the_headlines_say_what_had_been_hoped_for_and_whether_it_came(page: Rea
     seasons, objects = (answers[f"mean over {axis}s", "ua"]["met"] for axis in ("season", "object"))
     assert [verdict for _, verdict in found[:2]] == ["yes" if met else "no" for met in (seasons, objects)]
     assert [bar for bar, _ in found] == ["at least 95", "at least 95", "at least 95", "at most 15", "at most 0.05"]
+
+
+@pytest.mark.parametrize(("share", "met", "shown"), [(0.948, False, "94.8~%"), (0.952, True, "95~%")])
+def test_a_number_that_missed_does_not_read_as_the_bar_itself(
+    content: LatentsContent, share: float, met: bool, shown: str
+) -> None:
+    of_seasons = (pl.col("target") == "mean over seasons") & (pl.col("method") == "steered")
+    unlearning = content.unlearning.with_columns(
+        pl.when(of_seasons & (pl.col("metric") == "ua")).then(share).otherwise("estimate").alias("estimate")
+    )
+    comparisons = content.comparisons.with_columns(
+        pl.when(of_seasons & (pl.col("measure") == "ua")).then(met).otherwise("met").alias("met")
+    )
+    first = headlines(replace(content, unlearning=unlearning, comparisons=comparisons))[0]
+    assert first.number.replace(THIN, "~") == shown and first.met == met
 
 
 def test_the_matrix_erases_on_its_diagonal_and_shows_what_the_judge_saw(content: LatentsContent) -> None:
