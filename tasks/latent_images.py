@@ -16,16 +16,9 @@ from steerkit.prompts.concept_suite import read_concept_prompts
 from steerkit.prompts.suite import evenly
 from steerkit.scoring.erasure_shots import STEERED, UNSTEERED, Shot, named_rows, steered_shots, unsteered_shots
 from steerkit.scoring.erasure_target import TOGETHER, ErasureTarget
+from steerkit.steering.frames import Frame, draw, in_shards
 from steerkit.steering.latent_erasure import ErasedConcept
-from steerkit.steering.latent_pictures import (
-    Frame,
-    PictureJob,
-    Tools,
-    draw,
-    draw_pictures,
-    in_shards,
-    where_edits_act,
-)
+from steerkit.steering.latent_pictures import PictureJob, Tools, draw_pictures, where_edits_act
 
 RANDOM = "random"
 
@@ -48,7 +41,7 @@ def latent_images(
 ) -> None:
     """Draw the unsteered pictures once, then what each method changes for each target and each list of targets."""
     spec, identity = read_model(model)
-    tools = Tools.here(spec, identity.digest, saes, moments)
+    tools = Tools.at(spec, identity.digest, saes, moments)
     test = read_concept_prompts(prompts).filter(split="test")
     conditions = _conditions(json.loads(chosen.read_text()), methods, sequences, random_seed)
     plain = unsteered_shots(test, seeds)

@@ -13,8 +13,9 @@ from steerkit.models.select import read_model
 from steerkit.prompts.concept_suite import read_concept_prompts
 from steerkit.scoring.axis_judge import axis_values
 from steerkit.scoring.erasure_shots import STEERED, concepts_of, named_rows, tuning_rows
+from steerkit.steering.frames import Frame, in_shards
 from steerkit.steering.latent_erasure import ErasedConcept, parse_methods
-from steerkit.steering.latent_pictures import Frame, PictureJob, Tools, draw_pictures, in_shards, where_edits_act
+from steerkit.steering.latent_pictures import PictureJob, Tools, draw_pictures, where_edits_act
 from steerkit.steering.latent_recipe import LatentRecipe
 
 
@@ -42,7 +43,7 @@ def search_latents(
     table = read_concept_prompts(prompts)
     concepts = concepts_of(table, targets, axes)
     candidates = parse_methods(methods, list(dict.fromkeys(concept.partition(":")[0] for concept in concepts)))
-    tools = Tools.here(spec, identity.digest, saes, moments)
+    tools = Tools.at(spec, identity.digest, saes, moments)
     tuning = table.filter(split="tuning")
     rows = {concept: tuning_rows(tuning, concept, named, others) for concept in concepts}
     used = sorted({row for some in rows.values() for row in some})

@@ -12,14 +12,19 @@ from steerkit.activations.shard_plan import collected_prompts, parse_collection
 from steerkit.activations.store import open_store
 from steerkit.dag import Dep, Out, Param, code_digest, progress
 from steerkit.errors import UserError
+from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.load import default_device, load_model
 from steerkit.models.select import read_model
 from steerkit.prompts.concept_suite import read_concept_prompts
+from steerkit.sae.curves import Curves
+from steerkit.sae.imported_entry import load_imported, split_imported
 from steerkit.sae.quality import quality_table
 from steerkit.sae.row_source import ModelSource, RowSource, StoreSource
+from steerkit.sae.sae import Sae
 from steerkit.sae.sae_file import save_sae
+from steerkit.sae.site import require_fit
 from steerkit.sae.train import train_saes
-from steerkit.sae.training_plan import parse_training
+from steerkit.sae.training_plan import by_steps, parse_training
 
 WORK = ".training"
 
@@ -41,34 +46,51 @@ def train_sae(
     metrics: Annotated[Path, Out("metrics.json", kind="metrics", cache=False)],
     curves: Annotated[Path, Out("curves", kind="plots", x="step")],
 ) -> None:
-    """Train all autoencoders from one stream of rows, and measure them on the validation prompts."""
+    """Train autoencoders on one stream of rows, or take those that were imported, and measure all on held-out rows."""
     found = _source(source, model, prompts, activations, collection)
+    to_train, taken = split_imported(saes, "saes")
     planned, amounts = parse_training(
-        saes,
+        to_train,
         {
             "rows": rows, "batch_rows": batch_rows, "pool_rows": pool_rows, "checkpoint_rows": checkpoint_rows,
             "seed": seed,
         },
         found.hookpoints,
+        empty=bool(taken),
     )  # fmt: skip
-    hookpoints = list(dict.fromkeys(one.hookpoint for one in planned.values()))
-    with closing(found.stream(hookpoints, amounts)) as stream:
-        done = train_saes(
-            stream, planned, trained / WORK, rows=rows, batch_rows=batch_rows, checkpoint_rows=checkpoint_rows,
-            sites={hookpoint: found.site(hookpoint) for hookpoint in hookpoints}, device=default_device(),
-            code=code_digest(), progress=lambda here, total: progress(here, total, "rows"),
-        )  # fmt: skip
-    table = quality_table({name: (sae, found.held_out(planned[name].hookpoint, amounts))
-                           for name, sae in done.saes.items()})  # fmt: skip
-    measured = {name: _numbers(table, name) for name in done.saes}
-    for name, sae in done.saes.items():
-        facts = {"config": planned[name].config.model_dump(mode="json"), "rows": rows, "batch_rows": batch_rows,
-                 "held_out": measured[name]}  # fmt: skip
+    done: dict[str, Sae] = {}
+    tables: list[pl.DataFrame] = []
+    kept = Curves()
+    for steps, group in by_steps(planned).items():
+        hookpoints = list(dict.fromkeys(one.hookpoint for one in group.values()))
+        # Each group has a checkpoint of its own: a group that was finished before a kill only loads it.
+        work = trained / WORK / ("all" if steps is None else "-".join(map(str, steps)))
+        with closing(found.stream(hookpoints, amounts, steps)) as stream:
+            one = train_saes(
+                stream, group, work, rows=rows, batch_rows=batch_rows, checkpoint_rows=checkpoint_rows,
+                sites={hookpoint: found.site(hookpoint, steps) for hookpoint in hookpoints}, device=default_device(),
+                code=code_digest(), progress=lambda here, total: progress(here, total, "rows"),
+            )  # fmt: skip
+        done |= one.saes
+        kept = Curves(kept.points | one.curves.points)
+        tables.append(quality_table({name: (sae, found.held_out(group[name].hookpoint, amounts, steps))
+                                     for name, sae in one.saes.items()}))  # fmt: skip
+    for name, entry in taken.items():
+        done[name] = sae = load_imported(entry, name)
+        place = Hookpoint.parse(str(sae.site.hookpoint))
+        require_fit(sae.site, found.site(place, sae.site.steps), name)
+        tables.append(quality_table({name: (sae, found.held_out(place, amounts, sae.site.steps))}))
+    table = pl.concat(tables)
+    measured = {name: _numbers(table, name) for name in done}
+    for name, sae in done.items():
+        facts: dict[str, Any] = {"held_out": measured[name]}
+        if name in planned:
+            facts |= {"config": planned[name].config.model_dump(mode="json"), "rows": rows, "batch_rows": batch_rows}
         save_sae(sae, trained / name, facts)
-    done.curves.write(curves)
+    kept.write(curves)
     table.write_parquet(quality)
     metrics.write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n")
-    shutil.rmtree(trained / WORK)
+    shutil.rmtree(trained / WORK, ignore_errors=True)  # there is none where all were imported
 
 
 def _source(source: str, model: Path, prompts: Path, activations: Path | None, collection: dict[str, Any]) -> RowSource:

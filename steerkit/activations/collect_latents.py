@@ -1,4 +1,4 @@
-"""Collect what UNet modules compute, for autoencoders: planned, done shard by shard anywhere, committed.
+"""Collect what modules of the denoiser compute, for autoencoders: planned, done shard by shard anywhere, committed.
 
     jobs = plan_collection(model, prompts, collection, folder)     # steerkit.activations.shard_plan
     for job in jobs:                                               # or in many processes, in any order
@@ -25,14 +25,12 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from steerkit.activations.attention_rows import token_grid
 from steerkit.activations.early_exit import run_until
 from steerkit.activations.manifest import MANIFEST, Manifest, Shard
-from steerkit.activations.record import Capture
+from steerkit.activations.picture_rows import PictureRows
 from steerkit.activations.rows import Rows
 from steerkit.activations.shard_plan import CollectedPrompt, Collection, ShardJob, plan_collection
 from steerkit.activations.shard_writer import ShardWriter
-from steerkit.activations.token_sample import TokenSample
 from steerkit.errors import UserError
 from steerkit.models.generate import batches, image_size
 from steerkit.models.load import LoadedModel, default_device, load_model
@@ -55,24 +53,32 @@ class _Finished(BaseModel):
     md5: dict[str, str] = {}
 
 
-def collect_shard(job: ShardJob) -> Literal["kept", "collected"]:
+Run = Callable[[LoadedModel, ShardJob, Callable[[Rows], None]], None]
+"""Has a model compute the rows of a job, and hands them on."""
+
+
+def collect_shard(job: ShardJob, run: Run | None = None) -> Literal["kept", "collected"]:
     """Write the files of one shard, and the small file that says that they are whole, unless they are there already.
 
     "kept" if they were, in the folder or in an earlier version of it, which is then linked. In each thread the model
-    is loaded once, for all shards of the same one. Raises UserError when the disk is full, or when this machine has
-    another kind of device than the plan was made for.
+    is loaded once, for all shards of the same one. `run`: in place of `collect_rows`, for whoever wants more of the
+    same forwards. Raises UserError when the disk is full, or when this machine has another kind of device than the
+    plan was made for.
     """
     if _finished(job) is not None:
         return "kept"
     with _enough_space(job.folder):
         if _taken_over(job):
             return "kept"
-        model = _model_of(job)
+        model = shard_model(job)
         with ShardWriter(
             job.folder, job.name, job.key, [one.id for one in job.prompts], dtype=job.dtype,
             hookpoints=[str(hookpoint) for hookpoint in job.hookpoints], batch_bytes=BATCH_BYTES,
-        ) as writer, _threads(job.threads):  # fmt: skip
-            collect_rows(model, job.prompts, job.collection, writer.add)
+        ) as writer, shard_threads(job):  # fmt: skip
+            if run is None:
+                collect_rows(model, job.prompts, job.collection, writer.add)
+            else:
+                run(model, job, writer.add)
             _note(job, _Finished(shard=writer.commit(), md5=writer.md5))
     return "collected"
 
@@ -114,48 +120,15 @@ def collect_rows(
 ) -> None:
     """Run the prompts and hand what `collection` asks for to `take`, step by step; values are valid until it returns.
 
-    No picture is made: a batch ends with the deepest hookpoint at the last step. Without guidance the only branch is
-    recorded as `none`.
+    No picture is made: a batch ends with the deepest hookpoint at the last step. Without guidance, and for FLUX, the
+    only branch is recorded as `none`.
     """
-    height, width = image_size(model)
-    last = len(timesteps(model.pipeline, model.spec.steps)) - 1 if collection.steps is None else collection.steps[-1]
-    sample = None if collection.tokens is None else TokenSample(collection.tokens, collection.token_seed)
-    # Positions are the same for all hookpoints with the same number of tokens, and for both branches.
-    chosen: dict[tuple[int, int], torch.Tensor | None] = {}
+    schedule = timesteps(model.pipeline, model.spec.steps)
+    last = len(schedule) - 1 if collection.steps is None else collection.steps[-1]
+    rows = PictureRows(model, collection, take, image_size(model))
     for batch in batches([one.prompt for one in prompts], [one.seed for one in prompts], collection.batch_size):
-        ids = [one.id for one in prompts[batch.start : batch.stop]]
-        chosen.clear()
-
-        def sink(seen: Capture, ids: list[str] = ids, seeds: Sequence[int] = batch.seeds) -> None:
-            step = seen.step
-            if step is None or (collection.steps is not None and step.index not in collection.steps):
-                return
-            for branch, rows in seen.branches:
-                if branch != "none" and branch not in collection.branches:
-                    continue
-                values, grid = _by_token(seen.tensor[rows], height, width)
-                at = None
-                if sample is not None:
-                    key = (step.index, values.shape[1])
-                    if key not in chosen:
-                        kept = sample.positions(ids, *key)
-                        chosen[key] = None if kept is None else torch.from_numpy(kept)
-                    at = chosen[key]
-                if at is not None:
-                    values = values.gather(1, at.to(values.device)[..., None].expand(-1, -1, values.shape[2]))
-                take(Rows(seen.hookpoint, values, ids, seeds, step, branch, grid, positions=at))
-
-        run_until(model, batch, collection.parsed(), last, sink, guidance=collection.guidance)
-
-
-def _by_token(tensor: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, tuple[int, int]]:
-    """As [n, tokens, d], with the token grid: maps [n, d, h, w] of a block, or sequences [n, tokens, d] inside it."""
-    if tensor.ndim == 4:
-        n, d, rows, columns = tensor.shape
-        return tensor.permute(0, 2, 3, 1).reshape(n, rows * columns, d), (rows, columns)
-    if tensor.ndim == 3:
-        return tensor, token_grid(tensor.shape[1], height, width)
-    raise UserError(f"A hookpoint gives a tensor of shape {list(tensor.shape)}, which has no tokens; name a block.")
+        rows.begin([one.id for one in prompts[batch.start : batch.stop]], batch.seeds)
+        run_until(model, batch, collection.parsed(), last, rows.add, guidance=collection.guidance)
 
 
 def _finished(job: ShardJob) -> _Finished | None:
@@ -217,7 +190,8 @@ def load_once(spec: ModelSpec, digest: str) -> LoadedModel:
     return model
 
 
-def _model_of(job: ShardJob) -> LoadedModel:
+def shard_model(job: ShardJob) -> LoadedModel:
+    """The model of a job, loaded once in each thread; UserError on another kind of device than was planned for."""
     here = default_device().type
     if here != job.device:
         raise UserError(
@@ -228,9 +202,10 @@ def _model_of(job: ShardJob) -> LoadedModel:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def shard_threads(job: ShardJob) -> Iterator[None]:
+    """Compute with as many threads as the process that planned the job."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(job.threads)
     try:
         yield
     finally:

@@ -23,7 +23,7 @@ def run_until(
     sink: Callable[[Capture], None],
     **options: Unpack[Options],
 ) -> None:
-    """Make `batch`, handing what UNet `hookpoints` give to `sink`, and stop after the deepest one at `last_step`.
+    """Make `batch`, handing what the denoiser's `hookpoints` give to `sink`; stop after the deepest one at `last_step`.
 
     `last_step` is the 0-based place in the scheduler's timesteps. Nothing is copied: a sink is done with a tensor when
     it returns. Hooks are gone afterwards, and the pipeline can run again at once. What the model computes until then

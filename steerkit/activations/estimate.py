@@ -25,6 +25,7 @@ from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.load import LoadedModel
 from steerkit.models.schedule import timesteps
 from steerkit.models.spec import Dtype
+from steerkit.models.without_weights import ModelWithoutWeights
 
 _PROBE_STEPS = 4
 
@@ -33,7 +34,8 @@ _PROBE_STEPS = 4
 class Estimate:
     """What a collection costs. `memory` is bytes in use by this process during the probe, buffers for writing included.
 
-    `seconds` and the memories are None where nothing was run; `gpu_memory` also without a GPU.
+    `seconds` and the memories are None where nothing was run; `gpu_memory` also without a GPU. `weights` are bytes of
+    the model's weights and `gpu_weights` of those that lie on a GPU at once, where they were read off its configs.
     """
 
     pictures: int
@@ -43,6 +45,35 @@ class Estimate:
     seconds: float | None = None
     memory: int | None = None
     gpu_memory: int | None = None
+    weights: int | None = None
+    gpu_weights: int | None = None
+
+
+def estimate_from_configs(
+    model: ModelWithoutWeights, prompts: Sequence[CollectedPrompt], collection: Collection, rate: float | None = None
+) -> Estimate:
+    """As `estimate_collection` of a model of which nothing is loaded; time only by `rate`, in pictures per second.
+
+    Raises UserError as `plan_collection` does.
+    """
+    check(model, collection)
+    shapes = model.token_shapes(collection.parsed())
+    layouts = {
+        str(point): Layout(hookpoint=str(point), width=shape.width, grid=shape.grid) for point, shape in shapes.items()
+    }
+    groups = [group for _, group in shard_groups(prompts, collection)]
+    every = len(timesteps(model.pipeline, model.spec.steps, model.size))
+    steps, pictures = len(collection.steps or range(every)), sum(map(len, groups))
+    weights = model.weights()
+    return Estimate(
+        pictures,
+        len(groups),
+        {name: pictures * steps * _kept(layout, collection) for name, layout in layouts.items()},
+        sum(shard_bytes(layouts, group, collection, steps, model.spec.dtype) for group in groups),
+        None if rate is None else pictures / rate,
+        weights=weights.total,
+        gpu_weights=weights.on_gpu(model.spec.offload),
+    )
 
 
 def estimate_collection(

@@ -12,17 +12,19 @@ from torch import Tensor, nn
 
 from steerkit.errors import UserError
 from steerkit.models.branches import Branch, Running, Step, track
+from steerkit.models.denoiser import in_denoiser
 from steerkit.models.hookpoint import Hookpoint, resolve
-from steerkit.models.module_tensor import tensor_in, tensor_out
+from steerkit.models.streams import TokenCounts, cut_input, cut_output
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Capture:
     """One tensor that one forward of a module took or gave, and when.
 
-    `tensor` keeps the module's own shape and dtype (first dimension: batch); a copy, unless copies were
-    declined. `step` is None outside the UNet, `token_ids` [n, tokens] is None outside the text encoder; `branches` says
-    which rows belong to which branch.
+    `tensor` keeps the module's own shape and dtype (first dimension: batch), but holds only the tokens of the
+    hookpoint's stream; a copy, unless copies were declined. `step` is None outside the denoiser. `token_ids`
+    [n, tokens] are the text encoder's, of text tokens in a transformer those of the text encoder that ran last; else
+    None. `branches` says which rows belong to which branch.
     """
 
     hookpoint: Hookpoint
@@ -84,12 +86,12 @@ def _install(
     module: nn.Module, hookpoint: Hookpoint, running: Running, sink: Callable[[Capture], None], copy: bool
 ) -> Callable[[], None]:
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        sink(_capture(hookpoint, running, tensor_in(args, kwargs), copy))
+        sink(_capture(hookpoint, running, cut_input(hookpoint, args, kwargs, running), copy))
 
     def after(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        tensor = tensor_out(output)
+        tensor = cut_output(hookpoint, output, running)
         if hookpoint.where == "update":
-            tensor = update(hookpoint, args, kwargs, tensor)
+            tensor = update(hookpoint, args, kwargs, tensor, running)
         sink(_capture(hookpoint, running, tensor, copy))
 
     if hookpoint.where == "in":
@@ -97,13 +99,15 @@ def _install(
     return module.register_forward_hook(after, with_kwargs=True).remove
 
 
-def update(hookpoint: Hookpoint, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
+def update(
+    hookpoint: Hookpoint, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor, now: TokenCounts
+) -> Tensor:
     """What the module added to its input; UserError when input and output differ in shape."""
-    given = tensor_in(args, kwargs)
+    given = cut_input(hookpoint, args, kwargs, now)
     if given.shape != output.shape:
         raise UserError(
             f"Hookpoint {hookpoint}: the module turns {list(given.shape)} into {list(output.shape)}, so there is no "
-            f"update (out - in); use {hookpoint.path}:in or {hookpoint.path}:out."
+            f"update (out - in); read its `in` or its `out`."
         )
     return output - given
 
@@ -114,8 +118,9 @@ def _capture(hookpoint: Hookpoint, running: Running, tensor: Tensor, copy: bool)
     if copy:
         held = held.clone()
     root = hookpoint.path.split(".")[0]
-    if root == "unet":
-        return Capture(hookpoint, held, running.step, running.split(rows), None)
+    if in_denoiser(hookpoint):
+        ids = running.token_ids if hookpoint.tokens == "text" else None
+        return Capture(hookpoint, held, running.step, running.split(rows), ids)
     if root.startswith("text_encoder"):
         return Capture(hookpoint, held, None, ((running.text_branch or "none", slice(0, rows)),), running.token_ids)
     return Capture(hookpoint, held, None, (("none", slice(0, rows)),), None)

@@ -17,7 +17,7 @@ _IMAGE = TOKEN_TYPES.index("image")
 
 
 class RowBuffer:
-    """Takes `Rows` of image tokens and gives a record batch whenever `capacity` rows (at least an image) have gathered.
+    """Takes `Rows` of denoising steps; gives a record batch whenever `capacity` rows (at least an image) have gathered.
 
     A batch lies in the buffer's own memory: whoever gets one is done with it before asking for the next. Rows keep the
     order in which they came; those that are not finite are left out and counted in `dropped`.
@@ -47,19 +47,20 @@ class RowBuffer:
         self._prompts = {name: place for place, name in enumerate(prompts)}
 
     def add(self, rows: Rows) -> Iterator[pa.RecordBatch]:
-        """Take `rows`, of a UNet (with step and seeds); what this filled up, one batch at a time."""
+        """Take `rows`, of a denoiser (with step and seeds); what this filled up, one batch at a time."""
         import numpy as np
 
         n, tokens, width = rows.values.shape
         if rows.values.dtype != self._values.dtype or width != self._values.shape[1]:
             raise ValueError(f"{rows.values.dtype} rows of {width} at {rows.hookpoint} do not fit this buffer")
-        if rows.step is None or rows.seeds is None or rows.token_types is not None:
-            raise ValueError(f"rows at {rows.hookpoint} are no image tokens of a denoising step")
+        if rows.step is None or rows.seeds is None:
+            raise ValueError(f"rows at {rows.hookpoint} are not of a denoising step")
         if not len(rows.prompts) == len(rows.seeds) == n:
             raise ValueError(f"{n} prompts' activations at {rows.hookpoint} came with {len(rows.prompts)} ids")
         prompts = np.repeat([self._prompts[prompt] for prompt in rows.prompts], tokens)
         seeds = np.repeat(np.asarray(rows.seeds, np.int64), tokens)
         token = positions(rows)
+        types = None if rows.token_types is None else rows.token_types.cpu().numpy().reshape(-1)
         constants = {
             "hookpoint": self._hookpoints[str(rows.hookpoint)],
             "step": rows.step.index,
@@ -81,6 +82,8 @@ class RowBuffer:
             self._columns["prompt"][at] = prompts[place]
             self._columns["seed"][at] = seeds[place]
             self._columns["token"][at] = token[place]
+            if types is not None:
+                self._columns["token_type"][at] = types[place]
             self._held += self._without_non_finite(at, count)
 
     def flush(self) -> Iterator[pa.RecordBatch]:

@@ -14,11 +14,14 @@ from steerkit.activations.manifest import MANIFEST, Shard, read_manifest, shard_
 from steerkit.activations.rows import dtype_name
 from steerkit.errors import UserError, UserErrors
 from steerkit.models.branches import Branch
+from steerkit.models.denoiser import denoiser_name, denoiser_root, has_branches, in_denoiser
 from steerkit.models.fingerprint import Fingerprint
+from steerkit.models.generate import image_size
 from steerkit.models.hookpoint import Hookpoint, resolve
 from steerkit.models.load import LoadedModel
 from steerkit.models.schedule import timesteps
 from steerkit.models.spec import Dtype, ModelSpec
+from steerkit.models.without_weights import ModelWithoutWeights
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,7 +34,11 @@ class _Frozen(BaseModel):
 class Collection(_Frozen):
     """What params.yaml says about collecting: which rows, and how much of the work is one batch and one shard."""
 
-    hookpoints: tuple[str, ...] = Field(min_length=1, description="Modules of the UNet: path, path:update, path:in.")
+    hookpoints: tuple[str, ...] = Field(
+        min_length=1,
+        description="Modules of the UNet: path, path:update, path:in; "
+        "of FLUX's transformer also path:out:text for the tokens of the prompt.",
+    )
     branches: tuple[Branch, ...] = Field(default=("cond",), min_length=1, description="cond, uncond.")
     steps: tuple[int, ...] | None = Field(default=None, description="Denoising steps, from 0; null: all.")
     tokens: int | None = Field(default=None, ge=1, description="Tokens kept of each picture and step; null: all.")
@@ -73,8 +80,9 @@ class ShardJob(_Frozen):
     """All that collecting one shard needs, for any process on any machine that sees `folder` and the model.
 
     It survives pickling, and JSON (`model_dump(mode="json")`). `threads` are those that torch computes with: another
-    number rounds otherwise, so every process takes the planning one's. `held`, if any, is the finished shard of an
-    earlier version, and `sources` say where its files lie, which are linked instead of computing it again.
+    number rounds otherwise, so every process takes the planning one's. `resolution` is that of the pictures, height and
+    width in pixels. `held`, if any, is the finished shard of an earlier version, and `sources` say where its files lie,
+    which are linked instead of computing it again.
     """
 
     name: str
@@ -85,6 +93,7 @@ class ShardJob(_Frozen):
     device: str
     threads: int
     dtype: Dtype
+    resolution: tuple[int, int]
     collection: Collection
     prompts: tuple[CollectedPrompt, ...]
     held: Shard | None = None
@@ -117,6 +126,7 @@ class ShardJob(_Frozen):
             "guidance": self.guidance,
             "denoising_steps": spec.steps,
             "size": [spec.height, spec.width],
+            "resolution": list(self.resolution),
             "device": self.device,
             "threads": self.threads,
             "engine": "hooks",
@@ -172,6 +182,7 @@ def plan_collection(
                 device=model.device.type,
                 threads=torch.get_num_threads(),
                 dtype=dtype,
+                resolution=image_size(model),
                 collection=collection,
                 prompts=tuple(some),
                 held=shard,
@@ -181,14 +192,19 @@ def plan_collection(
     return jobs
 
 
-def check(model: LoadedModel, collection: Collection) -> None:
+def check(model: LoadedModel | ModelWithoutWeights, collection: Collection) -> None:
     """Refuse, by UserError, hookpoints, branches or steps that `model` has not."""
     for hookpoint in collection.parsed():
         resolve(model.pipeline, hookpoint)
-        if hookpoint.path.split(".")[0] != "unet":
+        if not in_denoiser(hookpoint):
             raise UserError(
-                f"Hookpoint {hookpoint} is not in the UNet, so it has no denoising steps; name one of unet.*"
+                f"Hookpoint {hookpoint} is not in the {denoiser_name(model.pipeline)}, so it has no denoising steps; "
+                f"name one of {denoiser_root(model.pipeline)}.*"
             )
+    if not has_branches(model.pipeline) and collection.branches != ("cond",):
+        raise UserError(
+            f"{model.spec.name} has its guidance embedded: there is no unconditional branch; collect branches: [cond]."
+        )
     guidance = model.spec.guidance if collection.guidance is None else collection.guidance
     if guidance <= 1 and collection.branches != ("cond",):
         raise UserError(f"With a guidance of {guidance:g} there is no unconditional branch; collect branches: [cond].")

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from steerkit.activations.record import update
+from steerkit.models.branches import Running, track
+from steerkit.models.denoiser import execution_device
 from steerkit.models.hookpoint import Hookpoint, resolved_path
-from steerkit.models.module_tensor import tensor_in, tensor_out
+from steerkit.models.streams import cut_input, cut_output
 
 
 def trace_text(pipeline: Any, token_ids: Tensor, hookpoints: Iterable[Hookpoint]) -> dict[Hookpoint, Tensor]:
@@ -27,15 +29,16 @@ def trace_text(pipeline: Any, token_ids: Tensor, hookpoints: Iterable[Hookpoint]
     wanted = _paths(pipeline, hookpoints, root="text_encoder")
     found: dict[Hookpoint, list[Tensor]] = {hookpoint: [] for hookpoint in wanted}
     nnsight = _import_nnsight()
+    running = Running(pipeline)
     with uninstrumented_after(pipeline.text_encoder), torch.inference_mode():
         encoder = nnsight.NNsight(pipeline.text_encoder)
         with encoder.trace() as tracer:
-            with tracer.invoke(token_ids.to(pipeline.text_encoder.device)):
+            with tracer.invoke(token_ids.to(execution_device(pipeline, pipeline.text_encoder))):
                 pass
             # An invoke of its own for each, since nnsight wants the accesses of one invoke in the order of execution.
             for hookpoint, path in wanted.items():
                 with tracer.invoke():
-                    found[hookpoint].append(_read(_descend(encoder, path[1:]), hookpoint))
+                    found[hookpoint].append(_read(_descend(encoder, path[1:]), hookpoint, running))
     return {hookpoint: tensors[0] for hookpoint, tensors in found.items()}
 
 
@@ -50,7 +53,7 @@ def trace_images(
     found: dict[Hookpoint, list[Tensor]] = {hookpoint: [] for hookpoint in wanted}
     outputs: list[Any] = []
     nnsight = _import_nnsight()
-    with uninstrumented_after(pipeline), torch.inference_mode(), _quiet_open_loops():
+    with uninstrumented_after(pipeline), torch.inference_mode(), _quiet_open_loops(), track(pipeline) as running:
         model = as_nnsight(pipeline)
         with model.trace(**call) as tracer:
             with tracer.invoke(prompts):
@@ -58,7 +61,7 @@ def trace_images(
             for hookpoint, path in wanted.items():
                 with tracer.invoke():
                     for _ in tracer.iter[:]:
-                        found[hookpoint].append(_read(_descend(model, path), hookpoint))
+                        found[hookpoint].append(_read(_descend(model, path), hookpoint, running))
     return found, outputs[0]
 
 
@@ -134,13 +137,13 @@ def _descend(envoy: Any, path: list[str]) -> Any:
     return envoy
 
 
-def _read(envoy: Any, hookpoint: Hookpoint) -> Tensor:
+def _read(envoy: Any, hookpoint: Hookpoint, running: Running) -> Tensor:
     if hookpoint.where == "out":
-        return tensor_out(envoy.output).detach().clone()
+        return cut_output(hookpoint, envoy.output, running).detach().clone()
     args, kwargs = envoy.inputs
     if hookpoint.where == "in":
-        return tensor_in(args, kwargs).detach().clone()
-    return update(hookpoint, args, kwargs, tensor_out(envoy.output))
+        return cut_input(hookpoint, args, kwargs, running).detach().clone()
+    return update(hookpoint, args, kwargs, cut_output(hookpoint, envoy.output, running), running)
 
 
 @contextmanager

@@ -23,8 +23,9 @@ from steerkit.scoring.axis_judge import AxisJudge, Seen
 from steerkit.scoring.clip import ClipScorer
 from steerkit.scoring.erasure_target import ErasureTarget
 from steerkit.steering.edit_spec import Candidate
+from steerkit.steering.frames import Frame, draw, same_threads
 from steerkit.steering.latent_erasure import ErasedConcept
-from steerkit.steering.latent_pictures import Frame, Tools, draw, same_threads
+from steerkit.steering.latent_pictures import Tools
 from steerkit.steering.latent_recipe import LatentRecipe
 
 Rule = Literal["least", "best"]

@@ -21,7 +21,12 @@ RECIPE = "world"
 
 def run(
     flow: Annotated[str, typer.Argument(help="A pipeline, or `everything`.")] = "winter",
-    only: Annotated[str | None, typer.Option(metavar="STAGE", help="Run this stage alone, not what it needs.")] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="STAGES", help="Run these stages alone (a,b,c), not what they need.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(metavar="LAYERS", help="Run these layers (early,late) and what they need.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Run it all again; frozen stages only with --only, or for `world`.")
     ] = False,
@@ -47,30 +52,46 @@ def run(
     """Run a pipeline: only what is not up to date, and the rest from the cache."""
     root = find_root()
     runners.choose(runner, runner_address, runner_workers)
-    _change_params(root, model, params)
-    if not force and only is None and prefect is not True:
+    _change_params(root, flow, model, params)
+    if only is not None and layers is not None:
+        raise UserError("--only and --layers both say what is run; leave one of them out")
+    chosen = _of_layers(root, flow, layers)
+    if not force and only is None and chosen is None and prefect is not True:
         told = up_to_date.recall(root, flow)
         if told is not None:
             sys.stdout.write(up_to_date.in_words(flow, told))
             return
     logging.getLogger("steerkit").setLevel(logging.INFO)
     if _through_prefect(only, prefect):
-        _run_in_prefect(root, flow, force)
+        _run_in_prefect(root, flow, force, chosen)
         return
-    _run_here(root, flow, only, force)
+    _run_here(root, flow, only, force, chosen)
 
 
-def _change_params(root: Path, model: str | None, params: Path | None) -> None:
+def _of_layers(root: Path, flow: str, layers: str | None) -> list[str] | None:
+    """The stages of the layers that are asked for; None for the whole pipeline."""
+    if layers is None:
+        return None
+    from steerkit.dag import registry
+    from steerkit.dag.layers import stages_of_layers
+
+    wanted = [name.strip() for name in layers.split(",") if name.strip()]
+    return stages_of_layers(flow, list(registry.all_stages(root)), wanted)
+
+
+def _change_params(root: Path, flow: str, model: str | None, params: Path | None) -> None:
     if model is None and params is None:
         return
     from steerkit.dag import params_edit, registry
+    from steerkit.dag.params import load_params
 
     changed: list[str] = []
     if params is not None:
         free = {key for stage in registry.all_stages(root).values() for key in stage.params.values()}
         changed += params_edit.merge_file(root, params.resolve(), free)
     if model is not None:
-        changed += params_edit.choose_model(root, model)
+        key = params_edit.model_key(load_params(root), flow)
+        changed += params_edit.choose_model(root, model, key)
     for line in changed:
         sys.stdout.write(f"params.yaml: {line}\n")
 
@@ -90,7 +111,7 @@ def _through_prefect(only: str | None, wanted: bool | None) -> bool:
     return False
 
 
-def _run_in_prefect(root: Path, flow: str, force: bool) -> None:
+def _run_in_prefect(root: Path, flow: str, force: bool, chosen: list[str] | None) -> None:
     import importlib
 
     from steerkit.dag import project, summary
@@ -102,7 +123,7 @@ def _run_in_prefect(root: Path, flow: str, force: bool) -> None:
         if error.name != f"flows.{flow}":
             raise
         raise UserError(f"there is no flow {flow!r} in flows/; `--no-prefect` runs the pipeline here") from error
-    state = getattr(module, flow)(targets=None, force=force, return_state=True)
+    state = getattr(module, flow)(targets=chosen, force=force, return_state=True)
     if not state.is_completed():
         reason = state.result(raise_on_failure=False)
         if isinstance(reason, UserError):
@@ -112,14 +133,15 @@ def _run_in_prefect(root: Path, flow: str, force: bool) -> None:
     sys.stdout.write(up_to_date.report_lines(summary.of_flow(root, flow)))
 
 
-def _run_here(root: Path, flow: str, only: str | None, force: bool) -> None:
+def _run_here(root: Path, flow: str, only: str | None, force: bool, chosen: list[str] | None) -> None:
     from steerkit.cli.run_display import Display
     from steerkit.dag import summary
     from steerkit.dag.engine import open_session
     from steerkit.dag.local import run_plan
 
     with open_session(root) as session:
-        plan = session.plan([only] if only else [flow], only=only is not None)
+        targets = [name.strip() for name in only.split(",") if name.strip()] if only else chosen or [flow]
+        plan = session.plan(targets, only=only is not None)
         try:
             with Display([stage.name for stage in plan]) as display:
                 outcomes = run_plan(
@@ -137,5 +159,5 @@ def _run_here(root: Path, flow: str, only: str | None, force: bool) -> None:
             sys.stderr.flush()
             os._exit(130)
     display.table([outcomes[stage.name] for stage in plan])
-    if only is None:
+    if only is None and chosen is None:
         sys.stdout.write(up_to_date.report_lines(summary.of_flow(root, flow)))

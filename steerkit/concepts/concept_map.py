@@ -188,7 +188,8 @@ def _hookpoint(store: Store, name: str, sae: Sae, branch: Branch) -> Hookpoint:
         raise UserError(f"The autoencoder {name} does not say at which hookpoint it belongs; import it with a site.")
     hookpoint = Hookpoint.parse(sae.site.hookpoint)
     layout = store.layout(hookpoint)
-    here = Site(model=store.manifest.model.digest, hookpoint=str(hookpoint), grid=layout.grid)
+    resolution = store.manifest.provenance.get("resolution")
+    here = Site(model=store.manifest.model.digest, hookpoint=str(hookpoint), grid=layout.grid, resolution=resolution)
     problems = sae.site.differences(here)
     if sae.width != layout.width:
         problems.append(f"width: {sae.width} and {layout.width}")

@@ -58,8 +58,10 @@ def merge(root: Path, values: Mapping[str, Any], free: Iterable[str], source: st
     return changed
 
 
-def choose_model(root: Path, name: str) -> list[str]:
-    """Make ``model`` the entry ``name`` of ``models``, or the model in a local folder, which is added to them.
+def choose_model(root: Path, name: str, key: str = "model") -> list[str]:
+    """Make ``key`` the entry ``name`` of ``models``, or the model in a local folder, which is added to them.
+
+    A folder takes the other settings of the model that ``key`` named before.
 
     Raises:
         UserError: neither an entry nor a folder; the entries are listed.
@@ -67,21 +69,39 @@ def choose_model(root: Path, name: str) -> list[str]:
     params = load_params(root)
     models = params.get("models") or {}
     if name in models:
-        return merge(root, {"model": name}, (), "--model")
+        return merge(root, _nested(key, name), (), "--model")
     folder = Path(name)
     if folder.is_dir() and (folder / "model_index.json").is_file():
-        default = dict(models.get(params.get("model")) or {"family": "sd"})
+        default = dict(models.get(_at(params, key)) or {"family": "sd"})
         inside = folder.resolve().is_relative_to(root)
         source = os.path.relpath(folder, root) if inside else str(folder.resolve())
         entry = {**default, "source": source, "revision": None}
         label = folder.resolve().name
-        return merge(root, {"model": label, "models": {label: entry}}, ("models",), "--model")
+        return merge(root, {**_nested(key, label), "models": {label: entry}}, ("models",), "--model")
     near = difflib.get_close_matches(name, list(models), n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UserError(
         f"--model {name}: neither an entry of `models` in {FILE} ({', '.join(models)}) nor a folder with a "
         f"model_index.json{hint}"
     )
+
+
+def model_key(params: Mapping[str, Any], flow: str) -> str:
+    """The key that says which model a pipeline runs: its own, or the one of all that have none."""
+    own = params.get(flow)
+    return f"{flow}.model" if isinstance(own, Mapping) and isinstance(own.get("model"), str) else "model"
+
+
+def _nested(key: str, value: str) -> dict[str, Any]:
+    first, _, rest = key.partition(".")
+    return {first: _nested(rest, value) if rest else value}
+
+
+def _at(params: Mapping[str, Any], key: str) -> Any:
+    found: Any = params
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def _merge(

@@ -1,4 +1,4 @@
-"""What a stage made, as Prefect artifacts: a table of outputs, a table of metrics, a page of pictures."""
+"""What a stage made, as Prefect artifacts: its outputs, metrics, tables, and a page of pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from steerkit.dag.outcome import Outcome, OutputRecord
 from steerkit.dag.prefect_pictures import find_pictures, picture_page, title
+from steerkit.dag.prefect_tables import find_tables, table_rows
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +40,11 @@ def output_rows(outputs: Iterable[OutputRecord]) -> list[Row]:
 
 
 def artifact_kinds(root: Path, outcome: Outcome) -> list[str]:
-    """Which artifacts a stage has, most telling first: of `pictures`, `metrics`, `outputs`."""
+    """Which artifacts a stage has, most telling first: of `pictures`, `metrics`, `table-NAME`, `outputs`."""
     has = {
         "pictures": bool(find_pictures(root, outcome.outputs)),
         "metrics": bool(metric_rows(root, outcome.outputs)),
+        **{f"table-{table}": True for table in find_tables(root, outcome.outputs)},
         "outputs": bool(outcome.outputs),
     }
     return [kind for kind, present in has.items() if present]
@@ -113,6 +115,10 @@ def publish(root: Path, outcome: Outcome, known: list[Row] | None) -> None:
                 key=artifact_key(name, "pictures"),
                 description=", ".join(title(picture) for picture in pictures),
             )
+        for table, path in find_tables(root, outcome.outputs).items():
+            first, said = table_rows(path)
+            if first:
+                create_table_artifact(first, key=artifact_key(name, f"table-{table}"), description=f"{table}: {said}")
         # Last, because its presence says that the others were sent.
         size, files = sum(out.size or 0 for out in outcome.outputs), sum(row["files"] for row in rows)
         create_table_artifact(

@@ -31,12 +31,17 @@ def of_flow(root: Path, flow: str) -> dict[str, Any]:
                 continue
         if path.suffix == ".txt" and path.is_file():
             told["text"] = path.read_text(encoding="utf-8")
-        pages = [path] if path.suffix == ".html" else sorted(path.glob("*.html")) if path.is_dir() else []
+        pages = [path] if path.suffix == ".html" else _pages(path) if path.is_dir() else []
         if pages and "page" not in told and pages[0].is_file():
             told["page"] = pages[0].relative_to(root).as_posix()
     if metrics and "text" not in told:
         told["metrics"] = metrics
     return told
+
+
+def _pages(folder: Path) -> list[Path]:
+    """The pages in a folder, the one that a reader begins with first."""
+    return sorted(folder.glob("*.html"), key=lambda path: (path.name != "index.html", path.name))
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -3,7 +3,8 @@
 diffusers encodes the prompts in a first call of the text encoder and the negative prompts in a second one, and runs the
 UNet on the batch [uncond, cond]; with a guidance of 1 or less there is neither a second call nor a split. With two text
 encoders (Stable Diffusion XL) each is called once per half, and without a negative prompt only for the prompts: the
-other half is then zeros, which no edit of a text encoder reaches.
+other half is then zeros, which no edit of a text encoder reaches. FLUX has one branch, `none`, which carries the prompt
+whatever its guidance is.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from steerkit.models.denoiser import TRANSFORMER, argument, denoiser_root, has_branches, told_timesteps
 
 Branch = Literal["cond", "uncond", "none"]
 _TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
@@ -40,12 +43,14 @@ def carries_prompt(branch: Branch) -> bool:
 class Running:
     """What the pipeline is doing now; `track` keeps it current.
 
-    Each value belongs to the forward that runs or has just returned, so that hooks on the whole text encoder or UNet,
-    which fire after it has returned, still find it.
+    Each value belongs to the forward that runs or has just returned, so that hooks on the whole text encoder or
+    denoiser, which fire after it has returned, still find it.
     """
 
     def __init__(self, pipeline: Any) -> None:
         self._pipeline = pipeline
+        self._denoiser = denoiser_root(pipeline)
+        self._has_branches = has_branches(pipeline)
         self._in_call = False
         self.calls = 0
         """How many pipeline calls have begun."""
@@ -57,6 +62,10 @@ class Running:
         """Branch of the latest text-encoder forward; none without guidance or outside a pipeline call."""
         self.token_ids: Tensor | None = None
         """Token ids of the latest text-encoder forward, [n, tokens]; None when it was given embeddings."""
+        self.text_tokens: int | None = None
+        """How many text tokens the latest forward of a transformer ran on; None for a UNet, which has none."""
+        self.image_tokens: int | None = None
+        """How many image tokens the latest forward of a transformer ran on; None for a UNet."""
 
     @property
     def guided(self) -> bool:
@@ -65,14 +74,15 @@ class Running:
 
     @property
     def step(self) -> Step | None:
-        """The denoising step of the latest UNet forward, from its timestep and the scheduler; never counted."""
+        """The denoising step of the latest denoiser forward, from its timestep and the scheduler; never counted."""
         # Found once per forward, not once per hook: on a GPU reading the timestep waits for the device.
         if self._step is None and self._timestep is not None:
-            self._step = _step(self._pipeline.scheduler, self._timestep)
+            find = _flow_step if self._denoiser == TRANSFORMER else _step
+            self._step = find(self._pipeline.scheduler, self._timestep)
         return self._step
 
     def split(self, batch: int) -> tuple[tuple[Branch, slice], ...]:
-        """How the rows of a UNet module's tensor divide by branch: (uncond, cond), or (none,) without guidance."""
+        """How the rows of a denoiser module's tensor divide by branch: (uncond, cond), or (none,) without guidance."""
         if not self.guided:
             return (("none", slice(0, batch)),)
         if batch % 2:
@@ -82,9 +92,9 @@ class Running:
     def _begin_call(self, given: dict[str, Any]) -> None:
         self._in_call = True
         self.calls += 1
-        self.text_branch = self.token_ids = self._timestep = self._step = None
+        self._forget()
         order: list[Branch] = ["none"]
-        if given.get("do_classifier_free_guidance", True):
+        if self._has_branches and given.get("do_classifier_free_guidance", True):
             order = ["cond", "uncond"]
         if "prompt_embeds" in given:
             order = order[1:]
@@ -95,7 +105,10 @@ class Running:
 
     def _end_call(self) -> None:
         self._in_call = False
-        self.text_branch = self.token_ids = self._timestep = self._step = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self.text_branch = self.token_ids = self._timestep = self._step = self.text_tokens = self.image_tokens = None
 
     def _begin_text(self, encoder: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         order = self._text_order.get(encoder)
@@ -103,9 +116,12 @@ class Running:
         ids = args[0] if args else kwargs.get("input_ids")
         self.token_ids = ids if isinstance(ids, Tensor) and not ids.is_floating_point() else None
 
-    def _begin_unet(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._timestep = kwargs["timestep"] if "timestep" in kwargs else args[1] if len(args) > 1 else None
-        self._step = None
+    def _begin_step(self, root: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._timestep, self._step = argument(root, "timestep", args, kwargs), None
+        if root == TRANSFORMER:
+            text, image = (argument(root, name, args, kwargs) for name in ("encoder_hidden_states", "hidden_states"))
+            self.text_tokens = None if text is None else text.shape[1]
+            self.image_tokens = None if image is None else image.shape[1]
 
 
 @contextmanager
@@ -120,9 +136,9 @@ def track(pipeline: Any) -> Iterator[Running]:
             encoder = getattr(pipeline, name, None)
             if isinstance(encoder, nn.Module):
                 _follow(stack, encoder, partial(running._begin_text, name))
-        unet = getattr(pipeline, "unet", None)
-        if isinstance(unet, nn.Module):
-            _follow(stack, unet, running._begin_unet)
+        root = denoiser_root(pipeline)
+        if root is not None:
+            _follow(stack, getattr(pipeline, root), partial(running._begin_step, root))
         # The pipeline has no hook for "a call begins": encode_prompt is its first act that matters here, and
         # maybe_free_model_hooks its last. After an exception the next encode_prompt starts afresh.
         _wrap(stack, pipeline, "encode_prompt", running._begin_call, running._end_prompts)
@@ -170,6 +186,20 @@ def _step(scheduler: Any, timestep: Any) -> Step:
         # Schedulers without an index of their own (DDIM), and those that were not begun.
         index = min(range(len(timesteps)), key=lambda i: (abs(timesteps[i] - value), i))
     return Step(int(index), value, _sigma(scheduler, int(index), value))
+
+
+def _flow_step(scheduler: Any, given: Tensor) -> Step:
+    """The scheduler's own step, exact, although FLUX's transformer is told it in no more than its own precision."""
+    told = told_timesteps(torch.as_tensor(scheduler.timesteps), given.flatten()[:1]).tolist()
+    value = float(given.flatten()[0])
+    index = scheduler.step_index
+    # In bfloat16 neighbouring steps may be told alike, so the scheduler's own count goes before any search. It begins
+    # to count when the first step is done.
+    index = scheduler.begin_index if index is None else index
+    if index is None or index >= len(told) or told[index] != value:
+        index = min(range(len(told)), key=lambda i: (abs(told[i] - value), i))
+    timestep = float(scheduler.timesteps[index]) if told[index] == value else 1000 * value
+    return Step(int(index), timestep, float(scheduler.sigmas[index]))
 
 
 def _sigma(scheduler: Any, index: int, timestep: float) -> float:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from steerkit.errors import UserError
+from steerkit.models.denoiser import image_pixels, is_flux, pixels_per_token, text_length
 from steerkit.models.load import LoadedModel
 
 
@@ -32,8 +33,8 @@ Edits = Callable[[Batch], AbstractContextManager[Any]]
 class Options(TypedDict, total=False):
     """How images are made; what is left away is the model's own, or as said here.
 
-    negative_prompt: "" (one text for all images). batch_size: 8 images a call. steps, guidance: the model's own.
-    height, width: pixels, multiples of 8; the model's own. edits: none.
+    negative_prompt: "" (one text for all images; FLUX takes none). batch_size: 8 images a call. steps, guidance: the
+    model's own. height, width: pixels, multiples of 8, for FLUX of its tokens' (16); the model's own. edits: none.
     """
 
     negative_prompt: str
@@ -76,16 +77,27 @@ def batches(prompts: Sequence[str], seeds: Sequence[int], size: int) -> Iterator
 
 
 def run_pipeline(model: LoadedModel, batch: Batch, output: Literal["np", "latent"], **options: Unpack[Options]) -> Any:
-    """One call of the pipeline: images float32 [n, height, width, 3] in [0, 1], or latents before the decoder."""
+    """One call of the pipeline: images float32 [n, height, width, 3] in [0, 1], or latents before the decoder.
+
+    Latents are [n, channels, h, w], of FLUX its image tokens [n, tokens, channels]. Raises UserError for a negative
+    prompt of a model that takes none, and for a size that it cannot make.
+    """
     height, width = image_size(model, options.get("height"), options.get("width"))
     steps, guidance = options.get("steps"), options.get("guidance")
     negative = options.get("negative_prompt", "")
     edits = options.get("edits")
+    asked: dict[str, Any] = {}
+    if is_flux(model.pipeline):
+        if negative:
+            raise UserError(f"{model.spec.name} has its guidance embedded and takes no negative prompt; leave it away.")
+        asked["max_sequence_length"] = text_length(model.pipeline)
+    else:
+        # None, not "": SDXL takes zeros for no negative prompt; for SD both are the same.
+        asked["negative_prompt"] = [negative] * len(batch.prompts) if negative else None
     with torch.inference_mode(), _vae_restored(model.pipeline), edits(batch) if edits else nullcontext():
         return model.pipeline(
             prompt=list(batch.prompts),
-            # None, not "": SDXL takes zeros for no negative prompt; for SD both are the same.
-            negative_prompt=[negative] * len(batch.prompts) if negative else None,
+            **asked,
             num_inference_steps=steps or model.spec.steps,
             guidance_scale=model.spec.guidance if guidance is None else guidance,
             height=height,
@@ -108,12 +120,18 @@ def _vae_restored(pipeline: Any) -> Iterator[None]:
 
 
 def image_size(model: LoadedModel, height: int | None = None, width: int | None = None) -> tuple[int, int]:
-    """Height and width in pixels that `generate` makes when it is asked for these."""
-    pipeline, spec = model.pipeline, model.spec
-    size = pipeline.unet.config.sample_size
-    rows, columns = (size, size) if isinstance(size, int) else size
-    scale = pipeline.vae_scale_factor
-    return height or spec.height or rows * scale, width or spec.width or columns * scale
+    """Height and width in pixels that `generate` makes when it is asked for these.
+
+    UserError for what FLUX would make another size of: its pictures are whole tokens.
+    """
+    own = image_pixels(model.pipeline)
+    height, width = height or model.spec.height or own[0], width or model.spec.width or own[1]
+    side = pixels_per_token(model.pipeline)
+    if is_flux(model.pipeline) and (height % side or width % side):
+        raise UserError(
+            f"{model.spec.name} makes pictures whose sides are multiples of {side} pixels, not {width}x{height}."
+        )
+    return height, width
 
 
 def _to_uint8(images: npt.NDArray[np.float32], batch: Batch) -> npt.NDArray[np.uint8]:

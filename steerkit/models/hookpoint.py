@@ -1,4 +1,4 @@
-"""A hookpoint: the module whose tensor is read or edited, and on which side of it."""
+"""A hookpoint: the module whose tensor is read or edited, on which side of it, and which of its tokens."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import total_ordering
 from typing import Any, Literal, get_args
 
 from torch import nn
 
 from steerkit.errors import UserError
+from steerkit.models.streams import BOTH, Stream, streams_of
 
 Where = Literal["in", "out", "update"]
 _WHERE: tuple[str, ...] = get_args(Where)
@@ -20,15 +22,19 @@ _DEEPER = re.compile(r"^(text_encoder(?:_\d+)?)\.text_model(?=\.|$)")
 _TEXT_ENCODER = re.compile(r"^(text_encoder(?:_\d+)?)(?=\.)")
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@total_ordering
+@dataclass(frozen=True, slots=True)
 class Hookpoint:
     """A module's path from the pipeline (`unet.mid_block.attentions.0`) and the tensor meant: in, out, or out - in.
 
-    The path is kept in its flat spelling (`text_encoder.encoder...`), so that both spellings are one hookpoint.
+    `stream` says which tokens, where a module has those of the text and of the image: by default the image's. It is
+    None for modules that have one kind (`streams.py`), whose paths say which. The path is kept in its flat spelling
+    (`text_encoder.encoder...`), so that both spellings are one hookpoint.
     """
 
     path: str
     where: Where = "out"
+    stream: Stream | None = None
 
     def __post_init__(self) -> None:
         if self.where not in _WHERE:
@@ -38,15 +44,32 @@ class Hookpoint:
                 f"Hookpoint {self.path!r} is no module path; write for example text_encoder.encoder.layers.3.mlp:out."
             )
         object.__setattr__(self, "path", _DEEPER.sub(r"\1", self.path))
+        streams = streams_of(self.path)
+        if self.stream is not None and self.stream not in streams:
+            has = f"it has {' and '.join(streams)} tokens" if streams else "only a FLUX transformer has streams"
+            raise UserError(f"Hookpoint {self.path!r} has no stream {self.stream!r}: {has}.")
+        object.__setattr__(self, "stream", (self.stream or "image") if streams == BOTH else None)
 
     @classmethod
     def parse(cls, text: str) -> Hookpoint:
-        """Read `path:where`; `:out` may be left away."""
-        path, _, where = text.strip().partition(":")
-        return cls(path, where or "out")  # type: ignore[arg-type]  # __post_init__ checks it
+        """Read `path:where:stream`; `:out` and the stream may be left away."""
+        path, _, rest = text.strip().partition(":")
+        where, _, stream = rest.partition(":")
+        return cls(path, where or "out", stream or None)  # type: ignore[arg-type]  # __post_init__ checks them
+
+    @property
+    def tokens(self) -> Stream | None:
+        """Whose tokens these are in a transformer that has both kinds; None in a UNet or a text encoder."""
+        streams = streams_of(self.path)
+        return self.stream or (streams[0] if streams else None)
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.where}"
+        return f"{self.path}:{self.where}" + (f":{self.stream}" if self.stream else "")
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, Hookpoint):
+            return NotImplemented
+        return (self.path, self.where, self.stream or "") < (other.path, other.where, other.stream or "")
 
 
 def resolve(pipeline: Any, hookpoint: Hookpoint) -> nn.Module:

@@ -9,6 +9,7 @@ from steerkit.errors import UserError
 from steerkit.models.spec import ModelSpec
 
 EMBEDDED = "seasons-sd"
+_EMBEDDED = {"sd": EMBEDDED, "flux": "seasons-flux"}
 _INDEX = "model_index.json"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _PATIENCE = 5.0  # seconds for the hub's one answer; without a network nobody should wait for minutes of retries
@@ -21,12 +22,12 @@ def model_folder(spec: ModelSpec) -> Path | None:
         if not (folder / _INDEX).is_file():
             raise UserError(
                 f"Model {spec.name!r}: the folder {spec.source} holds no {_INDEX}, so no diffusers pipeline was saved "
-                f"there with save_pretrained; correct `source`, or use {_instead()}."
+                f"there with save_pretrained; correct `source`, or use {_instead(spec)}."
             )
         return folder
     if not _HUB_ID.fullmatch(spec.source):
         raise UserError(
-            f"Model {spec.name!r}: there is no folder {spec.source}; correct `source`, or use {_instead()}."
+            f"Model {spec.name!r}: there is no folder {spec.source}; correct `source`, or use {_instead(spec)}."
         )
     return None
 
@@ -43,6 +44,24 @@ def cached_commit(spec: ModelSpec) -> str | None:
 def resolve_commit(spec: ModelSpec) -> str:
     """Commit that the hub id and revision mean: by the cache, else by one question to the hub, else UserError."""
     return cached_commit(spec) or ask_hub(spec)
+
+
+def config_folder(spec: ModelSpec) -> Path:
+    """A folder with the model's configs, weights or not: its own, or what the cache or the hub has of a hub id.
+
+    Some kilobytes are downloaded where they must be. Raises UserError as `ask_hub`.
+    """
+    from huggingface_hub import snapshot_download
+
+    folder = model_folder(spec)
+    if folder is not None:
+        return folder
+    commit = resolve_commit(spec)
+    wanted = [_INDEX, "*/*config.json"]
+    try:
+        return Path(snapshot_download(spec.source, revision=commit, allow_patterns=wanted))
+    except Exception as error:  # as in ask_hub
+        raise unavailable(spec, f"its configs cannot be had ({type(error).__name__})") from error
 
 
 def ask_hub(spec: ModelSpec) -> str:
@@ -77,9 +96,9 @@ def unavailable(spec: ModelSpec, reason: str) -> UserError:
     """The one message for a model that cannot be had."""
     return UserError(
         f"Model {spec.name!r}: {spec.source} is neither a folder here nor in the Hugging Face cache, and {reason}. "
-        f"Download it first where there is a network, give a local folder as `source`, or use {_instead()}."
+        f"Download it first where there is a network, give a local folder as `source`, or use {_instead(spec)}."
     )
 
 
-def _instead() -> str:
-    return f"the embedded model, which needs no download: --model {EMBEDDED}"
+def _instead(spec: ModelSpec) -> str:
+    return f"the embedded model, which needs no download: --model {_EMBEDDED[spec.family]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from steerkit.errors import UserError
+from steerkit.models.denoiser import denoiser
 from steerkit.models.fingerprint import Fingerprint, fingerprint
 from steerkit.models.hub import ask_hub, cached_commit, model_folder
 from steerkit.models.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+    from diffusers import FluxPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
+
+log = logging.getLogger(__name__)
 
 _INDEX = "model_index.json"
 # The pipeline classes of each family, with what to load them without: what judges or marks pictures changes them, and
@@ -29,7 +33,8 @@ _CLASSES: dict[str, dict[str, dict[str, Any]]] = {
             "requires_safety_checker": False,
         },
         "StableDiffusionXLPipeline": {"add_watermarker": False},
-    }
+    },
+    "flux": {"FluxPipeline": {}},
 }
 
 
@@ -38,14 +43,15 @@ class LoadedModel:
     """A model that can run, with the spec it was loaded by and the identity of its weights."""
 
     spec: ModelSpec
-    pipeline: StableDiffusionPipeline | StableDiffusionXLPipeline
+    pipeline: StableDiffusionPipeline | StableDiffusionXLPipeline | FluxPipeline
     fingerprint: Fingerprint
     device: torch.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Precision it runs in; float32 on a CPU also where the spec says float16."""
-        return self.pipeline.unet.dtype
+        found: torch.dtype = denoiser(self.pipeline).dtype
+        return found
 
 
 def load_model(spec: ModelSpec, fingerprint: str | None = None, device: torch.device | None = None) -> LoadedModel:
@@ -56,11 +62,11 @@ def load_model(spec: ModelSpec, fingerprint: str | None = None, device: torch.de
     folder, cache or hub.
     """
     device = device or default_device()
-    pipeline = _load_pipeline(spec, _dtype_on(device, spec))
+    pipeline = _load_pipeline(spec, _dtype_on(device, spec), _device_map(spec, device))
     # After loading: only now is a hub model surely in the cache, so that its commit is known without a network.
     identity = _identity(spec, fingerprint)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.to(device)
+    device = _place(pipeline, spec, device)
     for component in pipeline.components.values():
         if isinstance(component, torch.nn.Module):
             component.eval().requires_grad_(False)
@@ -92,40 +98,66 @@ def _dtype_on(device: torch.device, spec: ModelSpec) -> torch.dtype:
     # Half precision on a CPU is slower than float32, and several operators lack it.
     if device.type == "cpu" and spec.dtype == "float16":
         return torch.float32
+    # FLUX overflows float16 (https://github.com/huggingface/diffusers/pull/9097).
+    if spec.family == "flux" and spec.dtype == "float16":
+        log.warning("%s runs in bfloat16: FLUX's activations overflow float16; write dtype: bfloat16", spec.name)
+        return torch.bfloat16
     return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[spec.dtype]
 
 
-def _load_pipeline(spec: ModelSpec, dtype: torch.dtype) -> Any:
+def _device_map(spec: ModelSpec, device: torch.device) -> str | None:
+    # A map of one place is none; a CPU is one.
+    return None if device.type == "cpu" else spec.device_map
+
+
+def _place(pipeline: Any, spec: ModelSpec, device: torch.device) -> torch.device:
+    """Bring the networks where they run; the device on which what is given to them must be."""
+    if _device_map(spec, device) is not None:
+        return torch.device(pipeline._execution_device)
+    # On a CPU there is nothing to save: all is in its memory already.
+    offload = "none" if device.type == "cpu" else spec.offload
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=device)
+    else:
+        pipeline.to(device)
+    return device
+
+
+def _load_pipeline(spec: ModelSpec, dtype: torch.dtype, device_map: str | None) -> Any:
     folder = model_folder(spec)
     if folder is not None:
         kind = _pipeline_class(spec, folder / _INDEX)
         try:
-            return _from_pretrained(kind, spec, str(folder), dtype)
+            return _from_pretrained(kind, spec, str(folder), dtype, device_map)
         except (OSError, ValueError, RuntimeError) as error:
             raise _broken(spec, error) from error
     commit = cached_commit(spec)
     if commit is not None:
         try:
-            return _from_hub(spec, dtype, commit, cached=True)
+            return _from_hub(spec, dtype, device_map, commit, cached=True)
         except OSError:
             pass  # cached in part only; the hub has the rest
     commit = ask_hub(spec)
     try:
-        return _from_hub(spec, dtype, commit, cached=False)
+        return _from_hub(spec, dtype, device_map, commit, cached=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise _broken(spec, error) from error
 
 
-def _from_hub(spec: ModelSpec, dtype: torch.dtype, commit: str, *, cached: bool) -> Any:
+def _from_hub(spec: ModelSpec, dtype: torch.dtype, device_map: str | None, commit: str, *, cached: bool) -> Any:
     from huggingface_hub import hf_hub_download
 
     # Before the weights: whoever names a model that cannot be steered should not wait for gigabytes to hear so.
     index = hf_hub_download(spec.source, _INDEX, revision=commit, local_files_only=cached)
     kind = _pipeline_class(spec, Path(index))
-    return _from_pretrained(kind, spec, spec.source, dtype, revision=commit, local_files_only=cached)
+    return _from_pretrained(kind, spec, spec.source, dtype, device_map, revision=commit, local_files_only=cached)
 
 
-def _from_pretrained(kind: str, spec: ModelSpec, source: str, dtype: torch.dtype, **where: Any) -> Any:
+def _from_pretrained(
+    kind: str, spec: ModelSpec, source: str, dtype: torch.dtype, device_map: str | None, **where: Any
+) -> Any:
     import diffusers
     import diffusers.utils.logging
     import transformers.utils.logging
@@ -133,9 +165,10 @@ def _from_pretrained(kind: str, spec: ModelSpec, source: str, dtype: torch.dtype
     # Loading takes seconds; its bars would tear the lines of whoever shows progress of the whole.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
+    placed = {} if device_map is None else {"device_map": device_map}
     # use_safetensors: weights that need pickle could run anything.
     return getattr(diffusers, kind).from_pretrained(
-        source, dtype=dtype, use_safetensors=True, **_CLASSES[spec.family][kind], **where
+        source, dtype=dtype, use_safetensors=True, **_CLASSES[spec.family][kind], **placed, **where
     )
 
 

@@ -1,17 +1,54 @@
 """The timesteps that a model will visit, before it runs."""
 
 import copy
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steerkit.models.denoiser import image_grid, image_pixels, is_flux
+
+if TYPE_CHECKING:
+    from steerkit.models.load import LoadedModel
 
 
-def timesteps(pipeline: Any, steps: int) -> tuple[float, ...]:
-    """The timestep of every UNet forward of a call with `steps` steps, in order; the scheduler itself is left alone.
+def model_timesteps(
+    model: "LoadedModel", steps: int | None = None, height: int | None = None, width: int | None = None
+) -> tuple[float, ...]:
+    """As `timesteps`, of a picture as `generate` makes it: what is left away is the model's own."""
+    from steerkit.models.generate import image_size
 
-    There may be more of them than `steps`: PNDM visits one twice, Heun nearly all.
+    return timesteps(model.pipeline, steps or model.spec.steps, image_size(model, height, width))
+
+
+def timesteps(pipeline: Any, steps: int, size: tuple[int, int] | None = None) -> tuple[float, ...]:
+    """The timestep of every denoiser forward of a call with `steps` steps, in order; the scheduler is left alone.
+
+    There may be more of them than `steps`: PNDM visits one twice, Heun nearly all. FLUX's also depend on the picture's
+    `size` in pixels (height, width), by default the model's own: it spends more steps on the noise of larger pictures.
     """
     scheduler = copy.deepcopy(pipeline.scheduler)
-    scheduler.set_timesteps(steps)
+    if is_flux(pipeline):
+        _set_flow_timesteps(scheduler, steps, math.prod(image_grid(pipeline, *(size or image_pixels(pipeline)))))
+    else:
+        scheduler.set_timesteps(steps)
     return tuple(float(timestep) for timestep in scheduler.timesteps)
+
+
+def _set_flow_timesteps(scheduler: Any, steps: int, image_tokens: int) -> None:
+    """As FluxPipeline does it, with its own functions."""
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
+
+    config = scheduler.config
+    shift = calculate_shift(
+        image_tokens,
+        config.get("base_image_seq_len", 256),
+        config.get("max_image_seq_len", 4096),
+        config.get("base_shift", 0.5),
+        config.get("max_shift", 1.15),
+    )
+    sigmas = None if config.get("use_flow_sigmas") else np.linspace(1.0, 1 / steps, steps)
+    retrieve_timesteps(scheduler, steps, "cpu", sigmas=sigmas, mu=shift)
 
 
 def nearest(collected: tuple[float, ...], running: tuple[float, ...]) -> tuple[int, ...]:

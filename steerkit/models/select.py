@@ -12,14 +12,17 @@ from steerkit.errors import UserError, UserErrors
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.spec import ModelSpec
 
-_USUAL = {"StableDiffusionXLPipeline": (30, 5.0)}
+# Steps and guidance that a folder of this pipeline class is run with.
+_USUAL = {"StableDiffusionXLPipeline": (30, 5.0), "FluxPipeline": (20, 3.5)}
+_SCHNELL = (4, 0.0)
 
 
 def select_model(name: str, models: Mapping[str, Mapping[str, Any]]) -> ModelSpec:
     """The spec of `name`: its entry in `models`, else a folder that `save_pretrained` wrote.
 
-    A folder runs in float32 with the usual settings of its pipeline class: 50 steps and guidance 7.5, or for
-    Stable Diffusion XL 30 and 5. Others, such as the distilled Turbo models, need an entry in `models`. Raises
+    A folder runs in float32 with the usual settings of its pipeline class: 50 steps and guidance 7.5, for Stable
+    Diffusion XL 30 and 5, for FLUX 20 and 3.5, and 4 and none if it takes no guidance (schnell). Others, such as the
+    distilled Turbo models, need an entry in `models`. Raises
     UserError with near matches for a name that is neither, and UserErrors for a bad entry.
     """
     if name in models:
@@ -30,10 +33,15 @@ def select_model(name: str, models: Mapping[str, Mapping[str, Any]]) -> ModelSpe
             raise UserErrors("params.yaml: this model cannot be used:", problems) from None
     folder = Path(name)
     if (folder / "model_index.json").is_file():
-        steps, guidance = _USUAL.get(_class_name(folder), (50, 7.5))
+        found = _class_name(folder)
+        steps, guidance = _USUAL.get(found, (50, 7.5))
+        flux = found == "FluxPipeline"
+        if flux and not _read_json(folder / "transformer" / "config.json").get("guidance_embeds", False):
+            steps, guidance = _SCHNELL
         return ModelSpec(
-            name=folder.resolve().name, source=str(folder), dtype="float32", steps=steps, guidance=guidance
-        )
+            name=folder.resolve().name, family="flux" if flux else "sd", source=str(folder), dtype="float32",
+            steps=steps, guidance=guidance,
+        )  # fmt: skip
     near = difflib.get_close_matches(name, models, n=2)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(models) or 'none'}."
     raise UserError(f"params.yaml has no model {name!r}, and it is no folder with a model_index.json; {hint}")
@@ -41,11 +49,16 @@ def select_model(name: str, models: Mapping[str, Mapping[str, Any]]) -> ModelSpe
 
 def _class_name(folder: Path) -> str:
     """What model_index.json calls the pipeline; "" where it does not say so, which loading complains about."""
+    return str(_read_json(folder / "model_index.json").get("_class_name", ""))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none."""
     try:
-        content = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    except ValueError:
-        return ""
-    return str(content.get("_class_name", "")) if isinstance(content, dict) else ""
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def read_model(path: Path) -> tuple[ModelSpec, Fingerprint]:

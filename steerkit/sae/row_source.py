@@ -13,6 +13,7 @@ from steerkit.activations.shard_plan import CollectedPrompt, Collection
 from steerkit.activations.shuffle_pool import Batch
 from steerkit.activations.store import Store
 from steerkit.errors import UserError
+from steerkit.models.generate import image_size
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.load import LoadedModel
 from steerkit.sae.model_stream import ModelStream
@@ -27,20 +28,27 @@ MOST_KEPT_ROWS = 1 << 17
 """Of rows that the model gives, which all autoencoders are judged on in turn, so many are kept in memory."""
 
 
+Steps = tuple[int, ...] | None
+"""Denoising steps whose rows are meant, 0-based; None: all that there are."""
+
+
 class RowSource(Protocol):
-    """Rows of training prompts, shuffled and endless, and rows of validation prompts."""
+    """Rows of training prompts, shuffled and endless, and rows of validation prompts; of some denoising steps or all.
+
+    UserError when there are no rows of steps that are asked for.
+    """
 
     @property
     def hookpoints(self) -> list[Hookpoint]:
         """Where there are rows."""
 
-    def stream(self, hookpoints: Sequence[Hookpoint], amounts: TrainingAmounts) -> RowStream:
+    def stream(self, hookpoints: Sequence[Hookpoint], amounts: TrainingAmounts, steps: Steps = None) -> RowStream:
         """Shuffled rows of the training prompts at some of the hookpoints."""
 
-    def held_out(self, hookpoint: Hookpoint, amounts: TrainingAmounts) -> Iterable[Batch]:
+    def held_out(self, hookpoint: Hookpoint, amounts: TrainingAmounts, steps: Steps = None) -> Iterable[Batch]:
         """Rows of the validation prompts."""
 
-    def site(self, hookpoint: Hookpoint) -> Site:
+    def site(self, hookpoint: Hookpoint, steps: Steps = None) -> Site:
         """What an autoencoder of these rows says about them."""
 
 
@@ -56,25 +64,19 @@ class StoreSource:
     def hookpoints(self) -> list[Hookpoint]:
         return self._store.hookpoints
 
-    def stream(self, hookpoints: Sequence[Hookpoint], amounts: TrainingAmounts) -> RowStream:
-        return StoreStream({hookpoint: self._loader(hookpoint, amounts, TRAIN, None) for hookpoint in hookpoints})
+    def stream(self, hookpoints: Sequence[Hookpoint], amounts: TrainingAmounts, steps: Steps = None) -> RowStream:
+        return StoreStream({place: self._loader(place, amounts, TRAIN, None, steps) for place in hookpoints})
 
-    def held_out(self, hookpoint: Hookpoint, amounts: TrainingAmounts) -> Iterator[Batch]:
-        with self._loader(hookpoint, amounts, VALIDATION, 1) as loader:
+    def held_out(self, hookpoint: Hookpoint, amounts: TrainingAmounts, steps: Steps = None) -> Iterator[Batch]:
+        with self._loader(hookpoint, amounts, VALIDATION, 1, steps) as loader:
             yield from islice(loader, max(1, MOST_HELD_OUT_ROWS // amounts.batch_rows))
 
-    def site(self, hookpoint: Hookpoint) -> Site:
-        manifest = self._store.manifest
-        steps, branches = manifest.provenance.get("steps"), manifest.provenance.get("branches")
-        return Site(
-            model=manifest.model.digest,
-            hookpoint=str(hookpoint),
-            steps=None if steps is None else tuple(steps),
-            branches=None if branches is None else tuple(branches),
-            grid=self._store.layout(hookpoint).grid,
-        )
+    def site(self, hookpoint: Hookpoint, steps: Steps = None) -> Site:
+        return store_site(self._store, hookpoint, steps)
 
-    def _loader(self, hookpoint: Hookpoint, amounts: TrainingAmounts, split: str, epochs: int | None) -> RowLoader:
+    def _loader(
+        self, hookpoint: Hookpoint, amounts: TrainingAmounts, split: str, epochs: int | None, steps: Steps
+    ) -> RowLoader:
         return RowLoader(
             self._store,
             hookpoint,
@@ -82,9 +84,24 @@ class StoreSource:
             pool_rows=amounts.pool_rows,
             seed=amounts.seed,
             prompts=self._splits[split],
+            steps=steps,
             device=self._device,
             epochs=epochs,
         )
+
+
+def store_site(store: Store, hookpoint: Hookpoint, steps: Steps = None) -> Site:
+    """The site of a store's rows at a hookpoint; of some of its steps, by default all."""
+    manifest = store.manifest
+    collected, branches = manifest.provenance.get("steps"), manifest.provenance.get("branches")
+    return Site(
+        model=manifest.model.digest,
+        hookpoint=str(hookpoint),
+        steps=steps if steps is not None or collected is None else tuple(collected),
+        branches=None if branches is None else tuple(branches),
+        grid=store.layout(hookpoint).grid,
+        resolution=manifest.provenance.get("resolution"),
+    )
 
 
 class ModelSource:
@@ -98,18 +115,21 @@ class ModelSource:
         self._splits = {split: _of(prompts, split) for split in (TRAIN, VALIDATION)}
         self._used = collection.parsed()
         self._kept: dict[Hookpoint, list[Batch]] = {}
+        self._kept_steps: Steps = None
 
     @property
     def hookpoints(self) -> list[Hookpoint]:
         return self._collection.parsed()
 
-    def stream(self, hookpoints: Sequence[Hookpoint], amounts: TrainingAmounts) -> RowStream:
+    def stream(self, hookpoints: Sequence[Hookpoint], amounts: TrainingAmounts, steps: Steps = None) -> RowStream:
         self._used = list(hookpoints)
-        return self._stream(amounts, TRAIN, None)
+        return self._stream(amounts, TRAIN, None, steps)
 
-    def held_out(self, hookpoint: Hookpoint, amounts: TrainingAmounts) -> list[Batch]:
+    def held_out(self, hookpoint: Hookpoint, amounts: TrainingAmounts, steps: Steps = None) -> list[Batch]:
+        if self._kept_steps != steps:
+            self._kept, self._kept_steps = {}, steps
         if not self._kept:
-            stream = self._stream(amounts, VALIDATION, 1)
+            stream = self._stream(amounts, VALIDATION, 1, steps)
             for _ in range(max(1, MOST_KEPT_ROWS // amounts.batch_rows)):
                 for place, batch in (found := stream.next()).items():
                     # In the computer's memory, where there is more of it; whoever judges moves them.
@@ -119,16 +139,22 @@ class ModelSource:
             stream.close()
         return self._kept[hookpoint]
 
-    def site(self, hookpoint: Hookpoint) -> Site:
+    def site(self, hookpoint: Hookpoint, steps: Steps = None) -> Site:
         return Site(
             model=self._model.fingerprint.digest,
             hookpoint=str(hookpoint),
-            steps=self._collection.steps,
+            steps=self._collection.steps if steps is None else steps,
             branches=self._collection.branches,
+            resolution=image_size(self._model),
         )
 
-    def _stream(self, amounts: TrainingAmounts, split: str, epochs: int | None) -> ModelStream:
-        used = self._collection.model_copy(update={"hookpoints": tuple(map(str, self._used))})
+    def _stream(self, amounts: TrainingAmounts, split: str, epochs: int | None, steps: Steps) -> ModelStream:
+        used = self._collection.model_copy(
+            update={
+                "hookpoints": tuple(map(str, self._used)),
+                "steps": self._collection.steps if steps is None else steps,
+            }
+        )
         return ModelStream(
             self._model,
             self._splits[split],

@@ -43,10 +43,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """An autoencoder to train: on which rows, and how."""
+    """An autoencoder to train: on which rows, and how.
+
+    `steps` are the denoising steps whose rows it learns, 0-based: None pools all of them, one makes it conditioned on
+    that step. All that one stream trains have the same.
+    """
 
     hookpoint: Hookpoint
     config: SaeConfig
+    steps: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from steerkit.sae.config import SaeConfig
 from steerkit.sae.train import Planned
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_WHERE = ("hookpoint", "steps")
 
 
 class TrainingAmounts(BaseModel):
@@ -29,9 +30,10 @@ class TrainingAmounts(BaseModel):
 
 
 def parse_training(
-    saes: Mapping[str, Any], amounts: Mapping[str, Any], known: Collection[Hookpoint], where: str = "latents.sae"
-) -> tuple[dict[str, Planned], TrainingAmounts]:
-    """Autoencoders by name and the amounts; `known` are the hookpoints that there are rows of.
+    saes: Mapping[str, Any], amounts: Mapping[str, Any], known: Collection[Hookpoint], where: str = "latents.sae",
+    *, empty: bool = False,
+) -> tuple[dict[str, Planned], TrainingAmounts]:  # fmt: skip
+    """Autoencoders by name and the amounts; `known` are the hookpoints that there are rows of. `empty`: none will do.
 
     UserErrors with every problem as `where.key: message`.
     """
@@ -47,7 +49,7 @@ def parse_training(
             f"{where}.pool_rows: {found.pool_rows} rows hold fewer than two batches of {found.batch_rows}; rows of one "
             "picture would stay together. Raise pool_rows, at best to many batches"
         )
-    if not saes:
+    if not saes and not empty:
         problems.append(f"{where}.saes: there is none to train; name at least one")
     for name, values in saes.items():
         place = f"{where}.saes.{name}"
@@ -58,12 +60,13 @@ def parse_training(
             continue
         config: SaeConfig | None = None
         try:
-            config = SaeConfig.model_validate({key: value for key, value in values.items() if key != "hookpoint"})
+            config = SaeConfig.model_validate({key: value for key, value in values.items() if key not in _WHERE})
         except ValidationError as error:
             problems += [f"{'.'.join([place, *map(str, e['loc'])])}: {_plain(e['msg'])}" for e in error.errors()]
         hookpoint = _hookpoint(values.get("hookpoint"), known, f"{place}.hookpoint", problems)
+        steps = _steps(values.get("steps"), f"{place}.steps", problems)
         if config is not None and hookpoint is not None:
-            planned[str(name)] = Planned(hookpoint, config)
+            planned[str(name)] = Planned(hookpoint, config, steps)
     if problems or found is None:
         raise UserErrors("params.yaml: these autoencoders cannot be trained:", problems)
     return planned, found
@@ -83,6 +86,23 @@ def _hookpoint(value: Any, known: Collection[Hookpoint], place: str, problems: l
         problems.append(f"{place}: no rows were collected at {hookpoint}; there are rows of {names}")
         return None
     return hookpoint
+
+
+def _steps(value: Any, place: str, problems: list[str]) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value or any(type(step) is not int or step < 0 for step in value):
+        problems.append(f"{place}: is {value!r}; give a list of denoising steps from 0 up, or null for all of them")
+        return None
+    return tuple(sorted(set(value)))
+
+
+def by_steps(planned: Mapping[str, Planned]) -> dict[tuple[int, ...] | None, dict[str, Planned]]:
+    """The autoencoders in groups that learn rows of the same denoising steps: one stream serves each group."""
+    groups: dict[tuple[int, ...] | None, dict[str, Planned]] = {}
+    for name, one in planned.items():
+        groups.setdefault(one.steps, {})[name] = one
+    return groups
 
 
 def _dotted(place: tuple[Any, ...]) -> str:

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from steerkit.errors import UserError
 from steerkit.models.branches import Branch, Running, track
+from steerkit.models.denoiser import denoiser_name, execution_device, in_denoiser
 from steerkit.models.generate import Batch
 from steerkit.models.hookpoint import Hookpoint, resolve
-from steerkit.models.module_tensor import as_tokens, like_map, tensor_in, tensor_out, with_tensor_in, with_tensor_out
+from steerkit.models.module_tensor import as_tokens, like_map
+from steerkit.models.streams import cut_input, cut_output, with_cut_input, with_cut_output
 from steerkit.steering.edit import Edit, edited, for_images, on_device
 from steerkit.steering.latent_operators import EditLatents, ReplacePatches
 from steerkit.steering.presence import Presence
@@ -32,12 +34,12 @@ def steer(model: Any, edits: Sequence[Edit]) -> Iterator[None]:
     modules = [resolve(pipeline, edit.hookpoint) for edit in edits]
     for edit in edits:
         check_tokens(edit)
-        _check_steps(edit)
+        _check_steps(edit, pipeline)
     by_module: dict[nn.Module, list[Edit]] = defaultdict(list)
     moved: dict[tuple[int, torch.device], Any] = {}
     for module, edit in zip(modules, edits, strict=True):
         if not edit.idle:
-            by_module[module].append(on_device(edit, _device(module, pipeline), moved))
+            by_module[module].append(on_device(edit, execution_device(pipeline, module), moved))
     if not by_module:
         yield
         return
@@ -69,10 +71,10 @@ def _input_hook(edits: Sequence[Edit], pipeline: Any, running: Running, presence
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
         if not (now := due()):
             return None
-        acts = tensor_in(args, kwargs)
         for edit in now:
-            acts = _on_branches(edit, acts, pipeline, running, presence)
-        return with_tensor_in(args, kwargs, acts)
+            acts = _on_branches(edit, cut_input(edit.hookpoint, args, kwargs, running), pipeline, running, presence)
+            args, kwargs = with_cut_input(edit.hookpoint, args, kwargs, acts, running)
+        return args, kwargs
 
     return hook
 
@@ -83,15 +85,16 @@ def _output_hook(edits: Sequence[Edit], pipeline: Any, running: Running, presenc
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG001
         if not (now := due()):
             return None
-        acts = tensor_out(output)
         for edit in now:
+            acts = cut_output(edit.hookpoint, output, running)
             if edit.hookpoint.where == "update":
-                update = acts - tensor_in(args, kwargs)
+                update = acts - cut_input(edit.hookpoint, args, kwargs, running)
                 # Adding the change, not input plus update: a token that is not touched keeps its bits.
                 acts = acts + (_on_branches(edit, update, pipeline, running, presence) - update)
             else:
                 acts = _on_branches(edit, acts, pipeline, running, presence)
-        return with_tensor_out(output, acts)
+            output = with_cut_output(edit.hookpoint, output, acts, running)
+        return output
 
     return hook
 
@@ -129,7 +132,7 @@ def _both(mask: Tensor | None, holds: Tensor | None) -> Tensor | None:
 def _halves(hookpoint: Hookpoint, acts: Tensor, running: Running) -> Sequence[tuple[Branch, slice]]:
     if in_text_encoder(hookpoint):
         return ((running.text_branch or "none", slice(0, len(acts))),)
-    if hookpoint.path.split(".")[0] == "unet":
+    if in_denoiser(hookpoint):
         return running.split(len(acts))
     return (("none", slice(0, len(acts))),)
 
@@ -154,15 +157,9 @@ def _in_window(edit: Edit, index: int | None) -> bool:
     return edit.steps is None or (index is not None and edit.steps[0] <= index <= edit.steps[1])
 
 
-def _check_steps(edit: Edit) -> None:
-    if edit.steps is not None and edit.hookpoint.path.split(".")[0] != "unet":
+def _check_steps(edit: Edit, pipeline: Any) -> None:
+    if edit.steps is not None and not in_denoiser(edit.hookpoint):
         raise UserError(
             f"The edit at {edit.hookpoint} is for denoising steps {edit.steps[0]} to {edit.steps[1]}, but only the "
-            "UNet runs once per step; leave the steps away."
+            f"{denoiser_name(pipeline)} runs once per step; leave the steps away."
         )
-
-
-def _device(module: nn.Module, pipeline: Any) -> torch.device:
-    for parameter in module.parameters():
-        return parameter.device
-    return torch.device(getattr(pipeline, "device", "cpu"))

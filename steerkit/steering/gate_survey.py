@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from steerkit.models.branches import Running, track
+from steerkit.models.denoiser import execution_device
 from steerkit.models.hookpoint import resolve
 from steerkit.models.module_tensor import tensor_in, tensor_out
 from steerkit.steering.edit import Edit, on_device
@@ -57,7 +58,8 @@ def survey(model: Any, edits: Mapping[str, Sequence[Edit]]) -> Iterator[GateSurv
             raise ValueError(f"the edits of {name!r} act in every image")
         for edit in some:
             where = (resolve(pipeline, edit.hookpoint), edit.hookpoint.where == "in")
-            by_module.setdefault(where, []).append((name, on_device(edit, pipeline.device, moved)))
+            device = execution_device(pipeline, where[0])
+            by_module.setdefault(where, []).append((name, on_device(edit, device, moved)))
     with ExitStack() as stack:
         running = stack.enter_context(track(pipeline))
         presence = Presence(running)

@@ -56,9 +56,13 @@ class SetMeans:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AddLatents:
-    """z' = z + values, float32 [n], on every token: a difference of two concepts' means moves from one to the other."""
+    """z' = z + values, float32 [n], on every token: a difference of two concepts' means moves from one to the other.
+
+    `floor`: latents do not fall below it by this; those that lie below it already stay where they are.
+    """
 
     values: Tensor
+    floor: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,8 +106,9 @@ def changed(change: LatentChange, values: Tensor) -> Tensor:
         case SetMeans(values=wanted, side=side):
             means = values.mean(-2, keepdim=True)
             return _beyond(means, wanted.to(values), values + (wanted.to(values) - means), side, otherwise=values)
-        case AddLatents(values=more):
-            return values + more.to(values)
+        case AddLatents(values=more, floor=floor):
+            moved = values + more.to(values)
+            return moved if floor is None else torch.maximum(moved, values.clamp(max=floor))
         case MoveLatents(origin=origin, to=to):
             way = to.to(values) - origin.to(values)
             # Where the means agree there is no way to go, and 0 / tiny is 0.

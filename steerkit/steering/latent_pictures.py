@@ -7,64 +7,32 @@ nothing has changed. So the unsteered shards note where each edit's gates hold, 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from steerkit.activations.collect_latents import load_once
-from steerkit.models.generate import generate
-from steerkit.models.load import LoadedModel
 from steerkit.models.schedule import timesteps
 from steerkit.models.spec import ModelSpec
-from steerkit.steering.apply import steered_batches
 from steerkit.steering.edit import Edit
+from steerkit.steering.frames import Frame, ModelTools, draw, same_threads, save_picture, whole
 from steerkit.steering.gate_survey import is_gated_by_image, survey
 from steerkit.steering.latent_erasure import ErasedConcept, erasing_edits, load_places
 
-BATCH = 16
 
-
-class Frame(BaseModel):
-    """One picture to draw: from `prompt` and `seed` to the file `path`, within the folder of pictures."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prompt: str
-    seed: int
-    path: str
-
-
-class Tools(BaseModel):
+class Tools(ModelTools):
     """What pictures are drawn with: the model, and folders with autoencoders and with their concepts' means."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    spec: ModelSpec
-    digest: str
     saes: Path
     moments: Path
-    threads: int
-    """Threads that torch computes with: another number rounds otherwise, so every process takes the planning one's."""
 
     @classmethod
-    def here(cls, spec: ModelSpec, digest: str, saes: Path, moments: Path) -> Tools:
+    def at(cls, spec: ModelSpec, digest: str, saes: Path, moments: Path) -> Tools:
         """The tools for jobs that may run in another folder, or on a machine that sees the same files."""
-        source = Path(spec.source)
-        return cls(
-            spec=spec.model_copy(update={"source": str(source.absolute())}) if source.exists() else spec,
-            digest=digest, saes=saes.absolute(), moments=moments.absolute(), threads=torch.get_num_threads(),
-        )  # fmt: skip
-
-    def load(self) -> LoadedModel:
-        """The model, loaded once in each thread."""
-        return load_once(self.spec, self.digest)
+        model = ModelTools.here(spec, digest)
+        return cls(**dict(model), saes=saes.absolute(), moments=moments.absolute())
 
     def edits(self, erased: Sequence[ErasedConcept]) -> list[Edit]:
         """The edits that erase these concepts on the model's own schedule."""
@@ -100,32 +68,13 @@ def draw_pictures(job: PictureJob) -> Literal["kept", "drawn"]:
     with survey(model, gated) if gated else nullcontext() as found, same_threads(job.tools):
         images = draw(model, frames, edits)
     for frame, image in zip(frames, images, strict=True):
-        _save(image, job.folder / frame.path)
+        save_picture(image, job.folder / frame.path)
     if job.note is not None:
         acts = {
             name: found.acts(name).tolist() if found and name in gated else [True] * len(frames) for name in watched
         }
-        _whole(job.note, lambda path: path.write_text(json.dumps(acts)))
+        whole(job.note, lambda path: path.write_text(json.dumps(acts)))
     return "drawn"
-
-
-def draw(model: LoadedModel, frames: Sequence[Frame], edits: Sequence[Edit]) -> NDArray[np.uint8]:
-    """Pixels [n, h, w, 3] of `frames` with `edits`, each from its own seed."""
-    return generate(
-        model, [frame.prompt for frame in frames], [frame.seed for frame in frames], batch_size=BATCH,
-        edits=steered_batches(model, edits) if edits else None,
-    )  # fmt: skip
-
-
-@contextmanager
-def same_threads(tools: Tools) -> Iterator[None]:
-    """Compute with as many threads as the planning process."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(tools.threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def where_edits_act(jobs: Sequence[PictureJob]) -> dict[str, dict[str, bool]]:
@@ -139,25 +88,3 @@ def where_edits_act(jobs: Sequence[PictureJob]) -> dict[str, dict[str, bool]]:
             paths = [frame.path for frame in job.frames]
             found.setdefault(name, {}).update(zip(paths, acts, strict=True))
     return found
-
-
-def in_shards(frames: Sequence[Frame], size: int = BATCH) -> list[tuple[Frame, ...]]:
-    """The frames in portions of at most `size`, in order."""
-    return [tuple(frames[start : start + size]) for start in range(0, len(frames), size)]
-
-
-def _save(pixels: NDArray[np.uint8], path: Path) -> None:
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _whole(path, lambda partial: Image.fromarray(pixels).save(partial, format="PNG"))
-
-
-def _whole(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from steerkit.models.branches import Running
-from steerkit.models.hookpoint import resolve
-from steerkit.models.module_tensor import as_tokens, tensor_out
+from steerkit.models.hookpoint import Hookpoint, resolve
+from steerkit.models.module_tensor import as_tokens
+from steerkit.models.streams import cut_output
 from steerkit.steering.edit import Edit
 from steerkit.steering.gates import ImageGate, InImage, present
 from steerkit.steering.latent_gates import LatentsInImage
@@ -56,10 +57,12 @@ class Presence:
             step = self._running.step
             if step is None:
                 return
-            acts, means = as_tokens(tensor_out(output)), dict[int, Tensor]()
+            # Text and image tokens of one module are seen apart, so they share no means.
+            means: dict[Hookpoint, dict[int, Tensor]] = {}
             for gate, windows in gates.items():
                 if _is_due(gate, windows, step.index):
-                    found = present(gate, acts, means)
+                    acts = as_tokens(cut_output(gate.hookpoint, output, self._running))
+                    found = present(gate, acts, means.setdefault(gate.hookpoint, {}))
                     self._held[gate] = (self._running.calls, step.index, found)
 
         return hook

@@ -4,7 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
-from steerkit.activations.text import TOKEN_TYPES, token_types
+from steerkit.activations.prompt_tokens import prompt_token_types
+from steerkit.activations.text import TOKEN_TYPES
 from steerkit.errors import UserError
 from steerkit.models.branches import Running
 from steerkit.models.hookpoint import Hookpoint
@@ -22,7 +23,7 @@ def token_mask(edit: Edit, pipeline: Any, running: Running) -> Tensor | None:
             f"The edit at {edit.hookpoint} is for {edit.tokens} tokens, but the text encoder was given embeddings "
             'instead of token ids. Pass prompts as text, or steer "all" tokens.'
         )
-    return token_types(running.token_ids, _end_of_text(pipeline, edit.hookpoint))[edit.tokens]
+    return prompt_token_types(_tokenizer(pipeline, edit.hookpoint), running.token_ids)[edit.tokens]
 
 
 def check_tokens(edit: Edit) -> None:
@@ -45,7 +46,6 @@ def in_text_encoder(hookpoint: Hookpoint) -> bool:
     return hookpoint.path.split(".")[0].startswith("text_encoder")
 
 
-def _end_of_text(pipeline: Any, hookpoint: Hookpoint) -> int:
+def _tokenizer(pipeline: Any, hookpoint: Hookpoint) -> Any:
     root = hookpoint.path.split(".")[0]
-    tokenizer = getattr(pipeline, root.replace("text_encoder", "tokenizer"))
-    return int(tokenizer.eos_token_id)
+    return getattr(pipeline, root.replace("text_encoder", "tokenizer"))

@@ -13,7 +13,7 @@ def assemble_flux(
     from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
     from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel
 
-    from steerkit.world.architectures import make_flow_scheduler
+    from steerkit.world.flux_architectures import make_flow_scheduler
 
     half = {"torch_dtype": torch.float16}
     autoencoder = AutoencoderKL.from_pretrained(vae, **half)

@@ -1,8 +1,9 @@
 """The flow transformer: a small FLUX on the frozen encoder's latents and two frozen text encoders.
 
-Flow matching with logit-normal times (arXiv 2403.03206). FLUX.1-dev has its guidance embedded: it is a number that the
-network takes, and one forward gives what classifier-free guidance needs two for. So there are two phases: a network that
-knows no guidance but 1, and then one that learns from it what guidance of every strength gives (arXiv 2210.03142).
+Flow matching with logit-normal times (arXiv 2403.03206). FLUX.1-dev has its guidance embedded: it is a number that
+the network takes, and one forward gives what classifier-free guidance needs two for. So there are two phases: a network
+that knows no guidance but 1, and then one that learns from it what guidance of every strength gives
+(arXiv 2210.03142).
 """
 
 import copy
@@ -15,8 +16,9 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor, nn
 
-from steerkit.world.architectures import LATENT_CHANNELS, make_flux_transformer
+from steerkit.world.architectures import LATENT_CHANNELS
 from steerkit.world.captions import caption
+from steerkit.world.flux_architectures import make_flux_transformer
 from steerkit.world.scene import sample_scenes
 from steerkit.world.train_denoiser import SCENES_SEED, encode_scenes
 from steerkit.world.training import Draws, Schedule, fit

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from steerkit.world.architectures import SEQUENCE_WIDTH, make_sequence_encoder
 from steerkit.world.captions import caption
+from steerkit.world.flux_architectures import SEQUENCE_WIDTH, make_sequence_encoder
 from steerkit.world.labels import LABELS
 from steerkit.world.scene import sample_scene
 from steerkit.world.train_text_encoder import TextWithHead, named_labels

@@ -5,7 +5,9 @@ from tasks.train_autoencoder import train_autoencoder
 from tasks.train_classifier import train_classifier
 from tasks.train_clip import train_clip
 from tasks.train_denoiser import train_denoiser
+from tasks.train_flux import train_flux
 from tasks.train_perceptual import train_perceptual
+from tasks.train_sequence_encoder import train_sequence_encoder
 from tasks.train_text_encoder import train_text_encoder
 from tasks.train_tokenizer import train_tokenizer
 
@@ -26,6 +28,23 @@ denoiser = stage(
     vae=autoencoder.out("vae"),
     text_encoder=text_encoder.out("text_encoder"),
     outs={"pipeline": "models/seasons-sd"},
+)
+sequence_encoder = stage(
+    "world-sequence-encoder",
+    train_sequence_encoder,
+    frozen=True,
+    tokenizer=tokenizer.out("tokenizer"),
+    outs={"sequence_encoder": "models/seasons-sequence-encoder"},
+)
+flux = stage(
+    "world-flux",
+    train_flux,
+    frozen=True,
+    tokenizer=tokenizer.out("tokenizer"),
+    vae=autoencoder.out("vae"),
+    text_encoder=text_encoder.out("text_encoder"),
+    sequence_encoder=sequence_encoder.out("sequence_encoder"),
+    outs={"pipeline": "models/seasons-flux"},
 )
 clip = stage(
     "world-clip", train_clip, frozen=True, tokenizer=tokenizer.out("tokenizer"), outs={"clip": "models/seasons-clip"}

@@ -42,7 +42,7 @@ class Project:
     def run(self, flow: str, *arguments: str) -> dict[str, str]:
         """`steerkit run FLOW`; the verdict of each of its stages, from the table it ends with."""
         said = self.steerkit("run", flow, "--no-prefect", *arguments)
-        return dict(re.findall(rf"^({flow}-\w+)\s+(ran|restored|unchanged)\b", said, re.MULTILINE))
+        return dict(re.findall(rf"^({flow}-[\w-]+)\s+(ran|restored|unchanged)\b", said, re.MULTILINE))
 
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.root / name

@@ -1,6 +1,7 @@
-"""A pipeline of Stable Diffusion 2.1's shape with random weights and small widths, saved to disk and loaded by path."""
+"""Pipelines of the shapes of Stable Diffusion 2.1 and FLUX.1, random and small, saved to disk and loaded by path."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,89 @@ def sd21(sd21_folder: Path) -> Any:
 
     spec = ModelSpec(name="tiny-sd-2.1", source=str(sd21_folder), dtype="float16", steps=3, guidance=4.0)
     return load_model(spec, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of `dev` or `schnell`, written when it is first asked for: two double and two single blocks.
+
+    Pictures are 32x32, an image token is 8 pixels wide; T5's tokenizer has 12 tokens, and no BOS, as the real one.
+    """
+    root = tmp_path_factory.mktemp("flux")
+
+    def folder(kind: str) -> Path:
+        if not (root / kind).exists():
+            _flux(root / kind, dev=kind == "dev")
+        return root / kind
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def flux(flux_folder: Callable[[str], Path]) -> Any:
+    """The `dev` folder, loaded as steerkit loads any model: float32 on the CPU, 4 steps, guidance 3.5."""
+    import torch
+
+    from steerkit.models.load import load_model
+    from steerkit.models.spec import ModelSpec
+
+    spec = ModelSpec(name="tiny-flux", family="flux", source=str(flux_folder("dev")), steps=4, guidance=3.5)
+    return load_model(spec, device=torch.device("cpu"))
+
+
+def _flux(folder: Path, dev: bool) -> None:
+    import torch
+    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+    (folder / "vocabularies").mkdir(parents=True)
+    first, second = _tokenizer(folder / "vocabularies" / "clip"), _tokenizer_without_bos(12)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(first), hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+                num_attention_heads=2, max_position_embeddings=77, bos_token_id=first.bos_token_id,
+                eos_token_id=first.eos_token_id, pad_token_id=first.pad_token_id,
+            )
+        )  # fmt: skip
+        text_encoder_2 = T5EncoderModel(
+            T5Config(vocab_size=len(second), d_model=24, d_kv=8, d_ff=32, num_layers=2, num_heads=3,
+                     feed_forward_proj="gated-gelu", dropout_rate=0.0)
+        )  # fmt: skip
+        transformer = FluxTransformer2DModel(
+            in_channels=16, num_layers=2, num_single_layers=2, attention_head_dim=8, num_attention_heads=2,
+            joint_attention_dim=24, pooled_projection_dim=16, guidance_embeds=dev, axes_dims_rope=(2, 2, 4),
+        )  # fmt: skip
+        vae = AutoencoderKL(
+            block_out_channels=(8, 8, 16), down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3, layers_per_block=1, norm_num_groups=4, latent_channels=4,
+            sample_size=32, shift_factor=0.1,
+        )  # fmt: skip
+    # As initialised, every block hardly adds to what it is given; in trained models it does.
+    for name, parameter in transformer.named_parameters():
+        if name.endswith(("proj_out.weight", "to_out.0.weight", "to_add_out.weight", "net.2.weight")):
+            parameter.data.mul_(5.0)
+    FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0 if dev else 1.0, use_dynamic_shifting=dev),
+        vae=vae, text_encoder=text_encoder, tokenizer=first, text_encoder_2=text_encoder_2, tokenizer_2=second,
+        transformer=transformer,
+    ).save_pretrained(folder)  # fmt: skip
+
+
+def _tokenizer_without_bos(tokens: int) -> Any:
+    """A tokenizer of letters and spaces that ends a prompt as T5's does, and puts nothing before it."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokens_known = ["<pad>", "</s>", "<unk>", *"abcdefghijklmnopqrstuvwxyz "]
+    vocabulary = {token: index for index, token in enumerate(tokens_known)}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="</s>", pad_token="<pad>", unk_token="<unk>", model_max_length=tokens
+    )
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -128,7 +128,7 @@ def test_equal_inputs_give_equal_bytes_also_after_a_kill(
         patch.setattr("tasks.train_sae.quality_table", stop)
         with pytest.raises(Killed):
             run(inputs, tmp_path)
-    assert (tmp_path / "saes" / ".training" / "training.safetensors").is_file()
+    assert (tmp_path / "saes" / ".training" / "all" / "training.safetensors").is_file()
     run(inputs, tmp_path)
     assert files(tmp_path) == files(made)
 
@@ -153,3 +153,21 @@ def test_prompts_without_validation_are_refused(inputs: dict[str, Path], tmp_pat
 def test_a_store_must_be_wired_to_be_read(inputs: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="set source: model"):
         run(inputs, tmp_path, activations=None)
+
+
+def test_an_imported_autoencoder_is_taken_by_its_digest_and_measured_like_the_others(
+    inputs: dict[str, Path], made: Path, tmp_path: Path
+) -> None:
+    own = {"folder": str(made / "saes" / "mid")}
+    with pytest.raises(UserError, match="no digest is written for it; if it is the one") as told:
+        run(inputs, tmp_path / "a", saes={"mine": own})
+    digest = str(told.value).rpartition("digest: ")[2].split()[0]
+    run(inputs, tmp_path / "b", saes={"mine": own | {"digest": digest}, "up": SAES["up"]})
+    assert sorted(path.name for path in (tmp_path / "b" / "saes").iterdir()) == ["mine", "up"]
+    before, after = (json.loads((folder / "metrics.json").read_text()) for folder in (made, tmp_path / "b"))
+    assert after["mine"] == before["mid"] and after["up"] == before["up"]
+    run(inputs, tmp_path / "c", saes={"mine": own | {"digest": digest}})
+    with pytest.raises(UserError, match="it was 000000000000 when it was named"):
+        run(inputs, tmp_path / "d", saes={"mine": own | {"digest": "0" * 64}})
+    with pytest.raises(UserError, match=f"belongs to {MIDDLE}, and not to unet.elsewhere:out"):
+        run(inputs, tmp_path / "e", saes={"mine": own | {"digest": digest, "hookpoint": "unet.elsewhere"}})

@@ -9,10 +9,16 @@ import pytest
 
 from steerkit.activations import collect_latents
 from steerkit.activations.collect_latents import collect_shard, commit_collection, plan_collection
-from steerkit.activations.estimate import estimate_collection, in_words, refuse_what_does_not_fit
+from steerkit.activations.estimate import (
+    estimate_collection,
+    estimate_from_configs,
+    in_words,
+    refuse_what_does_not_fit,
+)
 from steerkit.activations.shard_plan import CollectedPrompt, parse_collection
 from steerkit.activations.store import open_store
 from steerkit.errors import UserError
+from steerkit.models.without_weights import ModelWithoutWeights
 
 NARROW, WIDE = "unet.up_blocks.3.attentions.0", "unet.mid_block.attentions.0"
 PROMPTS = [CollectedPrompt(id=f"train0-prompt-{i}", prompt="a b", split="train", seed=i) for i in range(7)]
@@ -87,3 +93,43 @@ def test_a_run_that_does_not_fit_stops_before_it_begins(
 )
 def test_bytes_are_said_in_decimal_units(size: float, words: str) -> None:
     assert in_words(size) == words
+
+
+DOUBLE = "transformer.transformer_blocks.0"
+
+
+@pytest.mark.parametrize("asked", [{}, {"tokens": 5, "steps": [0, 2]}, {"prompts_per_shard": 3}])
+def test_configs_alone_say_what_comes_out(
+    flux: Any, flux_folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(collect_latents, "load_once", lambda spec, digest: flux)
+    points = [DOUBLE, f"{DOUBLE}:out:text", f"{DOUBLE}.ff.net.0"]
+    collection = parse_collection({"hookpoints": points, "batch_size": 4, "prompts_per_shard": 4, **asked})
+    configs = tmp_path / "configs"
+    shutil.copytree(flux_folder("dev"), configs, ignore=shutil.ignore_patterns("*.safetensors"))
+    described = ModelWithoutWeights(flux.spec.model_copy(update={"source": str(configs)}))
+    said = estimate_from_configs(described, PROMPTS, collection, rate=2.0)
+    jobs = plan_collection(flux, PROMPTS, collection, tmp_path / "rows")
+    for job in jobs:
+        collect_shard(job)
+    commit_collection(jobs)
+    found = open_store(tmp_path / "rows").manifest
+    written = sum(path.stat().st_size for path in (tmp_path / "rows").glob("*.arrow"))
+    assert abs(said.bytes - written) <= 0.005 * written
+    assert said.rows == {name: sum(shard.rows[name] for shard in found.shards) for name in said.rows}
+    loaded = estimate_collection(flux, PROMPTS, collection, rate=2.0)
+    assert (said.pictures, said.shards, said.rows, said.bytes, said.seconds) == (
+        loaded.pictures, loaded.shards, loaded.rows, loaded.bytes, loaded.seconds
+    )  # fmt: skip
+    assert said.weights == said.gpu_weights == described.weights().total
+    assert estimate_from_configs(described, PROMPTS, collection).seconds is None
+
+
+def test_what_flux_has_not_is_refused_from_configs_too(flux: Any) -> None:
+    described = ModelWithoutWeights(flux.spec)
+    for asked, message in (
+        ({"hookpoints": ["text_encoder"]}, "not in the transformer"),
+        ({"hookpoints": [DOUBLE], "branches": ["uncond"]}, "no unconditional branch"),
+    ):
+        with pytest.raises(UserError, match=message):
+            estimate_from_configs(described, PROMPTS, parse_collection(asked))

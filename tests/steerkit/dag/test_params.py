@@ -137,3 +137,13 @@ def test_a_model_is_chosen_by_entry_or_by_folder(project: Path) -> None:
     assert values["models"]["mine"]["source"] == "mine"
     with pytest.raises(UserError, match="did you mean large"):
         params_edit.choose_model(project, "larg")
+
+
+def test_a_pipeline_with_a_model_of_its_own_gets_it_and_the_others_keep_theirs(project: Path) -> None:
+    (project / "params.yaml").write_text(TEXT + "flux:\n  model: small\n")
+    values = params.load_params(project)
+    assert params_edit.model_key(values, "flux") == "flux.model"
+    assert params_edit.model_key(values, "winter") == params_edit.model_key(values, "everything") == "model"
+    params_edit.choose_model(project, "large", "flux.model")
+    values = params.load_params(project)
+    assert (values["model"], values["flux"]["model"]) == ("small", "large")

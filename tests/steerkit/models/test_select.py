@@ -48,8 +48,16 @@ def test_the_models_of_params_are_specs() -> None:
     specs = {name: select_model(name, models) for name in models}
     # As their model cards run them.
     expected = {"sd-1.4": (50, 7.5), "sd-1.5": (50, 7.5), "sd-2.1-base": (50, 7.5), "sdxl": (30, 5.0)}
-    expected |= {"sd-turbo": (1, 0.0), "sdxl-turbo": (1, 0.0)}
+    expected |= {"sd-turbo": (1, 0.0), "sdxl-turbo": (1, 0.0), "seasons-flux": (12, 3.5)}
+    expected |= {f"flux.1-{kind}{size}": run for size in ("", "-256")
+                 for kind, run in {"dev": (20, 3.5), "schnell": (4, 0.0)}.items()}  # fmt: skip
     assert {name: (specs[name].steps, specs[name].guidance) for name in expected} == expected
+    # float16 overflows there; a picture of 256 pixels has another schedule, so it is an entry of its own.
+    large = [found for name, found in specs.items() if name.startswith("flux.1-")]
+    assert {(found.family, found.dtype, found.offload) for found in large} == {("flux", "bfloat16", "model")}
+    assert {found.name.endswith("-256"): (found.height, found.width) for found in large} == {
+        True: (256, 256), False: (1024, 1024)
+    }  # fmt: skip
 
 
 def test_a_mistyped_name_gets_the_near_match() -> None:

@@ -34,3 +34,14 @@ def test_the_model_gives_training_rows_without_end_and_validation_rows_once(sd21
     assert float(distances.min()) > 1e-3
     site = source.site(MIDDLE)
     assert (site.model, site.steps, site.branches) == (sd21.fingerprint.digest, (1,), ("cond",))
+
+
+def test_rows_of_one_step_come_alone_and_the_site_says_so(sd21: LoadedModel) -> None:
+    collection = Collection(hookpoints=(str(MIDDLE),), batch_size=2)
+    source = ModelSource(sd21, PROMPTS, collection, torch.device("cpu"))
+    stream = source.stream([MIDDLE], AMOUNTS, (0,))
+    assert set(stream.next()[MIDDLE].step.tolist()) == {0}
+    stream.close()
+    assert {step for batch in source.held_out(MIDDLE, AMOUNTS, (0,)) for step in batch.step.tolist()} == {0}
+    assert len({step for batch in source.held_out(MIDDLE, AMOUNTS) for step in batch.step.tolist()}) > 1
+    assert source.site(MIDDLE, (0,)).steps == (0,) and source.site(MIDDLE).steps is None

@@ -6,7 +6,7 @@ import pytest
 
 from steerkit.errors import UserErrors
 from steerkit.models.hookpoint import Hookpoint
-from steerkit.sae.training_plan import parse_training
+from steerkit.sae.training_plan import by_steps, parse_training
 
 MIDDLE = Hookpoint.parse("unet.mid_block.attentions.0:out")
 GOOD: dict[str, Any] = {"hookpoint": "unet.mid_block.attentions.0", "architecture": "topk", "latents": 64, "k": 4}
@@ -58,3 +58,18 @@ def test_a_pool_must_hold_more_than_a_batch_in_each_half() -> None:
 
 def test_something_must_be_trained() -> None:
     assert problems({}) == ["latents.sae.saes: there is none to train; name at least one"]
+
+
+def test_autoencoders_of_the_same_steps_share_a_stream_and_others_do_not() -> None:
+    late = GOOD | {"steps": [9]}
+    saes = {"pooled": GOOD, "late": late, "wide": GOOD | {"latents": 128}, "two": late}
+    planned, _ = parse_training(saes, AMOUNTS, [MIDDLE])
+    assert {steps: list(group) for steps, group in by_steps(planned).items()} == {
+        None: ["pooled", "wide"],
+        (9,): ["late", "two"],
+    }
+
+
+def test_steps_that_are_none_are_named() -> None:
+    for wrong in (9, [], [-1], ["last"], [True]):
+        assert "latents.sae.saes.odd.steps: is" in problems({"odd": GOOD | {"steps": wrong}})[0]

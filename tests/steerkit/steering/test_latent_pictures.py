@@ -138,7 +138,7 @@ def test_a_search_goes_on_where_it_was_cut_short(
     import shutil
 
     shutil.copytree(searched / "tried", tmp_path / "tried")
-    monkeypatch.setattr("steerkit.steering.latent_pictures.generate", None)  # whoever draws fails
+    monkeypatch.setattr("steerkit.steering.frames.generate", None)  # whoever draws fails
     search(inputs, tmp_path)
     assert (tmp_path / "chosen.json").read_bytes() == (searched / "chosen.json").read_bytes()
     assert (tmp_path / "trials.parquet").read_bytes() == (searched / "trials.parquet").read_bytes()
@@ -183,7 +183,7 @@ def test_a_steered_picture_is_the_unsteered_one_exactly_where_its_gate_never_hol
 def test_pictures_that_are_there_are_not_drawn_again(
     inputs: dict[str, Path], searched: Path, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("steerkit.steering.latent_pictures.generate", None)
+    monkeypatch.setattr("steerkit.steering.frames.generate", None)
     before = (made / "shots.parquet").read_bytes()
     images(inputs, made, searched / "chosen.json", timed=0)
     after = pl.read_parquet(made / "shots.parquet").drop("seconds_per_picture")

@@ -1,0 +1,150 @@
+"""What share of the selected latents can be interpreted, against any latents, and whether coherence tells which.
+
+A latent counts as interpretable when its best area under the ROC curve for a label reaches a bar. Nothing of this can
+be known where images have no labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import polars as pl
+
+BAR = 0.9
+# Elements of a block of resamples: 32 MiB of float64.
+_BLOCK = 2**22
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Interpretability:
+    """`share` of the `selected` latents, and of all `eligible` ones, whose area reaches the bar.
+
+    `random_low` and `random_high`: between which shares 95 % of random choices of as many eligible latents lie.
+    `p_value` is the probability that a random choice has at least the share of the selected ones (hypergeometric).
+    `shuffled_share`: the share of eligible latents that reach the bar for some label when images are shuffled.
+    `rank_correlation` (Spearman) between coherence and area over eligible latents, with its 95 % bootstrap interval.
+    """
+
+    selected: int
+    share: float
+    eligible: int
+    eligible_share: float
+    random_low: float
+    random_high: float
+    p_value: float
+    shuffled_share: float | None
+    rank_correlation: float
+    correlation_low: float
+    correlation_high: float
+
+
+def interpretability(
+    labels: pl.DataFrame,
+    coherence: pl.DataFrame,
+    selected: Sequence[int],
+    *,
+    bar: float = BAR,
+    by: str = "z",
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interpretability:
+    """From the frames of `label_matches` and `coherence`, and the latents that were selected.
+
+    Eligible latents are those that selection could have chosen: with a coherence, and an area.
+    """
+    from scipy.stats import hypergeom
+
+    table = coherence.join(labels, on="latent").drop_nulls([by, "auroc"])
+    reaches = (table["auroc"] >= bar).to_numpy()
+    chosen = table["latent"].is_in(list(selected)).to_numpy()
+    if not chosen.any():
+        raise ValueError("none of the selected latents has a coherence and an area")
+    chance = hypergeom(len(table), int(reaches.sum()), int(chosen.sum()))
+    hits, count = int(reaches[chosen].sum()), int(chosen.sum())
+    score, area = table[by].to_numpy(), table["auroc"].to_numpy()
+    correlation = _spearman(score, area, np.ones((1, len(table))))[0]
+    low, high = _correlation_interval(score, area, resamples, seed)
+    shuffled = table["shuffled"].drop_nulls().to_numpy()
+    return Interpretability(
+        selected=count,
+        share=hits / count,
+        eligible=len(table),
+        eligible_share=float(reaches.mean()),
+        random_low=float(chance.ppf(0.025)) / count,
+        random_high=float(chance.ppf(0.975)) / count,
+        p_value=float(chance.sf(hits - 1)),
+        shuffled_share=float((shuffled >= bar).mean()) if len(shuffled) else None,
+        rank_correlation=float(correlation),
+        correlation_low=low,
+        correlation_high=high,
+    )
+
+
+def area_by_score(labels: pl.DataFrame, coherence: pl.DataFrame, *, groups: int = 10, bar: float = BAR, by: str = "z"
+) -> pl.DataFrame:  # fmt: skip
+    """Eligible latents in `groups` of about equally many by their score, the least coherent first, for a figure.
+
+    group from 1, latents, low and high (range of the score), mean_auroc, share (that reach the bar), share_low and
+    share_high (Wilson's 95 % interval).
+    """
+    import polars as pl
+
+    table = coherence.join(labels, on="latent").drop_nulls([by, "auroc"]).sort([by, "latent"])
+    rows = []
+    for number, places in enumerate(np.array_split(np.arange(len(table)), groups), 1):
+        if not len(places):
+            continue
+        part = table[places.tolist()]
+        hits = int((part["auroc"] >= bar).sum())
+        low, high = _wilson(hits, len(part))
+        rows.append(
+            (number, len(part), part[by][0], part[by][-1], part["auroc"].to_numpy().mean(), hits / len(part), low, high)
+        )
+    kinds = dict.fromkeys(("low", "high", "mean_auroc", "share", "share_low", "share_high"), pl.Float64)
+    return pl.DataFrame(rows, schema={"group": pl.Int64, "latents": pl.Int64, **kinds}, orient="row")
+
+
+def _wilson(hits: int, count: int) -> tuple[float, float]:
+    z, share = 1.959963984540054, hits / count
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return float(middle - half), float(middle + half)
+
+
+def _correlation_interval(score: Floats, area: Floats, resamples: int, seed: int) -> tuple[float, float]:
+    """95 % percentile interval of the rank correlation, latents drawn with replacement."""
+    generator, count, found = np.random.default_rng(seed), len(score), []
+    at_once = max(1, _BLOCK // count)
+    for start in range(0, resamples, at_once):
+        some = min(at_once, resamples - start)
+        weights = generator.multinomial(count, np.full(count, 1 / count), size=some).astype(np.float64)
+        found.append(_spearman(score, area, weights))
+    known = np.concatenate(found)
+    known = known[~np.isnan(known)]
+    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+    return float(low), float(high)
+
+
+def _spearman(first: Floats, second: Floats, weights: Floats) -> Floats:
+    """Rank correlations [draws] of values [n] that count `weights` [draws, n] times; NaN where nothing varies."""
+    a, b = _centred_ranks(first, weights), _centred_ranks(second, weights)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (weights * a * b).sum(1) / np.sqrt((weights * a * a).sum(1) * (weights * b * b).sum(1))
+
+
+def _centred_ranks(values: Floats, weights: Floats) -> Floats:
+    """Ranks [draws, n] less their mean; ties share their mean rank."""
+    _, place = np.unique(values, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    starts = np.flatnonzero(np.diff(place[order], prepend=-1))
+    held = np.add.reduceat(weights[:, order], starts, axis=1)
+    rank = held.cumsum(1) - held / 2
+    return rank[:, place] - weights.sum(1, keepdims=True) / 2

@@ -1,0 +1,167 @@
+"""What was found, in words: formats of numbers, and the headline numbers of the gallery."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from steerkit.report.flux.content import FluxContent
+from steerkit.report.flux.rates import Ends
+from steerkit.report.flux.truth import Choice, Prediction
+from steerkit.report.html import Html, el
+from steerkit.report.labelled_grid import signed
+from steerkit.report.latents.words import number
+from steerkit.report.theme import DASH, MINUS, THIN, decimal, percent, span
+from steerkit.report.words import Headline
+
+LEAST_SHARE, LEAST_POINTS = 0.5, 0.4
+MATCHED = 0.7
+
+
+def whole(count: int) -> str:
+    """12288 as `12 288`, with thin gaps."""
+    return f"{count:,}".replace(",", THIN)
+
+
+def density(value: float | None) -> str:
+    """A share of images in per cent, with as many places as it needs."""
+    if value is None:
+        return DASH
+    return f"{100 * value:.2g}{THIN}%" if 0 < value < 0.1 else f"{100 * value:.0f}{THIN}%"
+
+
+def between(low: float | None, high: float | None, places: int = 2) -> str:
+    """`0.93 to 0.98`; nothing where there is no interval."""
+    if low is None or high is None:
+        return ""
+    first, last = decimal(low, places), decimal(high, places)
+    return last if first == last else f"{first} to {last}"
+
+
+def points(value: float) -> str:
+    """A difference of two shares: `+92 points`."""
+    rounded = round(100 * value)
+    sign = MINUS if rounded < 0 else "+" if rounded > 0 else ""
+    return f"{sign}{abs(rounded)} point{'' if abs(rounded) == 1 else 's'}"
+
+
+def points_between(low: float, high: float) -> str:
+    """`+83 to +99 points`."""
+    first, last = points(low), points(high)
+    return last if first == last else f"{first.split()[0]} to {last}"
+
+
+def chance(value: float) -> str:
+    """A probability: `0.04`, or `< 0.001`."""
+    return "< 0.001" if value < 0.001 else decimal(value, 3 if value < 0.01 else 2)
+
+
+def counts(content: FluxContent) -> str:
+    """`512 pictures of 128 prompts; 2 layers with 2 048 latents, 1 804 of them alive; 20 selected.`"""
+    images = content.images
+    latents = sum(layer.statistics.height for layer in content.layers)
+    alive = sum(int(layer.statistics["alive"].sum()) for layer in content.layers)
+    selected = sum(layer.selected.height for layer in content.layers)
+    parts = [f"{whole(images.height)} pictures of {number(images['prompt_id'].n_unique(), 'prompt')}"]
+    of_them = f"{number(len(content.layers), 'layer')} with {whole(latents)} latents, {whole(alive)} of them alive"
+    parts += [of_them if latents else number(len(content.layers), "layer"), f"{selected} selected"]
+    return "; ".join(parts)
+
+
+def chip(label: str | None, text: str) -> Html:
+    """A label and value with the label's colour."""
+    from steerkit.report.flux.style import label_variable
+
+    return el("span", text, class_="chip", style=f"--chip:var(--{label_variable(label)})")
+
+
+def headlines(
+    content: FluxContent, chosen: Sequence[Choice], predicted: Sequence[Prediction], steered: Sequence[Ends]
+) -> list[Headline]:
+    """Interpretable features, whether coherence predicts it, the best steering, the layers' match; those there are."""
+    found = [_interpretable(content, chosen), _predicted(predicted), _steered(steered), _matched(content)]
+    return [headline for headline in found if headline is not None]
+
+
+def _interpretable(content: FluxContent, chosen: Sequence[Choice]) -> Headline | None:
+    first = {choice.layer: choice for choice in reversed(chosen)}
+    if not first:
+        return None
+    rows = [first[layer.name] for layer in content.layers if layer.name in first]
+    count, total = sum(row.selected.count for row in rows), sum(row.selected.total for row in rows)
+    beside = ". ".join(
+        f"{row.layer.capitalize()} {row.selected.count} of {row.selected.total}; as many drawn at random from its "
+        f"alive latents: {percent(row.pool.estimate)} ({span(row.low, row.high)})"
+        for row in rows
+    )
+    sentence = (
+        f"of the selected features match a label of their pictures with an AUROC of at least "
+        f"{content.interpretable:g}. {beside}."
+    )
+    met = all(row.selected.estimate >= LEAST_SHARE and row.beats for row in rows)
+    bar = "at least half in each layer, and more than 97.5 % of random choices"
+    return Headline(f"{count} of {total}", sentence, bar, met)
+
+
+def _predicted(predicted: Sequence[Prediction]) -> Headline | None:
+    known = [row for row in predicted if row.auc is not None]
+    if not known:
+        return None
+    each = "; ".join(f"{row.layer.capitalize()} {decimal(row.auc, 2)} ({between(row.low, row.high)})" for row in known)
+    mean = sum(row.auc or 0.0 for row in known) / len(known)
+    sentence = (
+        "is how well coherence tells interpretable latents from others: the chance that of one of each, the "
+        f"interpretable one is the more coherent (0.5: no better than guessing). {each}."
+    )
+    return Headline(decimal(mean, 2), sentence, "", None)
+
+
+def _steered(steered: Sequence[Ends]) -> Headline | None:
+    about = [one for one in steered if one.feature.label.get("label") in ("season", "object")] or list(steered)
+    if not about:
+        return None
+    best = about[0]
+    sentence = (
+        f"percentage points ({points_between(best.low, best.high)}): {percent(best.rate_minus)} of pictures show "
+        f"{best.feature.label['value']} at {signed(best.minus)} and {percent(best.rate_plus)} at {signed(best.plus)} "
+        f"of latent {best.feature.latent} ({best.feature.layer.name}), in units of the mean norm of what the layer "
+        "computes."
+    )
+    return Headline(
+        points(best.difference).split()[0], sentence, "at least 40 points, a season or an object",
+        best.difference >= LEAST_POINTS,
+    )  # fmt: skip
+
+
+def _matched(content: FluxContent) -> Headline | None:
+    if content.matches.height == 0 or content.matched is None:
+        return None
+    first, second = content.matched
+    correlations = content.matches["correlation"].drop_nulls()
+    median = f"median correlation {decimal(correlations.median(), 2)}"  # type: ignore[arg-type]
+    share, bar = content.comparison.get("share_above_chance"), content.comparison.get("chance_high")
+    if share is not None:
+        sentence = (
+            f"of the pairs that matching makes of {first} and {second} latents correlate more over the same pictures "
+            f"than 95 % of pairs made with shuffled pictures do ({decimal(bar, 2)}); {median}."
+        )
+        return Headline(percent(share), sentence, "", None)
+    share = float((correlations >= MATCHED).sum()) / max(1, len(correlations))
+    sentence = (
+        f"of the matched pairs of {first} and {second} latents are active on the same pictures (correlation of at "
+        f"least {MATCHED:g}); {median}."
+    )
+    return Headline(percent(share), sentence, "", None)
+
+
+def said(value: Any) -> str:
+    """A value of a summary for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return whole(value)
+    if isinstance(value, float):
+        return f"{value:.4g}".replace("-", MINUS)
+    if isinstance(value, Mapping):
+        return "; ".join(f"{str(key).replace('_', ' ')} {said(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(said, value))
+    return DASH if value is None else str(value)

@@ -1,0 +1,66 @@
+"""Autoencoders that were trained elsewhere, as params.yaml names them among those that are trained here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from steerkit.errors import UserError, UserErrors
+from steerkit.models.fingerprint import folder_digest
+from steerkit.models.hookpoint import Hookpoint
+from steerkit.sae.sae import Sae
+from steerkit.sae.sae_file import load_sae
+
+
+class ImportedEntry(BaseModel):
+    """A folder that `steerkit sae import` wrote, and what it must contain.
+
+    The digest is what makes the folder an input: a stage sees params.yaml, and not what lies in a folder named there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: str = Field(min_length=1, description="Folder of the autoencoder, from the root of the project.")
+    digest: str | None = Field(default=None, description="SHA-256 of its files; left away, the message says it.")
+    hookpoint: str | None = Field(default=None, description="Where it belongs, if its checkpoint did not say.")
+
+
+def split_imported(saes: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, ImportedEntry]]:
+    """Entries to train, and entries with a `folder`. UserErrors with every problem as `where.NAME.key: message`."""
+    train, imported, problems = {}, {}, []
+    for name, values in saes.items():
+        if not isinstance(values, Mapping) or "folder" not in values:
+            train[name] = values
+            continue
+        try:
+            imported[name] = ImportedEntry.model_validate(values)
+        except ValidationError as error:
+            problems += [f"{'.'.join([where, name, *map(str, e['loc'])])}: {e['msg']}" for e in error.errors()]
+    if problems:
+        raise UserErrors("params.yaml: these autoencoders cannot be taken:", problems)
+    return train, imported
+
+
+def load_imported(entry: ImportedEntry, name: str) -> Sae:
+    """The autoencoder of an entry, with its hookpoint. Raises UserError for other files than the digest says."""
+    folder = Path(entry.folder)
+    sae = load_sae(folder)
+    found = folder_digest(folder)
+    if entry.digest != found:
+        why = "no digest is written for it" if entry.digest is None else f"it was {entry.digest[:12]} when it was named"
+        raise UserError(
+            f"The autoencoder {name} in {folder} has the digest {found}, and {why}; if it is the one you mean, write "
+            f"digest: {found} beside its folder in params.yaml."
+        )
+    if entry.hookpoint is not None:
+        hookpoint = str(Hookpoint.parse(entry.hookpoint))
+        if sae.site.hookpoint not in (None, hookpoint):
+            raise UserError(f"The autoencoder {name} belongs to {sae.site.hookpoint}, and not to {hookpoint}.")
+        sae = replace(sae, site=sae.site.model_copy(update={"hookpoint": hookpoint}))
+    if sae.site.hookpoint is None:
+        raise UserError(f"The autoencoder {name} does not say where it belongs; write its hookpoint beside its folder.")
+    return sae

@@ -1,0 +1,88 @@
+"""Where an autoencoder belongs: what it is refused for, and that the refusal names each difference."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from steerkit.errors import UserError
+from steerkit.models.hookpoint import Hookpoint
+from steerkit.sae.activation import TopK
+from steerkit.sae.sae import Sae
+from steerkit.sae.sae_file import load_sae, save_sae
+from steerkit.sae.site import Site, require_fit, site_in
+
+BLOCK = "transformer.transformer_blocks.0:out:image"
+KNOWN: dict[str, Any] = {
+    "model": "d" * 64, "hookpoint": BLOCK, "steps": (9,), "grid": (8, 8), "resolution": (64, 64)
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "line"),
+    [
+        ("model", "e" * 64, f"model: {'d' * 64} and {'e' * 64}"),
+        ("hookpoint", "transformer.transformer_blocks.1:out:image", f"hookpoint: {BLOCK} and transformer"),
+        ("hookpoint", "transformer.transformer_blocks.0:out:text", f"hookpoint: {BLOCK} and transformer"),
+        ("steps", (12,), "steps: (9,) and (12,)"),
+        ("resolution", (256, 256), "resolution: (64, 64) and (256, 256)"),
+        ("grid", (4, 16), "grid: (8, 8) and (4, 16)"),
+    ],
+)
+def test_each_difference_is_named_and_only_that(name: str, other: Any, line: str) -> None:
+    own, met = Site(**KNOWN), Site(**{**KNOWN, name: other})
+    with pytest.raises(UserError, match="'early' was trained on other rows") as refused:
+        require_fit(own, met, "'early'")
+    lines = [text for text in str(refused.value).splitlines() if text.startswith("  - ")]
+    assert len(lines) == 1 and lines[0].startswith(f"  - {line}")
+    assert require_fit(own, met, "'early'", allow_mismatch=True) == own.differences(met)
+    assert require_fit(own, own, "'early'") == []
+
+
+@pytest.mark.parametrize(
+    ("trained", "met", "fits"),
+    [
+        ((9,), (9,), True),
+        ((9,), (12,), False),
+        ((9,), (9, 12), False),
+        ((3, 9), (9,), True),
+        (tuple(range(12)), (4, 5), True),
+        (None, (12,), True),
+        ((9,), None, True),
+    ],
+)
+def test_rows_of_some_of_its_steps_fit_an_autoencoder_and_others_do_not(trained: Any, met: Any, fits: bool) -> None:
+    assert (Site(steps=trained).differences(Site(steps=met)) == []) == fits
+
+
+def test_all_differences_come_together() -> None:
+    found = Site(**KNOWN).differences(Site(model="a", hookpoint="b", steps=(1,), grid=(1,), resolution=(8, 8)))
+    assert [line.split(":")[0] for line in found] == ["model", "hookpoint", "steps", "grid", "resolution"]
+
+
+def test_the_site_of_a_running_model_has_its_size(flux: Any, sd21: Any) -> None:
+    image, text = (Hookpoint.parse(f"transformer.transformer_blocks.0:out:{name}") for name in ("image", "text"))
+    assert site_in(flux, image, steps=(2,)) == Site(
+        model=flux.fingerprint.digest, hookpoint=str(image), steps=(2,), grid=(4, 4), resolution=(32, 32)
+    )
+    assert site_in(flux, image, height=48).differences(site_in(flux, image)) == [
+        "grid: (6, 4) and (4, 4)", "resolution: (48, 32) and (32, 32)"
+    ]  # fmt: skip
+    assert site_in(flux, text).grid is None
+    unet = site_in(sd21, Hookpoint.parse("unet.mid_block"))
+    assert (unet.grid, unet.resolution) == (None, (64, 64))
+    assert [line.split(":")[0] for line in site_in(flux, image).differences(unet)] == [
+        "model", "hookpoint", "resolution"
+    ]  # fmt: skip
+
+
+def test_a_file_says_the_resolution_where_it_is_known_and_is_as_before_where_not(tmp_path: Path) -> None:
+    for name, site in (("old", Site(model="a")), ("new", Site(model="a", resolution=(64, 96)))):
+        eye = torch.eye(4)
+        save_sae(Sae(eye, torch.zeros(4), eye, torch.zeros(4), TopK(1), site=site), tmp_path / name)
+        assert load_sae(tmp_path / name).site == site
+        written = json.loads((tmp_path / name / "config.json").read_text())["site"]
+        assert written.get("resolution") == ([64, 96] if name == "new" else None)
+        assert ("resolution" in written) == (name == "new")
