@@ -95,8 +95,8 @@ class DvcProject:
             if self._dvcfile is None or yaml != self._yaml_seen:
                 self.repo._reset()
                 self._dvcfile = load_file(self.repo, str(self.root / "dvc.yaml"))
-                # Parsed here, one thread after the other: the library that validates dvc.yaml keeps state while it does,
-                # so that of two threads one may hear that a valid file is not.
+                # Parsed here, one thread after the other: the library that validates dvc.yaml keeps state while it
+                # does, so that of two threads one may hear that a valid file is not.
                 self._dvcfile.resolver  # noqa: B018
             if lock != self._lock_seen:
                 path = self.root / "dvc.lock"
