@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import polars as pl
 
 from steerkit.dag import Dep, Out, Param, map_shards, progress
-from steerkit.features.chosen_latents import label_of
+from steerkit.features.chosen_latents import best_by_gain, label_of
 from steerkit.features.demo_prompts import neutral_asks
 from steerkit.features.picture_judge import PictureJudge
 from steerkit.features.steered_pictures import Ask, Site, Steering, draw_steered, plan_steered
@@ -27,6 +27,8 @@ def demo_grids(
     judges: Annotated[list[Path], Dep()],  # noqa: ARG001  # read by their names in params; here so that new weights count
     scorers: Annotated[dict[str, str], Param("/scorers")],
     steps: Annotated[list[int] | None, Param("/flux.features.steps")],
+    latents: Annotated[int, Param("/flux.demos.latents")],
+    axes: Annotated[dict[str, int], Param("/flux.demos.axes")],
     strengths: Annotated[list[float], Param()],
     asked: Annotated[int, Param("prompts")],
     shown: Annotated[int, Param()],
@@ -42,7 +44,7 @@ def demo_grids(
     known, tried = pl.read_parquet(labels), pl.read_parquet(trials)
     across = sorted({*strengths, 0.0})
     plan: list[tuple[Steering, list[Ask]]] = []
-    for latent in tried["latent"].unique(maintain_order=True).to_list():
+    for latent in best_by_gain(tried, known, latents, axes):
         own = label_of(known, latent)
         best = tried.filter("kept", latent=latent).select(id="prompt_id", prompt="prompt", seed="seed").to_dicts()
         asks = [Ask(**row) for row in best] + neutral_asks(tuning, own[0] if own else None, asked)

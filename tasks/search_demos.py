@@ -35,7 +35,7 @@ def search_demos(
     most: Annotated[int, Param("/flux.features.most")],
     steps: Annotated[list[int] | None, Param("/flux.features.steps")],
     latents: Annotated[int, Param()],
-    axes: Annotated[list[str], Param()],
+    axes: Annotated[dict[str, int], Param()],
     percentiles: Annotated[list[float], Param()],
     candidates: Annotated[int, Param()],
     strengths: Annotated[list[float], Param()],

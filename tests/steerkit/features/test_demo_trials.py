@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from steerkit.features.chosen_latents import chosen_latents, label_of
+from steerkit.features.chosen_latents import best_by_gain, chosen_latents, label_of
 from steerkit.features.demo_prompts import neutral_asks
 from steerkit.features.demo_trials import demo_trials
 from steerkit.features.picture_judge import concept_vectors
@@ -41,10 +41,20 @@ def test_an_image_counts_by_its_best_strength_and_the_best_images_are_kept() -> 
 
 def test_the_first_of_the_selected_and_the_best_of_each_label_are_chosen() -> None:
     selected = pl.DataFrame({"rank": [2, 1, 3], "latent": [1, 3, 0]})
-    assert chosen_latents(selected, LABELS, 1, ["season", "object", "time"]) == [3, 1, 2]
-    assert chosen_latents(selected, LABELS, 2, ["season"]) == [3, 1]
-    assert chosen_latents(selected, LABELS.clear(), 2, ["season"]) == [3, 1]
+    assert chosen_latents(selected, LABELS, 1, {"season": 1, "object": 1, "time": 1}) == [3, 1, 2]
+    assert chosen_latents(selected, LABELS, 1, {"season": 2}) == [3, 1, 0]
+    assert chosen_latents(selected, LABELS, 2, {"season": 1}) == [3, 1]
+    assert chosen_latents(selected, LABELS.clear(), 2, {"season": 1}) == [3, 1]
     assert label_of(LABELS, 2) == ("object", "cat") and label_of(LABELS, 3) is None and label_of(LABELS, 9) is None
+
+
+def test_of_the_latents_of_a_label_the_one_that_does_most_gets_a_grid() -> None:
+    trials = pl.DataFrame({
+        "latent": [3, 1, 1, 0, 0], "kept": [True, True, False, True, True], "concept_gain": [0.0, 0.1, 9.0, 0.4, 0.0],
+    })  # fmt: skip
+    # Latent 1 is the better detector of a season, but moves its own pictures' concept by 0.1 where latent 0 moves 0.2.
+    assert best_by_gain(trials, LABELS, 1, {"season": 2, "object": 1}) == [3, 0]
+    assert best_by_gain(trials, LABELS, 2, {"season": 2}) == [3, 1, 0]
 
 
 def test_a_latent_is_tried_on_prompts_that_leave_its_label_unsaid() -> None:
