@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import polars as pl
 
 from steerkit.dag import Dep, Out, Param, map_shards, progress
-from steerkit.features.chosen_latents import best_by_gain, label_of
+from steerkit.features.chosen_latents import best_by_change, label_of
 from steerkit.features.demo_prompts import neutral_asks
 from steerkit.features.picture_judge import PictureJudge
 from steerkit.features.steered_pictures import Ask, Site, Steering, draw_steered, plan_steered
@@ -24,6 +24,7 @@ def demo_grids(
     facts: Annotated[Path, Dep()],
     labels: Annotated[Path, Dep()],
     trials: Annotated[Path, Dep()],
+    changes: Annotated[Path, Dep()],
     judges: Annotated[list[Path], Dep()],  # noqa: ARG001  # read by their names in params; here so that new weights count
     scorers: Annotated[dict[str, str], Param("/scorers")],
     steps: Annotated[list[int] | None, Param("/flux.features.steps")],
@@ -44,10 +45,10 @@ def demo_grids(
     known, tried = pl.read_parquet(labels), pl.read_parquet(trials)
     across = sorted({*strengths, 0.0})
     plan: list[tuple[Steering, list[Ask]]] = []
-    for latent in best_by_gain(tried, known, latents, axes):
+    for latent in best_by_change(pl.read_parquet(changes), latents, axes):
         own = label_of(known, latent)
         best = tried.filter("kept", latent=latent).select(id="prompt_id", prompt="prompt", seed="seed").to_dicts()
-        asks = [Ask(**row) for row in best] + neutral_asks(tuning, own[0] if own else None, asked)
+        asks = [Ask(**row) for row in best] + neutral_asks(tuning, own[0] if own else None, asked, "score")
         plan += [(Steering(latent=latent, mode="add", strength=strength), asks) for strength in across]
     site = Site(sae=saes / said["sae"], norm=said["site_norm"], steps=None if steps is None else (steps[0], steps[1]))
     jobs, frame = plan_steered(ModelTools.here(spec, identity.digest), site, plan, pictures)

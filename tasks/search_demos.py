@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 
 from steerkit.dag import Dep, Out, Param, map_shards, progress
-from steerkit.features.chosen_latents import chosen_latents
+from steerkit.features.chosen_latents import chosen_latents, label_changes, label_of
+from steerkit.features.demo_prompts import neutral_asks
 from steerkit.features.demo_trials import demo_trials
 from steerkit.features.picture_judge import PictureJudge, concept_vectors
 from steerkit.features.responsiveness import demo_candidates
@@ -16,11 +17,13 @@ from steerkit.features.s_matrix import SMatrix
 from steerkit.features.steered_pictures import Ask, Site, Steering, draw_steered, plan_steered
 from steerkit.features.top_images import top_images
 from steerkit.models.select import read_model
+from steerkit.prompts.concept_suite import read_concept_prompts
 from steerkit.steering.frames import ModelTools
 
 
 def search_demos(
     model: Annotated[Path, Dep()],
+    prompts: Annotated[Path, Dep()],
     images: Annotated[Path, Dep()],
     matrix: Annotated[Path, Dep()],
     saes: Annotated[Path, Dep()],
@@ -40,15 +43,20 @@ def search_demos(
     candidates: Annotated[int, Param()],
     strengths: Annotated[list[float], Param()],
     kept: Annotated[int, Param()],
+    neutral: Annotated[int, Param()],
     seed: Annotated[int, Param()],
     pictures: Annotated[Path, Out("pictures", resume=True)],
     trials: Annotated[Path, Out("trials.parquet")],
+    changes: Annotated[Path, Out("changes.parquet")],
 ) -> None:
-    """Steer images in which a latent is clearly active to both sides, and keep those that respond most."""
+    """Steer images in which a latent is clearly active to both sides, and prompts that leave unsaid what it is."""
     spec, identity = read_model(model)
     said: dict[str, Any] = json.loads(facts.read_text())
     table, scores = pl.read_parquet(images), SMatrix.open(matrix).of(statistic)
-    chosen = chosen_latents(pl.read_parquet(selected), pl.read_parquet(labels), latents, axes)
+    known = pl.read_parquet(labels)
+    chosen = chosen_latents(pl.read_parquet(selected), known, latents, axes)
+    tuning = read_concept_prompts(prompts).filter(split="tuning")
+    unsaid: dict[int, list[Ask]] = {}
     rows = table.select("id", "prompt", "seed").to_dicts()
     codes = table["prompt_id"].to_list()
     plan: list[tuple[Steering, list[Ask]]] = []
@@ -58,10 +66,15 @@ def search_demos(
             alive_above=alive_above, prompts=codes, seed=seed,
         )  # fmt: skip
         asks = [Ask(**rows[image]) for image in band.table["image"].to_list()]
+        own = label_of(known, latent)
+        unsaid[latent] = neutral_asks(tuning, own[0] if own else None, neutral, "choose")
         plan += [
             (Steering(latent=latent, mode="add", strength=sign * strength), asks)
             for strength in strengths
             for sign in (1, -1)
+        ]
+        plan += [
+            (Steering(latent=latent, mode="add", strength=sign * strengths[-1]), unsaid[latent]) for sign in (1, -1)
         ]
     site = Site(sae=saes / said["sae"], norm=said["site_norm"], steps=None if steps is None else (steps[0], steps[1]))
     jobs, frame = plan_steered(ModelTools.here(spec, identity.digest), site, plan, pictures)
@@ -70,7 +83,9 @@ def search_demos(
         frame, pictures, concept_vectors(np.load(embeddings), _best(scores, chosen, most, alive_above)),
         lambda done, total: progress(done, total, "pictures judged"),
     )  # fmt: skip
-    demo_trials(judged, kept).write_parquet(trials)
+    of_images = pl.col("prompt_id").is_in(table["id"].implode())
+    demo_trials(judged.filter(of_images), kept).write_parquet(trials)
+    label_changes(judged.filter(~of_images), known, chosen).write_parquet(changes)
 
 
 def _best(scores: Any, latents: list[int], most: int, alive_above: float) -> dict[int, list[int]]:

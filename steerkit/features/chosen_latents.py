@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,21 +23,46 @@ def chosen_latents(selected: pl.DataFrame, labels: pl.DataFrame, count: int, axe
     return list(dict.fromkeys(found))
 
 
-def best_by_gain(trials: pl.DataFrame, labels: pl.DataFrame, first: int, axes: Mapping[str, int]) -> list[int]:
+def best_by_change(changes: pl.DataFrame, first: int, axes: Mapping[str, int]) -> list[int]:
     """Of the latents that were tried: the `first` ones, then for each label of `axes` the one that does most.
 
     A latent may pick a label out perfectly and do nothing for it when it is steered. So among those that stand for a
-    label the one counts whose kept demos gain most of what its own pictures have in common (mean `concept_gain`).
+    label the one counts that changes its share of pictures most (`change` of `label_changes`; of equal ones, the one
+    that gains most of what its own pictures have in common).
+    """
+    found = changes["latent"].to_list()[:first]
+    for axis in axes:
+        mine = changes.filter(label=axis).sort(
+            ["change", "concept_gain", "latent"], descending=[True, True, False], nulls_last=True
+        )
+        found += mine["latent"].to_list()[:1]
+    return list(dict.fromkeys(found))
+
+
+def label_changes(judged: pl.DataFrame, labels: pl.DataFrame, latents: Sequence[int]) -> pl.DataFrame:
+    """A row for each of `latents`, of its pictures in `judged`: latent, label, value, change, concept_gain, pictures.
+
+    change: share that shows the latent's label value at strengths above 0, less the share below 0; null where labels
+    are not seen. concept_gain: the same of the mean cosine to what the latent's own pictures have in common.
     """
     import polars as pl
 
-    tried = trials["latent"].unique(maintain_order=True).to_list()
-    gains = dict(trials.filter("kept").group_by("latent").agg(pl.col("concept_gain").mean()).iter_rows())
-    found = tried[:first]
-    for axis in axes:
-        mine = [latent for latent in tried if (own := label_of(labels, latent)) is not None and own[0] == axis]
-        found += sorted(mine, key=lambda latent: (-gains.get(latent, float("-inf")), latent))[:1]
-    return list(dict.fromkeys(found))
+    rows: list[dict[str, Any]] = []
+    for latent in latents:
+        part, own = judged.filter(latent=latent), label_of(labels, latent)
+        plus, minus = part.filter(pl.col("strength") > 0), part.filter(pl.col("strength") < 0)
+        row: dict[str, Any] = {"latent": latent, "pictures": part.height}
+        if own is not None:
+            row |= {"label": own[0], "value": own[1]}
+        if plus.height and minus.height:
+            if own is not None and own[0] in part.columns:
+                shares = [float((side[own[0]] == own[1]).to_numpy().mean()) for side in (plus, minus)]
+                row["change"] = shares[0] - shares[1]
+            gains = [float(side["concept"].fill_null(0.0).to_numpy().mean()) for side in (plus, minus)]
+            row["concept_gain"] = gains[0] - gains[1]
+        rows.append(row)
+    return pl.DataFrame(rows, schema={"latent": pl.Int64, "label": pl.String, "value": pl.String, "change": pl.Float64,
+                                      "concept_gain": pl.Float64, "pictures": pl.Int64})  # fmt: skip
 
 
 def label_of(labels: pl.DataFrame, latent: int) -> tuple[str, str] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from steerkit.features.steered_pictures import Ask
 from steerkit.prompts.suite import evenly
@@ -11,10 +11,18 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def neutral_asks(prompts: pl.DataFrame, label: str | None, count: int) -> list[Ask]:
-    """`count` of the `prompts`, evenly over those that do not say `label`; over all where each says it or none can."""
+Half = Literal["choose", "score"]
+
+
+def neutral_asks(prompts: pl.DataFrame, label: str | None, count: int, half: Half | None = None) -> list[Ask]:
+    """`count` of the `prompts`, evenly over those that do not say `label`; over all where each says it or none can.
+
+    `half`: only every other one of them. What is chosen on the one half can be scored on the other.
+    """
     import polars as pl
 
     silent = prompts.filter(pl.col(label).is_null()) if label in prompts.columns else prompts
     rows = (silent if silent.height else prompts).select("id", "prompt", "seed").to_dicts()
+    if half is not None:
+        rows = rows[half == "score" :: 2]
     return [Ask(**row) for row in evenly(rows, min(count, len(rows)))]

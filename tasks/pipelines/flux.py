@@ -116,13 +116,14 @@ def layer(name: str) -> Layer:
         statistics=statistics.out("statistics"), selected=selected,
     )  # fmt: skip
     demos = stage(
-        f"flux-demos-{name}", search_demos, section="flux.demos", model=model, images=table, matrix=matrix, saes=saes,
-        facts=facts, selected=selected, labels=labels.out("labels"), embeddings=embeddings, judges=JUDGES,
-        tags=("gpu",), retries=1,
+        f"flux-demos-{name}", search_demos, section="flux.demos", model=model, prompts=asked, images=table,
+        matrix=matrix, saes=saes, facts=facts, selected=selected, labels=labels.out("labels"),
+        embeddings=embeddings, judges=JUDGES, tags=("gpu",), retries=1,
     )  # fmt: skip
     grids = stage(
         f"flux-grids-{name}", demo_grids, section="flux.grids", model=model, prompts=asked, saes=saes, facts=facts,
-        labels=labels.out("labels"), trials=demos.out("trials"), judges=JUDGES, tags=("gpu",), retries=1,
+        labels=labels.out("labels"), trials=demos.out("trials"), changes=demos.out("changes"), judges=JUDGES,
+        tags=("gpu",), retries=1,
     )  # fmt: skip
     return Layer(
         trained, smatrix, statistics, coherence, labels, selection, truth, overlays, sheets, steering, decoder, demos,

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from steerkit.features.chosen_latents import best_by_gain, chosen_latents, label_of
+from steerkit.features.chosen_latents import best_by_change, chosen_latents, label_changes, label_of
 from steerkit.features.demo_prompts import neutral_asks
 from steerkit.features.demo_trials import demo_trials
 from steerkit.features.picture_judge import concept_vectors
@@ -49,12 +49,22 @@ def test_the_first_of_the_selected_and_the_best_of_each_label_are_chosen() -> No
 
 
 def test_of_the_latents_of_a_label_the_one_that_does_most_gets_a_grid() -> None:
-    trials = pl.DataFrame({
-        "latent": [3, 1, 1, 0, 0], "kept": [True, True, False, True, True], "concept_gain": [0.0, 0.1, 9.0, 0.4, 0.0],
-    })  # fmt: skip
-    # Latent 1 is the better detector of a season, but moves its own pictures' concept by 0.1 where latent 0 moves 0.2.
-    assert best_by_gain(trials, LABELS, 1, {"season": 2, "object": 1}) == [3, 0]
-    assert best_by_gain(trials, LABELS, 2, {"season": 2}) == [3, 1, 0]
+    pictures = pl.DataFrame([
+        {"latent": latent, "strength": sign, "concept": 0.1 * latent * sign, "season": season}
+        for latent, sign, seasons in (
+            (1, 1.0, ["summer", "winter"]), (1, -1.0, ["summer", "spring"]),
+            (0, 1.0, ["winter", "winter"]), (0, -1.0, ["winter", "spring"]),
+            (3, 1.0, ["spring", "spring"]), (3, -1.0, ["spring", "spring"]),
+        )
+        for season in seasons
+    ])  # fmt: skip
+    changes = label_changes(pictures, LABELS, [3, 1, 0, 2])
+    assert changes["latent"].to_list() == [3, 1, 0, 2] and changes["pictures"].to_list() == [4, 4, 4, 0]
+    # Latent 1 (summer) is the better detector of a season; latent 0 (winter) changes more pictures.
+    assert changes["change"].to_list() == [None, 0.0, 0.5, None]
+    assert changes["concept_gain"].to_list()[:3] == pytest.approx([0.6, 0.2, 0.0])
+    assert best_by_change(changes, 1, {"season": 2, "time": 1}) == [3, 0]
+    assert best_by_change(changes, 2, {"season": 2, "object": 1}) == [3, 1, 0, 2]
 
 
 def test_a_latent_is_tried_on_prompts_that_leave_its_label_unsaid() -> None:
@@ -67,6 +77,9 @@ def test_a_latent_is_tried_on_prompts_that_leave_its_label_unsaid() -> None:
     # Nothing says a time, and nothing leaves it out that another would say: all of them.
     assert [one.id for one in neutral_asks(prompts, "time", 5)] == ["p", "q", "r"]
     assert [one.id for one in neutral_asks(prompts.filter(id="r"), "season", 5)] == ["r"]
+    # What is chosen on one half is scored on the other.
+    assert [one.id for one in neutral_asks(prompts, None, 5, "choose")] == ["p", "r"]
+    assert [one.id for one in neutral_asks(prompts, None, 5, "score")] == ["q"]
 
 
 def test_a_concept_is_what_a_latents_images_have_beyond_all() -> None:
