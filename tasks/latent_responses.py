@@ -36,6 +36,8 @@ def latent_responses(
     """Steer the `candidates` most coherent latents to plus and minus; none of them where selection does not ask."""
     pictures.mkdir(parents=True, exist_ok=True)
     if candidates == 0:
+        # DVC warns of a folder without files.
+        (pictures / "none.txt").write_text("No latent was steered: `candidates` is 0.\n")
         pl.DataFrame(schema=SCHEMA).write_parquet(responses)
         return
     spec, identity = read_model(model)
