@@ -122,10 +122,10 @@ def _steered(steered: Sequence[Ends]) -> Headline | None:
     most = max(one.pairs for one in about)
     best = next(one for one in about if 2 * one.pairs >= most)
     sentence = (
-        f"percentage points ({points_between(best.low, best.high)}): {percent(best.rate_minus)} of {best.pairs} pictures "
-        f"show {best.feature.label['value']} at {signed(best.minus)} and {percent(best.rate_plus)} at {signed(best.plus)} "
-        f"of latent {best.feature.latent} ({best.feature.layer.name}), in units of the mean norm of what the layer "
-        "computes."
+        f"percentage points ({points_between(best.low, best.high)}): {percent(best.rate_minus)} of {best.pairs} "
+        f"pictures show {best.feature.label['value']} at {signed(best.minus)} and {percent(best.rate_plus)} at "
+        f"{signed(best.plus)} of latent {best.feature.latent} ({best.feature.layer.name}), in units of the mean norm "
+        "of what the layer computes."
     )
     return Headline(
         points(best.difference).split()[0], sentence, "at least 40 points, a season or an object",
