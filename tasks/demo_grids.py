@@ -10,7 +10,7 @@ from steerkit.dag import Dep, Out, Param, map_shards, progress
 from steerkit.features.chosen_latents import best_by_change, label_of
 from steerkit.features.demo_prompts import neutral_asks
 from steerkit.features.picture_judge import PictureJudge
-from steerkit.features.steered_pictures import Ask, Site, Steering, draw_steered, plan_steered
+from steerkit.features.steered_pictures import Ask, SteeredSite, Steering, draw_steered, plan_steered
 from steerkit.models.select import read_model
 from steerkit.prompts.concept_suite import read_concept_prompts
 from steerkit.report.labelled_grid import arrange_grid, draw_grid
@@ -50,7 +50,7 @@ def demo_grids(
         best = tried.filter("kept", latent=latent).select(id="prompt_id", prompt="prompt", seed="seed").to_dicts()
         asks = [Ask(**row) for row in best] + neutral_asks(tuning, own[0] if own else None, asked, "score")
         plan += [(Steering(latent=latent, mode="add", strength=strength), asks) for strength in across]
-    site = Site(sae=saes / said["sae"], norm=said["site_norm"], steps=None if steps is None else (steps[0], steps[1]))
+    site = SteeredSite.read(saes, facts, steps)
     jobs, frame = plan_steered(ModelTools.here(spec, identity.digest), site, plan, pictures)
     map_shards(draw_steered, jobs, "shards of pictures")
     judged = PictureJudge(scorers).measured(

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from steerkit.dag import Dep, Out, Param, progress
-from steerkit.features.image_table import load_images
 from steerkit.scoring.clip import ClipScorer
+from steerkit.scoring.load_images import load_images
 
 _AT_ONCE = 256
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import polars as pl
 
 from steerkit.dag import Dep, Out, Param
-from steerkit.features.image_table import label_columns
+from steerkit.features.image_table import ASKED, label_columns
 from steerkit.features.labels import label_matches
 from steerkit.features.s_matrix import SMatrix
 from steerkit.report.flux.content import empty
@@ -28,7 +28,7 @@ def label_latents(
         # Prompts of one's own say nothing that could be checked.
         empty("labels").write_parquet(labels)
         return
-    shown = table.select(pl.col(name).alias(name.removeprefix("asked_")) for name in names)
+    shown = table.select(pl.col(name).alias(name.removeprefix(ASKED)) for name in names)
     label_matches(
         SMatrix.open(matrix).of(statistic), shown, table["prompt_id"].to_list(), least=least, shuffles=shuffles,
         seed=seed,

@@ -1,8 +1,7 @@
 """How much pictures change when the most coherent latents are steered: what selection may be joined with."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import polars as pl
 
@@ -10,7 +9,7 @@ from steerkit.dag import Dep, Out, Param, map_shards
 from steerkit.features.demo_prompts import neutral_asks
 from steerkit.features.picture_judge import PictureJudge
 from steerkit.features.responsiveness import responsiveness
-from steerkit.features.steered_pictures import Site, Steering, draw_steered, plan_steered
+from steerkit.features.steered_pictures import SteeredSite, Steering, draw_steered, plan_steered
 from steerkit.models.select import read_model
 from steerkit.prompts.concept_suite import read_concept_prompts
 from steerkit.steering.frames import ModelTools
@@ -41,7 +40,6 @@ def latent_responses(
         pl.DataFrame(schema=SCHEMA).write_parquet(responses)
         return
     spec, identity = read_model(model)
-    said: dict[str, Any] = json.loads(facts.read_text())
     ranked = pl.read_parquet(coherence).drop_nulls("z").sort(["z", "latent"], descending=[True, False])
     asks = neutral_asks(read_concept_prompts(prompts).filter(split="tuning"), None, asked)
     plan = [
@@ -49,7 +47,7 @@ def latent_responses(
         for latent in ranked["latent"].to_list()[:candidates]
         for sign in (1, -1)
     ]
-    site = Site(sae=saes / said["sae"], norm=said["site_norm"], steps=None if steps is None else (steps[0], steps[1]))
+    site = SteeredSite.read(saes, facts, steps)
     jobs, frame = plan_steered(ModelTools.here(spec, identity.digest), site, plan, pictures)
     map_shards(draw_steered, jobs, "shards of pictures")
     judged = PictureJudge(scorers).measured(frame, pictures)

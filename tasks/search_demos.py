@@ -1,6 +1,5 @@
 """Pictures on which it shows best what a latent does."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +13,7 @@ from steerkit.features.demo_trials import demo_trials
 from steerkit.features.picture_judge import PictureJudge, concept_vectors
 from steerkit.features.responsiveness import demo_candidates
 from steerkit.features.s_matrix import SMatrix
-from steerkit.features.steered_pictures import Ask, Site, Steering, draw_steered, plan_steered
+from steerkit.features.steered_pictures import Ask, SteeredSite, Steering, draw_steered, plan_steered
 from steerkit.features.top_images import top_images
 from steerkit.models.select import read_model
 from steerkit.prompts.concept_suite import read_concept_prompts
@@ -51,12 +50,10 @@ def search_demos(
 ) -> None:
     """Steer images in which a latent is clearly active to both sides, and prompts that leave unsaid what it is."""
     spec, identity = read_model(model)
-    said: dict[str, Any] = json.loads(facts.read_text())
     table, scores = pl.read_parquet(images), SMatrix.open(matrix).of(statistic)
     known = pl.read_parquet(labels)
     chosen = chosen_latents(pl.read_parquet(selected), known, latents, axes)
     tuning = read_concept_prompts(prompts).filter(split="tuning")
-    unsaid: dict[int, list[Ask]] = {}
     rows = table.select("id", "prompt", "seed").to_dicts()
     codes = table["prompt_id"].to_list()
     plan: list[tuple[Steering, list[Ask]]] = []
@@ -67,16 +64,14 @@ def search_demos(
         )  # fmt: skip
         asks = [Ask(**rows[image]) for image in band.table["image"].to_list()]
         own = label_of(known, latent)
-        unsaid[latent] = neutral_asks(tuning, own[0] if own else None, neutral, "choose")
+        unsaid = neutral_asks(tuning, own[0] if own else None, neutral, "choose")
         plan += [
             (Steering(latent=latent, mode="add", strength=sign * strength), asks)
             for strength in strengths
             for sign in (1, -1)
         ]
-        plan += [
-            (Steering(latent=latent, mode="add", strength=sign * strengths[-1]), unsaid[latent]) for sign in (1, -1)
-        ]
-    site = Site(sae=saes / said["sae"], norm=said["site_norm"], steps=None if steps is None else (steps[0], steps[1]))
+        plan += [(Steering(latent=latent, mode="add", strength=sign * strengths[-1]), unsaid) for sign in (1, -1)]
+    site = SteeredSite.read(saes, facts, steps)
     jobs, frame = plan_steered(ModelTools.here(spec, identity.digest), site, plan, pictures)
     map_shards(draw_steered, jobs, "shards of pictures")
     judged = PictureJudge(scorers).measured(

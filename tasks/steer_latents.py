@@ -11,7 +11,7 @@ from steerkit.dag import Dep, Out, Param, map_shards, progress
 from steerkit.features.chosen_latents import label_of
 from steerkit.features.demo_prompts import neutral_asks
 from steerkit.features.picture_judge import PictureJudge, concept_vectors
-from steerkit.features.steered_pictures import Ask, Site, Steering, draw_steered, plan_steered
+from steerkit.features.steered_pictures import Ask, SteeredSite, Steering, draw_steered, plan_steered
 from steerkit.models.select import read_model
 from steerkit.prompts.concept_suite import read_concept_prompts
 from steerkit.report.labelled_grid import arrange_grid, draw_grid
@@ -47,7 +47,7 @@ def steer_latents(
         asks = neutral_asks(tuning, own[0] if own else None, asked)
         for mode, some in strengths.items():
             plan += [(Steering(latent=latent, mode=mode, strength=strength), asks) for strength in sorted({*some, 0.0})]
-    site = Site(sae=saes / said["sae"], norm=said["site_norm"], steps=None if steps is None else (steps[0], steps[1]))
+    site = SteeredSite.read(saes, facts, steps)
     jobs, frame = plan_steered(ModelTools.here(spec, identity.digest), site, plan, pictures)
     map_shards(draw_steered, jobs, "shards of pictures")
     vectors = concept_vectors(np.load(embeddings), dict(chosen.select("latent", "examples").iter_rows()))

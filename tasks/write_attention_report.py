@@ -14,6 +14,7 @@ from steerkit.report.provenance import Provenance, file_hashes, library_versions
 from steerkit.scoring.edit_plan import EditPlan
 from steerkit.scoring.edit_scores import COMPARISONS
 from steerkit.scoring.fid import fid_name
+from steerkit.scoring.perceptual import score_name
 
 
 def write_attention_report(
@@ -68,7 +69,7 @@ def write_attention_report(
                 hashes=file_hashes({"vectors": vectors, "pictures": pictures, "scores": images}),
                 versions=library_versions(),
             ),
-            perceptual=f"lpips_{scorers['lpips'] if '/' not in scorers['lpips'] else 'seasons'}",
+            perceptual=score_name(scorers["lpips"]),
             fid_name=fid_name(params["scores"]["fid"]),
         ),
     )

@@ -12,6 +12,7 @@ from steerkit.report.flux.content import FluxContent
 from steerkit.report.flux.gather import LayerFiles, export_layer, headlines, layer_content, what_was_done
 from steerkit.report.flux.page import write_flux_report as write_pages
 from steerkit.report.provenance import Provenance, file_hashes, library_versions
+from steerkit.scoring.perceptual import score_name
 
 
 def write_flux_report(
@@ -86,7 +87,7 @@ def write_flux_report(
                 matched=(layers[0], layers[1]),
                 comparison=json.loads(summary.read_text()),
                 interpretable=bar,
-                perceptual=f"lpips_{scorers['lpips'] if '/' not in scorers['lpips'] else 'seasons'}",
+                perceptual=score_name(scorers["lpips"]),
                 exports=exports,
                 provenance=Provenance(
                     facts={"Model": spec["source"], "Model fingerprint": identity["fingerprint"]["digest"]},

@@ -17,6 +17,7 @@ from steerkit.report.provenance import Provenance, file_hashes, library_versions
 from steerkit.sae.curves import read_curves
 from steerkit.scoring.fid import fid_name
 from steerkit.scoring.latent_shots import read_shots
+from steerkit.scoring.perceptual import score_name
 from steerkit.scoring.unlearning import UNSTEERED
 from steerkit.scoring.unlearning_questions import SCHEMA
 
@@ -88,7 +89,7 @@ def write_latents_report(
                                     "scores": images}),
                 versions=library_versions(),
             ),
-            perceptual=f"lpips_{scorers['lpips'] if '/' not in scorers['lpips'] else 'seasons'}",
+            perceptual=score_name(scorers["lpips"]),
             fid_name=fid_name(params["scores"]["fid"]),
         ),
     )  # fmt: skip

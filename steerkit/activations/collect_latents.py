@@ -11,18 +11,12 @@ before a kill is not done again. The store is there when `commit_collection` has
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import secrets
-import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from steerkit.activations.early_exit import run_until
@@ -31,9 +25,11 @@ from steerkit.activations.picture_rows import PictureRows
 from steerkit.activations.rows import Rows
 from steerkit.activations.shard_plan import CollectedPrompt, Collection, ShardJob, plan_collection
 from steerkit.activations.shard_writer import ShardWriter
+from steerkit.activations.whole_file import enough_space, take_over, whole
 from steerkit.errors import UserError
 from steerkit.models.generate import batches, image_size
 from steerkit.models.load import LoadedModel, default_device, load_model
+from steerkit.models.same_threads import same_threads
 from steerkit.models.schedule import timesteps
 from steerkit.models.spec import ModelSpec
 
@@ -67,14 +63,14 @@ def collect_shard(job: ShardJob, run: Run | None = None) -> Literal["kept", "col
     """
     if _finished(job) is not None:
         return "kept"
-    with _enough_space(job.folder):
+    with enough_space(f"the activations in {job.folder}", "finished shards"):
         if _taken_over(job):
             return "kept"
         model = shard_model(job)
         with ShardWriter(
             job.folder, job.name, job.key, [one.id for one in job.prompts], dtype=job.dtype,
             hookpoints=[str(hookpoint) for hookpoint in job.hookpoints], batch_bytes=BATCH_BYTES,
-        ) as writer, shard_threads(job):  # fmt: skip
+        ) as writer, same_threads(job.threads):  # fmt: skip
             if run is None:
                 collect_rows(model, job.prompts, job.collection, writer.add)
             else:
@@ -106,7 +102,7 @@ def commit_collection(jobs: Sequence[ShardJob]) -> dict[str, str]:
         provenance=first.provenance,
         shards=tuple(one.shard for one in finished if one is not None),
     )
-    with _enough_space(folder):
+    with enough_space(f"the activations in {folder}", "finished shards"):
         manifest.write(folder)
     listed = {file.path for shard in manifest.shards for file in shard.files} | {MANIFEST}
     for path in folder.iterdir():
@@ -148,13 +144,8 @@ def _size(path: Path) -> int | None:
 
 
 def _note(job: ShardJob, finished: _Finished) -> None:
-    path = job.side_file
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_text(json.dumps(finished.model_dump(mode="json"), sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = json.dumps(finished.model_dump(mode="json"), sort_keys=True) + "\n"
+    whole(job.side_file, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def _taken_over(job: ShardJob) -> bool:
@@ -165,12 +156,7 @@ def _taken_over(job: ShardJob) -> bool:
         source, target = job.sources[file.path], job.folder / file.path
         if source == target:
             continue
-        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        try:
-            os.link(source, partial)
-        except OSError:  # another file system, or one without hard links
-            shutil.copyfile(source, partial)
-        partial.replace(target)
+        take_over(source, target)
     _note(job, _Finished(shard=shard))
     return True
 
@@ -199,26 +185,3 @@ def shard_model(job: ShardJob) -> LoadedModel:
             "set STEERKIT_DEVICE alike everywhere."
         )
     return load_once(job.spec, job.model.digest)
-
-
-@contextmanager
-def shard_threads(job: ShardJob) -> Iterator[None]:
-    """Compute with as many threads as the process that planned the job."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(job.threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _enough_space(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(
-            f"No space is left for the activations in {folder}; free some, then run again: finished shards are kept."
-        ) from error

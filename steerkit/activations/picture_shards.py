@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from steerkit.activations.collect_latents import collect_shard, shard_model, shard_threads
+from steerkit.activations.collect_latents import collect_shard, shard_model
 from steerkit.activations.picture_rows import collect_pictures
 from steerkit.activations.rows import Rows
 from steerkit.activations.shard_plan import CollectedPrompt, ShardJob
+from steerkit.activations.whole_file import save_picture, take_over
 from steerkit.models.load import LoadedModel
+from steerkit.models.same_threads import same_threads
+from steerkit.prompts.concept_grid import hash_bits
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,100}")
 
@@ -58,7 +57,10 @@ def repeated(prompts: Sequence[CollectedPrompt], repetitions: int) -> list[Colle
     """
     made = [
         one.model_copy(
-            update={"id": f"{one.id}-{number}", "seed": one.seed if number == 0 else _seed(one.seed, number)}
+            update={
+                "id": f"{one.id}-{number}",
+                "seed": one.seed if number == 0 else hash_bits(f"{one.seed}/{number}", 53),
+            }
         )
         for one in prompts
         for number in range(repetitions)
@@ -87,13 +89,14 @@ def plan_pictures(jobs: Sequence[ShardJob], pictures: Path, earlier: Mapping[str
 def draw_shard(shard: PictureShard) -> Literal["kept", "collected"]:
     """Make what is missing of a shard's rows and pictures, in one run where both are. As `collect_shard`."""
     for name, source in shard.held.items():
-        _link(source, shard.pictures / name)
+        if source.is_file() and not (shard.pictures / name).is_file():
+            take_over(source, shard.pictures / name)
     job = shard.rows
     if not shard.missing:
         return collect_shard(job)
     if collect_shard(job, lambda model, job, take: _draw(model, job, take, shard.pictures)) == "kept":
         # Its rows were there without some of its pictures.
-        with shard_threads(job):
+        with same_threads(job.threads):
             _draw(shard_model(job), job, lambda _: None, shard.pictures)
     return "collected"
 
@@ -111,30 +114,4 @@ def commit_pictures(shards: Sequence[PictureShard]) -> None:
 def _draw(model: LoadedModel, job: ShardJob, take: Callable[[Rows], None], folder: Path) -> None:
     for batch, images in collect_pictures(model, job.prompts, job.collection, take):
         for one, image in zip(job.prompts[batch.start : batch.stop], images, strict=True):
-            _save(image, folder / picture_name(one.id))
-
-
-def _save(pixels: NDArray[np.uint8], path: Path) -> None:
-    from PIL import Image
-
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        Image.fromarray(pixels).save(partial, format="PNG")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _link(source: Path, target: Path) -> None:
-    if target.is_file() or not source.is_file():
-        return
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        os.link(source, partial)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, partial)
-    partial.replace(target)
-
-
-def _seed(seed: int, number: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:8], "big") >> 11
+            save_picture(image, folder / picture_name(one.id))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from steerkit.activations.manifest import MANIFEST, Manifest, Shard, read_manifest
 from steerkit.activations.rows import Rows
 from steerkit.activations.shard_writer import ShardWriter
+from steerkit.activations.whole_file import enough_space
 from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
@@ -96,17 +96,8 @@ class StoreWriter:
         with self._enough_space():
             self._save(complete=True)
 
-    @contextmanager
-    def _enough_space(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise UserError(
-                f"No space is left for the activations in {self._folder}; free some, then run again: "
-                f"the {len(self._shards)} finished shards are kept."
-            ) from error
+    def _enough_space(self) -> AbstractContextManager[None]:
+        return enough_space(f"the activations in {self._folder}", f"the {len(self._shards)} finished shards")
 
     def _write(self, name: str, key: str, items: Sequence[str], rows: Iterable[Rows]) -> Shard:
         with ShardWriter(

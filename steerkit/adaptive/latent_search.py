@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from steerkit.adaptive.operating_point import Tried, operating_point
+from steerkit.models.same_threads import same_threads
 from steerkit.scoring.axis_judge import AxisJudge, Seen
 from steerkit.scoring.clip import ClipScorer
 from steerkit.scoring.erasure_target import ErasureTarget
 from steerkit.steering.edit_spec import Candidate
-from steerkit.steering.frames import Frame, draw, same_threads
+from steerkit.steering.frames import Frame, draw
 from steerkit.steering.latent_erasure import ErasedConcept
 from steerkit.steering.latent_pictures import Tools
 from steerkit.steering.latent_recipe import LatentRecipe
@@ -136,7 +137,7 @@ def _measured(
     if numbers:
         rows = list(numbers)
         model = job.tools.load()
-        with same_threads(job.tools):
+        with same_threads(job.tools.threads):
             pixels[rows] = draw(model, [job.frames[row] for row in rows], job.tools.edits(erased))
     seen = judge.see(pixels)
     named = np.array(job.named)

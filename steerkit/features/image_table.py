@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from steerkit.activations.picture_shards import picture_name
 from steerkit.activations.shard_plan import CollectedPrompt
-from steerkit.errors import UserError
+from steerkit.prompts.concept_grid import COLUMNS
 from steerkit.scoring.labels import LabelScorer
+from steerkit.scoring.load_images import load_images
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,7 +31,7 @@ def image_table(
     """
     import polars as pl
 
-    axes = [name for name in prompts.columns if name not in ("id", "prompt", "split", "template", "seed")]
+    axes = [name for name in prompts.columns if name not in COLUMNS]
     asked = {row["id"]: row for row in prompts.to_dicts()}
     files = [picture_name(one.id) for one in images]
     sizes: list[tuple[int, int]] = []
@@ -65,22 +63,6 @@ def image_table(
             **found,
         }
     )
-
-
-def load_images(paths: Sequence[Path]) -> NDArray[np.uint8]:
-    """Pixels [n, h, w, 3] of pictures of one size. UserError for one that is missing or of another size."""
-    from PIL import Image
-
-    pictures = []
-    for path in paths:
-        try:
-            with Image.open(path) as picture:
-                pictures.append(np.asarray(picture.convert("RGB")))
-        except FileNotFoundError:
-            raise UserError(f"There is no picture {path}; run the stage that makes the pictures.") from None
-        if pictures[-1].shape != pictures[0].shape:
-            raise UserError(f"{path} is {pictures[-1].shape[:2]} pixels where others are {pictures[0].shape[:2]}.")
-    return np.stack(pictures) if pictures else np.zeros((0, 0, 0, 3), np.uint8)
 
 
 def label_columns(table: pl.DataFrame) -> list[str]:

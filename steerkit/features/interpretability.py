@@ -6,6 +6,7 @@ be known where images have no labels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 BAR = 0.9
+Z95 = 1.959963984540054
 # Elements of a block of resamples: 32 MiB of float64.
 _BLOCK = 2**22
 
@@ -104,7 +106,7 @@ def area_by_score(labels: pl.DataFrame, coherence: pl.DataFrame, *, groups: int 
             continue
         part = table[places.tolist()]
         hits = int((part["auroc"] >= bar).sum())
-        low, high = _wilson(hits, len(part))
+        low, high = wilson_interval(hits, len(part))
         rows.append(
             (number, len(part), part[by][0], part[by][-1], part["auroc"].to_numpy().mean(), hits / len(part), low, high)
         )
@@ -112,11 +114,12 @@ def area_by_score(labels: pl.DataFrame, coherence: pl.DataFrame, *, groups: int 
     return pl.DataFrame(rows, schema={"group": pl.Int64, "latents": pl.Int64, **kinds}, orient="row")
 
 
-def _wilson(hits: int, count: int) -> tuple[float, float]:
-    z, share = 1.959963984540054, hits / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return float(middle - half), float(middle + half)
+def wilson_interval(hits: int, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share (1927): sensible also for 0 or all of a few. `count` is at least 1."""
+    share, squared = hits / count, Z95**2
+    centre = (share + squared / (2 * count)) / (1 + squared / count)
+    half = Z95 / (1 + squared / count) * math.sqrt(share * (1 - share) / count + squared / (4 * count**2))
+    return 0.0 if hits == 0 else max(0.0, centre - half), 1.0 if hits == count else min(1.0, centre + half)
 
 
 def _correlation_interval(score: Floats, area: Floats, resamples: int, seed: int) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Iterator
@@ -119,16 +118,3 @@ def damaged(folder: Path, remedy: str) -> Iterator[None]:
         raise UserError(f"{folder / MANIFEST} is damaged at {where!r}; {remedy}.") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{folder} is damaged ({error}); {remedy}.") from error
-
-
-@contextmanager
-def enough_space(folder: Path) -> Iterator[None]:
-    """Turn a full disk into a UserError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(
-            f"No space is left for {folder}; free some, then run again: finished images are kept."
-        ) from error

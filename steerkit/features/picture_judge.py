@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from steerkit.features.image_table import load_images
 from steerkit.scoring.clip import ClipScorer
 from steerkit.scoring.labels import LabelScorer
+from steerkit.scoring.load_images import load_images
 from steerkit.scoring.perceptual import Perceptual
 
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ class PictureJudge:
         """`scorers` as in params.yaml."""
         self._clip, self._perceptual = ClipScorer(scorers["clip"]), Perceptual(scorers["lpips"])
         self._labels = None if scorers["labels"] == "clip" else LabelScorer.load(scorers["labels"])
-
-    @property
-    def distance_name(self) -> str:
-        """The name of the LPIPS that is used."""
-        return self._perceptual.name
 
     def measured(
         self, table: pl.DataFrame, folder: Path, concepts: Mapping[int, NDArray[np.float32]] | None = None,

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from steerkit.activations.whole_file import enough_space
 from steerkit.features.latent_entries import LatentEntries, latent_entries
 from steerkit.features.latent_source import (
     MANIFEST,
     LatentSource,
     check_batch,
     damaged,
-    enough_space,
     held,
     read_manifest,
     write_at,
@@ -99,7 +99,7 @@ class SMatrixWriter:
         if complete:
             self.finished[:] = True
             return self
-        with enough_space(self._folder):
+        with enough_space(str(self._folder), "finished images"):
             self._folder.mkdir(parents=True, exist_ok=True)
             if complete is None or not self._resume():
                 self._begin()
@@ -135,7 +135,7 @@ class SMatrixWriter:
         if self.finished[numbers].all():
             return
         pooled = pooled_latents(entries, self._source.top_share)
-        with enough_space(self._folder):
+        with enough_space(str(self._folder), "finished images"):
             for place, image in enumerate(numbers):
                 if self.finished[image]:
                     continue
@@ -169,7 +169,7 @@ class SMatrixWriter:
     def _finish(self) -> None:
         if not self.finished.all():
             raise ValueError(f"{(~self.finished).sum()} of {len(self.finished)} images are missing in the S matrix")
-        with enough_space(self._folder):
+        with enough_space(str(self._folder), "finished images"):
             for file in self._files:
                 os.fsync(file)
             self._save(complete=True)

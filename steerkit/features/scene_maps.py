@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from steerkit.activations.record import Capture, capture
 from steerkit.errors import UserError
-from steerkit.models.denoiser import image_grid, is_flux
+from steerkit.models.denoiser import image_grid, is_flux, text_length
 from steerkit.models.generate import image_size
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.load import LoadedModel
@@ -88,6 +88,6 @@ def _run(model: LoadedModel, noisy: torch.Tensor, sigma: float, captions: list[s
     height, width = image_size(model)
     model.pipeline(
         prompt=captions, height=height, width=width, latents=noisy, sigmas=[sigma], num_inference_steps=1,
-        guidance_scale=model.spec.guidance, max_sequence_length=model.pipeline.tokenizer_2.model_max_length,
+        guidance_scale=model.spec.guidance, max_sequence_length=text_length(model.pipeline),
         output_type="latent",
     )  # fmt: skip

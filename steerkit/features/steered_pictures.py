@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from steerkit.activations.whole_file import save_picture
+from steerkit.models.same_threads import same_threads
 from steerkit.sae.sae_file import load_sae
-from steerkit.steering.frames import Frame, ModelTools, draw, in_shards, same_threads, save_picture
+from steerkit.steering.frames import Frame, ModelTools, draw, in_shards
 from steerkit.steering.latent_direction import Mode, latent_steering
 
 if TYPE_CHECKING:
@@ -38,19 +41,26 @@ class Steering(_Frozen):
     strength: float
 
 
-class Site(_Frozen):
+class SteeredSite(_Frozen):
     """The autoencoder whose latents steer, the mean norm of its site's tokens, and the first and last step."""
 
     sae: Path
     norm: float
     steps: tuple[int, int] | None = None
 
+    @classmethod
+    def read(cls, saes: Path, facts: Path, steps: Sequence[int] | None) -> SteeredSite:
+        """From the folder of autoencoders and the facts of an S matrix, which say which of them it is."""
+        said = json.loads(facts.read_text())
+        window = None if steps is None else (steps[0], steps[1])
+        return cls(sae=saes / said["sae"], norm=said["site_norm"], steps=window)
+
 
 class SteeredJob(_Frozen):
     """Frames that are steered alike; `steering` None draws them unsteered."""
 
     tools: ModelTools
-    site: Site
+    site: SteeredSite
     steering: Steering | None
     folder: Path
     frames: tuple[Frame, ...]
@@ -65,7 +75,7 @@ def draw_steered(job: SteeredJob) -> Literal["kept", "drawn"]:
     if (how := job.steering) is not None:
         sae = load_sae(job.site.sae)
         edits = latent_steering(sae, how.latent, how.mode, how.strength, job.site.norm, job.site.steps)
-    with same_threads(job.tools):
+    with same_threads(job.tools.threads):
         # All of the job's, so that a picture's batch, and so its last bit, does not depend on where a run was stopped.
         images = draw(job.tools.load(), job.frames, edits)
     for frame, image in zip(job.frames, images, strict=True):
@@ -74,7 +84,7 @@ def draw_steered(job: SteeredJob) -> Literal["kept", "drawn"]:
 
 
 def plan_steered(
-    tools: ModelTools, site: Site, plan: Sequence[tuple[Steering, Sequence[Ask]]], folder: Path
+    tools: ModelTools, site: SteeredSite, plan: Sequence[tuple[Steering, Sequence[Ask]]], folder: Path
 ) -> tuple[list[SteeredJob], pl.DataFrame]:
     """Jobs for the pictures of `plan`, each once, and for the unsteered ones beside them; and the table of all.
 

@@ -17,13 +17,13 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from steerkit.activations.whole_file import enough_space
 from steerkit.features.latent_entries import LatentEntries, latent_entries
 from steerkit.features.latent_source import (
     MANIFEST,
     LatentSource,
     check_batch,
     damaged,
-    enough_space,
     held,
     read_manifest,
     write_at,
@@ -116,7 +116,7 @@ class TokenMapsWriter:
         if complete:
             self._rows[:] = 0
             return self
-        with enough_space(self._folder):
+        with enough_space(str(self._folder), "finished images"):
             self._folder.mkdir(parents=True, exist_ok=True)
             if complete is None or not self._resume():
                 self._begin()
@@ -168,7 +168,7 @@ class TokenMapsWriter:
             raise ValueError(f"activations of up to {entries.value.max():g} do not fit {self._source.dtype}")
         start = int(self._rows.sum(1).max(initial=0))
         counts = np.bincount(entries.image, minlength=entries.images)
-        with enough_space(self._folder):
+        with enough_space(str(self._folder), "finished images"):
             kept = missing[entries.image]
             columns = (entries.latent.astype(np.int32), places.astype(np.int32), values)
             for file, column in zip(self._files, columns, strict=False):
@@ -210,7 +210,7 @@ class TokenMapsWriter:
     def _finish(self) -> None:
         if not self.finished.all():
             raise ValueError(f"{len(self.pending)} of {len(self._rows)} images are missing in the token maps")
-        with enough_space(self._folder):
+        with enough_space(str(self._folder), "finished images"):
             counts = self._rows[:, 1]
             np.save(self._folder / "offsets.npy", np.append(0, counts.cumsum()))
             for name, kind in _kinds(self._source).items():

@@ -16,7 +16,7 @@ from steerkit.sae.input_norm import Standardise
 from steerkit.sae.new_folder import NewFolder
 from steerkit.sae.sae import Sae
 from steerkit.sae.sae_description import ActivationEntry, InputNormEntry, Provenance, SaeDescription, tensor_shapes
-from steerkit.sae.site import Site
+from steerkit.sae.site import Site, require_fit
 
 SCHEMA: Literal["steerkit.sae"] = "steerkit.sae"
 VERSION: Literal[1] = 1
@@ -72,12 +72,8 @@ def load_sae(folder: Path, site: Site | None = None, allow_mismatch: bool = Fals
     too for a folder that is missing, holds no autoencoder of this version, or a damaged one.
     """
     found = describe_sae(folder)
-    if site is not None and not allow_mismatch and (differences := found.site.differences(site)):
-        raise UserError(
-            f"The autoencoder in {folder} was trained on other rows than those that it is to be used on:\n"
-            + "\n".join(f"  - {line}" for line in differences)
-            + "\nChoose another autoencoder, or allow the mismatch if you mean it."
-        )
+    if site is not None:
+        require_fit(found.site, site, f"in {folder}", allow_mismatch=allow_mismatch)
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder} has a {CONFIG} but no {WEIGHTS}; train or import the autoencoder again.")
     try:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from PIL import Image
 
 from steerkit.errors import UserError
+from steerkit.scoring.load_images import load_images
 from steerkit.scoring.unlearning import TIMINGS, UNSTEERED
 
 REFERENCE = "reference"
@@ -50,11 +50,4 @@ def timings(shots: pl.DataFrame) -> pl.DataFrame | None:
 
 def load_pictures(folder: Path, names: Sequence[str]) -> NDArray[np.uint8]:
     """Pixels [n, H, W, 3] of the files `names` in `folder`. UserError for a picture that is not there."""
-    found = []
-    for name in names:
-        try:
-            with Image.open(folder / name) as picture:
-                found.append(np.asarray(picture.convert("RGB")))
-        except FileNotFoundError:
-            raise UserError(f"The picture {folder / name} is not there; make the pictures again.") from None
-    return np.stack(found)
+    return load_images([folder / name for name in names])

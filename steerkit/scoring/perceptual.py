@@ -34,12 +34,8 @@ class Perceptual:
     def __init__(self, source: str | Path = EMBEDDED, *, device: str | None = None, batch_size: int = 64) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.batch_size = batch_size
-        if str(source) in PUBLISHED:
-            self.name = f"lpips_{source}"
-            metric = _published(str(source))
-        else:
-            self.name = "lpips_seasons"
-            metric = on_backbone(_backbone(Path(source)))
+        self.name = score_name(source)
+        metric = _published(str(source)) if str(source) in PUBLISHED else on_backbone(_backbone(Path(source)))
         self._metric = metric.to(self.device).eval()
 
     def distances(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Tensor:
@@ -53,6 +49,11 @@ class Perceptual:
                 values = self._metric(_to_unit(first[window]).to(self.device), _to_unit(second[window]).to(self.device))
                 parts.append(values.reshape(-1).float().cpu())
         return torch.cat(parts) if parts else torch.zeros(0)
+
+
+def score_name(source: str | Path) -> str:
+    """What the score of a network or a folder with a backbone is called."""
+    return f"lpips_{source}" if str(source) in PUBLISHED else "lpips_seasons"
 
 
 def on_backbone(backbone: nn.Module) -> nn.Module:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,17 +53,6 @@ class ModelTools(BaseModel):
         return load_once(self.spec, self.digest)
 
 
-@contextmanager
-def same_threads(tools: ModelTools) -> Iterator[None]:
-    """Compute with as many threads as the planning process."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(tools.threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def draw(model: LoadedModel, frames: Sequence[Frame], edits: Sequence[Edit]) -> NDArray[np.uint8]:
     """Pixels [n, h, w, 3] of `frames` with `edits`, each from its own seed."""
     return generate(
@@ -77,21 +64,3 @@ def draw(model: LoadedModel, frames: Sequence[Frame], edits: Sequence[Edit]) -> 
 def in_shards(frames: Sequence[Frame], size: int = BATCH) -> list[tuple[Frame, ...]]:
     """The frames in portions of at most `size`, in order."""
     return [tuple(frames[start : start + size]) for start in range(0, len(frames), size)]
-
-
-def save_picture(pixels: NDArray[np.uint8], path: Path) -> None:
-    """Write pixels [h, w, 3] as PNG."""
-    from PIL import Image
-
-    whole(path, lambda partial: Image.fromarray(pixels).save(partial, format="PNG"))
-
-
-def whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` fill a file beside `path`, and rename it there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

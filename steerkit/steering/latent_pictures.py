@@ -14,10 +14,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from steerkit.activations.whole_file import save_picture, whole
+from steerkit.models.same_threads import same_threads
 from steerkit.models.schedule import timesteps
 from steerkit.models.spec import ModelSpec
 from steerkit.steering.edit import Edit
-from steerkit.steering.frames import Frame, ModelTools, draw, same_threads, save_picture, whole
+from steerkit.steering.frames import Frame, ModelTools, draw
 from steerkit.steering.gate_survey import is_gated_by_image, survey
 from steerkit.steering.latent_erasure import ErasedConcept, erasing_edits, load_places
 
@@ -65,7 +67,7 @@ def draw_pictures(job: PictureJob) -> Literal["kept", "drawn"]:
     edits = job.tools.edits(job.erased)
     watched = {name: job.tools.edits(erased) for name, erased in job.watched.items()}
     gated = {name: some for name, some in watched.items() if is_gated_by_image(some)}
-    with survey(model, gated) if gated else nullcontext() as found, same_threads(job.tools):
+    with survey(model, gated) if gated else nullcontext() as found, same_threads(job.tools.threads):
         images = draw(model, frames, edits)
     for frame, image in zip(frames, images, strict=True):
         save_picture(image, job.folder / frame.path)

@@ -1,6 +1,5 @@
 """The overlays of selected latents on disk: from pictures and token maps that exist, nothing is generated again."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
+from steerkit.activations.whole_file import save_picture
 from steerkit.report.overlay import Ground, heat_limit, overlay
 
 Maps = NDArray[np.floating[Any]]
@@ -42,16 +42,9 @@ def write_overlays(
             with Image.open(picture(image)) as opened:
                 pixels = np.asarray(opened.convert("RGB"))
             name = f"{latent}-{image}.png"
-            _save(overlay(pixels, values, limit, smooth, ground), folder / name)
+            save_picture(overlay(pixels, values, limit, smooth, ground), folder / name)
             rows.append({
                 "latent": latent, "image": image, "file": name, "map_max": float(values.max()),
                 "map_mean": float(values.mean()), "vmax": limit, "tokens_above": int((values > limit).sum()),
             })  # fmt: skip
     return pl.DataFrame(rows, schema=SCHEMA)
-
-
-def _save(pixels: NDArray[np.uint8], path: Path) -> None:
-    """Complete or absent: written beside its place and renamed."""
-    partial = path.with_suffix(".partial")
-    Image.fromarray(pixels).save(partial, format="PNG", optimize=False)
-    os.replace(partial, path)

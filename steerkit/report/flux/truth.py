@@ -15,10 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from steerkit.features.area_interval import area_interval
-from steerkit.features.interpretability import area_by_score
+from steerkit.features.interpretability import area_by_score, wilson_interval
 from steerkit.report.flux.content import LayerContent
 
-Z95 = 1.959963984540054
 PARTS = 5
 ALIVE, ABLE = "all alive latents", "latents active in enough prompts"
 
@@ -61,12 +60,8 @@ class Choice:
 
 
 def wilson(count: int, total: int) -> Share:
-    """A share with Wilson's 95 % interval (1927): sensible also for 0 or all of a few. `total` is at least 1."""
-    share, squared = count / total, Z95**2
-    centre = (share + squared / (2 * total)) / (1 + squared / total)
-    half = Z95 / (1 + squared / total) * math.sqrt(share * (1 - share) / total + squared / (4 * total**2))
-    low = 0.0 if count == 0 else max(0.0, centre - half)
-    return Share(count, total, low, 1.0 if count == total else min(1.0, centre + half))
+    """A share with Wilson's 95 % interval; `total` is at least 1."""
+    return Share(count, total, *wilson_interval(count, total))
 
 
 def choices(layer: LayerContent, threshold: float) -> list[Choice]:

@@ -10,9 +10,10 @@ from PIL import Image
 from steerkit.activations.picture_shards import picture_name, repeated
 from steerkit.activations.shard_plan import CollectedPrompt
 from steerkit.errors import UserError
-from steerkit.features.image_table import image_table, label_columns, load_images
+from steerkit.features.image_table import image_table, label_columns
 from steerkit.features.picture_judge import PictureJudge
 from steerkit.scoring.labels import LabelScorer
+from steerkit.scoring.load_images import load_images
 from steerkit.world.captions import full_caption
 from steerkit.world.render import render
 from steerkit.world.scene import sample_scenes

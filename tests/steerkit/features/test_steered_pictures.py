@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from steerkit.features.steered_pictures import Ask, Site, SteeredJob, Steering, draw_steered, plan_steered
+from steerkit.features.steered_pictures import Ask, SteeredJob, SteeredSite, Steering, draw_steered, plan_steered
 from steerkit.models.generate import generate
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.activation import Relu
@@ -33,7 +33,7 @@ def the_loaded_model(flux: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def site(flux: Any, tmp_path: Path) -> Site:
+def site(flux: Any, tmp_path: Path) -> SteeredSite:
     width = flux.pipeline.transformer.inner_dim
     eye = torch.eye(width)
     sae = Sae(
@@ -41,10 +41,10 @@ def site(flux: Any, tmp_path: Path) -> Site:
         activation=Relu(), site=SaeSite(hookpoint=f"{BLOCK}:out:image"),
     )  # fmt: skip
     save_sae(sae, tmp_path / "sae", {})
-    return Site(sae=tmp_path / "sae", norm=4.0)
+    return SteeredSite(sae=tmp_path / "sae", norm=4.0)
 
 
-def planned(flux: Any, site: Site, plan: Any, folder: Path) -> tuple[list[SteeredJob], pl.DataFrame]:
+def planned(flux: Any, site: SteeredSite, plan: Any, folder: Path) -> tuple[list[SteeredJob], pl.DataFrame]:
     return plan_steered(ModelTools.here(flux.spec, flux.fingerprint.digest), site, plan, folder)
 
 
@@ -52,7 +52,7 @@ def picture(folder: Path, name: str) -> np.ndarray:
     return np.asarray(Image.open(folder / name))
 
 
-def test_a_steered_picture_is_the_one_that_the_edit_by_hand_gives(flux: Any, site: Site, tmp_path: Path) -> None:
+def test_a_steered_picture_is_the_one_that_the_edit_by_hand_gives(flux: Any, site: SteeredSite, tmp_path: Path) -> None:
     how = Steering(latent=3, mode="add", strength=0.5)
     jobs, table = planned(flux, site, [(how, ASKS)], tmp_path / "pictures")
     assert [draw_steered(job) for job in jobs] == ["drawn", "drawn"]  # unsteered, steered
@@ -69,7 +69,7 @@ def test_a_steered_picture_is_the_one_that_the_edit_by_hand_gives(flux: Any, sit
     assert [draw_steered(job) for job in jobs] == ["kept", "kept"]
 
 
-def test_strength_zero_is_the_unsteered_picture_itself(flux: Any, site: Site, tmp_path: Path) -> None:
+def test_strength_zero_is_the_unsteered_picture_itself(flux: Any, site: SteeredSite, tmp_path: Path) -> None:
     plan = [(Steering(latent=3, mode="add", strength=strength), ASKS) for strength in (-1.0, 0.0, 1.0)]
     jobs, table = planned(flux, site, plan, tmp_path)
     middle = table.filter(strength=0.0)
@@ -79,14 +79,16 @@ def test_strength_zero_is_the_unsteered_picture_itself(flux: Any, site: Site, tm
     ]  # fmt: skip
 
 
-def test_every_picture_is_drawn_once_however_often_it_is_asked_for(flux: Any, site: Site, tmp_path: Path) -> None:
+def test_every_picture_is_drawn_once_however_often_it_is_asked_for(
+    flux: Any, site: SteeredSite, tmp_path: Path
+) -> None:
     how = Steering(latent=3, mode="add", strength=1.0)
     jobs, table = planned(flux, site, [(how, ASKS), (how, ASKS[:1])], tmp_path)
     assert len(table) == 3 and table["file"].n_unique() == 2
     assert sum(len(job.frames) for job in jobs) == 4
 
 
-def test_a_run_that_was_cut_short_gives_the_same_bits(flux: Any, site: Site, tmp_path: Path) -> None:
+def test_a_run_that_was_cut_short_gives_the_same_bits(flux: Any, site: SteeredSite, tmp_path: Path) -> None:
     jobs, table = planned(flux, site, [(Steering(latent=1, mode="add", strength=0.5), ASKS)], tmp_path)
     for job in jobs:
         draw_steered(job)
@@ -97,6 +99,6 @@ def test_a_run_that_was_cut_short_gives_the_same_bits(flux: Any, site: Site, tmp
     assert lost.read_bytes() == before
 
 
-def test_jobs_survive_json(flux: Any, site: Site, tmp_path: Path) -> None:
+def test_jobs_survive_json(flux: Any, site: SteeredSite, tmp_path: Path) -> None:
     jobs, _ = planned(flux, site, [(Steering(latent=1, mode="add", strength=0.5), ASKS)], tmp_path)
     assert [SteeredJob.model_validate_json(job.model_dump_json()) for job in jobs] == jobs
