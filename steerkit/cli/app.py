@@ -6,6 +6,7 @@ from steerkit.cli.dag import dag
 from steerkit.cli.estimate import estimate
 from steerkit.cli.generate import InOrder, generate
 from steerkit.cli.heal import heal
+from steerkit.cli.lab import lab
 from steerkit.cli.run import run
 from steerkit.cli.sae import sae
 from steerkit.cli.status import status
@@ -26,6 +27,7 @@ app.command()(dag)
 app.command()(heal)
 app.command()(estimate)
 app.command(cls=InOrder)(generate)
+app.command()(lab)
 app.add_typer(submission)
 app.add_typer(vectors)
 app.add_typer(sae)

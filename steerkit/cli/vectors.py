@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -10,10 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerkit.cli.foreign_vectors import (
+    from_gguf,
+    from_pickle,
+    is_gguf,
+    to_gguf,
+    to_steering_hogs,
+    unwritable,
+    write_whole,
+)
 from steerkit.errors import UserError
 
 if TYPE_CHECKING:
-    from steerkit.models.load import LoadedModel
     from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 
 vectors = typer.Typer(
@@ -28,6 +35,7 @@ class Format(StrEnum):
 
     STEERING_HOGS = "steering-hogs"
     NPZ = "npz"
+    GGUF = "gguf"
 
 
 Model = Annotated[str | None, typer.Option(metavar="NAME|FOLDER", help="An entry of params.yaml, or a folder.")]
@@ -36,7 +44,10 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")
 
 @vectors.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A pickle of steering-hogs or CASteer.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A pickle of steering-hogs or CASteer, or control vectors in GGUF (llama.cpp, repeng)."),
+    ],
     model: Annotated[str, typer.Option(metavar="NAME|FOLDER", help="The model that they were made with.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The vectors file to write.")],
     concept: Annotated[str | None, typer.Option(help="What they lead towards (default: the file's name).")] = None,
@@ -48,21 +59,19 @@ def import_(
     """Read the vectors of others into our own format. Nothing in FILE is run, whatever it asks for."""
     _check_target(output, force)
 
-    from steerkit.vectors.imported_pickle import imported_vectors, read_layout
     from steerkit.vectors.vectors_file import save_vectors
 
-    # Before the model is loaded: whoever gives a wrong file hears so at once.
-    layout = read_layout(file)
-    loaded = _load(model)
-    found = imported_vectors(layout, loaded.pipeline, loaded.fingerprint, concept=concept or file.stem, steps=steps)
+    if is_gguf(file):
+        if steps is not None:
+            raise UserError("--steps is for vectors of pictures; a language model has no denoising steps.")
+        found, what = from_gguf(file, model, concept or file.stem)
+    else:
+        found, what = from_pickle(file, model, concept or file.stem, steps)
     try:
         save_vectors(found, output)
     except OSError as error:
-        raise _unwritable(output, error) from error
-    typer.echo(
-        f"{len(found.directions)} vectors for {len(found.hookpoints)} blocks and {len(layout.steps)} steps of "
-        f"{found.model.name} in {output}"
-    )
+        raise unwritable(output, error) from error
+    typer.echo(f"{len(found.directions)} vectors for {len(found.hookpoints)} {what} of {found.model.name} in {output}")
 
 
 @vectors.command()
@@ -71,11 +80,16 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
     format: Annotated[
         Format,
-        typer.Option(help="steering-hogs: its pickle, cross-attention only. npz: arrays of NumPy, all there is."),
+        typer.Option(
+            help="steering-hogs: its pickle, cross-attention only. npz: arrays of NumPy, all there is. "
+            "gguf: control vectors for llama.cpp, repeng and EasySteer, language models only."
+        ),
     ],
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FOLDER", help="For steering-hogs, their model (default: as the file says)."),
+        typer.Option(
+            metavar="NAME|FOLDER", help="For steering-hogs and gguf, their model (default: as the file says)."
+        ),
     ] = None,
     force: Force = False,
 ) -> None:
@@ -89,13 +103,13 @@ def export(
         case Format.NPZ:
             from steerkit.vectors.npz_file import to_npz
 
-            content = to_npz(file)
+            write_whole(output, to_npz(file))
+            said = f"{len(found.directions)} vectors for {found.concept!r} in {output}"
         case Format.STEERING_HOGS:
-            from steerkit.vectors.imported_pickle import to_pickle
-
-            content = to_pickle(found, _model_of(found, model).pipeline)
-    _write(output, content)
-    typer.echo(f"{len(found.directions)} vectors for {found.concept!r} in {output}")
+            said = to_steering_hogs(found, output, model)
+        case Format.GGUF:
+            said = to_gguf(found, output, model)
+    typer.echo(said)
 
 
 @vectors.command()
@@ -197,27 +211,6 @@ def _range(values: list[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _model_of(found: SteeringVectors, asked: str | None) -> LoadedModel:
-    """The model that the vectors are for: where the file says, unless it is asked for elsewhere."""
-    if asked is not None:
-        return _load(asked, found.model.digest)
-    for place in (found.model.name, found.model.source):
-        try:
-            return _load(place, found.model.digest)
-        except UserError:
-            continue
-    raise UserError(
-        f"The vectors are for {found.model.name} from {found.model.source}, which is not here; say where with --model."
-    )
-
-
-def _load(name: str, digest: str | None = None) -> LoadedModel:
-    from steerkit.cli.model_choice import choose_model
-    from steerkit.models.load import load_model
-
-    return load_model(choose_model(name), digest)
-
-
 def _check_target(output: Path, force: bool) -> None:
     if output.is_dir():
         raise UserError(f"{output} is a folder; choose another name.")
@@ -225,19 +218,3 @@ def _check_target(output: Path, force: bool) -> None:
         raise UserError(f"{output}: there is no folder {output.parent}; make it first, or choose another.")
     if output.exists() and not force:
         raise UserError(f"{output} exists. Choose another name, or add --force to overwrite.")
-
-
-def _write(output: Path, content: bytes) -> None:
-    """The whole file or none."""
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(output)
-    except OSError as error:
-        raise _unwritable(output, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _unwritable(output: Path, error: OSError) -> UserError:
-    return UserError(f"{output} cannot be written: {error.strerror or error}.")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from steerkit.models.hub import model_folder, resolve_commit
-from steerkit.models.spec import ModelSpec
+from steerkit.models.hub import Sourced, model_folder, resolve_commit
 
 _LIBRARIES = ("torch", "diffusers", "transformers")
 _CHUNK = 1 << 20
@@ -40,7 +39,7 @@ class Fingerprint(BaseModel):
         return cls.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def fingerprint(spec: ModelSpec) -> Fingerprint:
+def fingerprint(spec: Sourced) -> Fingerprint:
     """Identify a model without loading it: a local folder by the content of its files, a hub id by its commit.
 
     The commit comes from the local cache when the model is there, else from the hub; UserError when neither answers.

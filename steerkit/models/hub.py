@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Protocol
 
 from steerkit.errors import UserError
-from steerkit.models.spec import ModelSpec
 
 EMBEDDED = "seasons-sd"
-_EMBEDDED = {"sd": EMBEDDED, "flux": "seasons-flux"}
-_INDEX = "model_index.json"
+EMBEDDED_LANGUAGE = "seasons-lm"
+_EMBEDDED = {"sd": EMBEDDED, "flux": "seasons-flux", "language": EMBEDDED_LANGUAGE}
+# The file by which a saved model is known, and who saved it.
+_PIPELINE = ("model_index.json", "diffusers pipeline")
+_INDEX = {"sd": _PIPELINE, "flux": _PIPELINE, "language": ("config.json", "model of transformers")}
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _PATIENCE = 5.0  # seconds for the hub's one answer; without a network nobody should wait for minutes of retries
 
 
-def model_folder(spec: ModelSpec) -> Path | None:
+class Sourced(Protocol):
+    """What says where a model comes from: a ModelSpec or a LanguageSpec."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def revision(self) -> str | None: ...
+
+
+def model_folder(spec: Sourced) -> Path | None:
     """The local folder that `spec.source` names, or None for a hub id; UserError for a folder that is missing."""
     folder = Path(spec.source).expanduser()
     if folder.is_dir():
-        if not (folder / _INDEX).is_file():
+        index, kind = _INDEX[spec.family]
+        if not (folder / index).is_file():
             raise UserError(
-                f"Model {spec.name!r}: the folder {spec.source} holds no {_INDEX}, so no diffusers pipeline was saved "
+                f"Model {spec.name!r}: the folder {spec.source} holds no {index}, so no {kind} was saved "
                 f"there with save_pretrained; correct `source`, or use {_instead(spec)}."
             )
         return folder
@@ -32,21 +49,21 @@ def model_folder(spec: ModelSpec) -> Path | None:
     return None
 
 
-def cached_commit(spec: ModelSpec) -> str | None:
+def cached_commit(spec: Sourced) -> str | None:
     """Commit of the hub model in the local cache, or None."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(spec.source, _INDEX, revision=spec.revision)
+    found = try_to_load_from_cache(spec.source, _INDEX[spec.family][0], revision=spec.revision)
     # The cache keeps a file at .../snapshots/<commit>/<file>.
     return Path(found).parent.name if isinstance(found, str) else None
 
 
-def resolve_commit(spec: ModelSpec) -> str:
+def resolve_commit(spec: Sourced) -> str:
     """Commit that the hub id and revision mean: by the cache, else by one question to the hub, else UserError."""
     return cached_commit(spec) or ask_hub(spec)
 
 
-def config_folder(spec: ModelSpec) -> Path:
+def config_folder(spec: Sourced) -> Path:
     """A folder with the model's configs, weights or not: its own, or what the cache or the hub has of a hub id.
 
     Some kilobytes are downloaded where they must be. Raises UserError as `ask_hub`.
@@ -57,14 +74,14 @@ def config_folder(spec: ModelSpec) -> Path:
     if folder is not None:
         return folder
     commit = resolve_commit(spec)
-    wanted = [_INDEX, "*/*config.json"]
+    wanted = [_INDEX[spec.family][0], "*/*config.json"]
     try:
         return Path(snapshot_download(spec.source, revision=commit, allow_patterns=wanted))
     except Exception as error:  # as in ask_hub
         raise unavailable(spec, f"its configs cannot be had ({type(error).__name__})") from error
 
 
-def ask_hub(spec: ModelSpec) -> str:
+def ask_hub(spec: Sourced) -> str:
     """Commit by the hub itself, within seconds; UserError that names the embedded model when it gives none."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
@@ -92,7 +109,7 @@ def ask_hub(spec: ModelSpec) -> str:
     return commit
 
 
-def unavailable(spec: ModelSpec, reason: str) -> UserError:
+def unavailable(spec: Sourced, reason: str) -> UserError:
     """The one message for a model that cannot be had."""
     return UserError(
         f"Model {spec.name!r}: {spec.source} is neither a folder here nor in the Hugging Face cache, and {reason}. "
@@ -100,5 +117,5 @@ def unavailable(spec: ModelSpec, reason: str) -> UserError:
     )
 
 
-def _instead(spec: ModelSpec) -> str:
+def _instead(spec: Sourced) -> str:
     return f"the embedded model, which needs no download: --model {_EMBEDDED[spec.family]}"

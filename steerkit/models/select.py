@@ -23,9 +23,11 @@ def select_model(name: str, models: Mapping[str, Mapping[str, Any]]) -> ModelSpe
     A folder runs in float32 with the usual settings of its pipeline class: 50 steps and guidance 7.5, for Stable
     Diffusion XL 30 and 5, for FLUX 20 and 3.5, and 4 and none if it takes no guidance (schnell). Others, such as the
     distilled Turbo models, need an entry in `models`. Raises
-    UserError with near matches for a name that is neither, and UserErrors for a bad entry.
+    UserError with near matches for a name that is neither, for a language model, and UserErrors for a bad entry.
     """
     if name in models:
+        if models[name].get("family") == "language":
+            raise UserError(f"{name!r} is a language model, but pictures are asked for; name a model that makes them.")
         try:
             return ModelSpec(name=name, **models[name])
         except ValidationError as error:

@@ -9,7 +9,7 @@ from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.vectors.direction import Direction
 
-LAYER = re.compile(r"\blayers\.(\d+)\b")
+LAYER = re.compile(r"\b(?:layers|h)\.(\d+)\b")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def test_a_scheduled_run_starts_by_itself_and_completes(worker):
     assert nightly["active"]
     assert nightly["schedule"]["cron"] == "0 3 * * *"
     # Every pipeline can be started from the UI.
-    for flow in ("attention", "latents", "flux", "everything"):
+    for flow in ("attention", "latents", "flux", "language", "everything"):
         assert worker.server.get(f"/deployments/name/{flow}/by-hand")["schedules"] == []
     # Nobody waits until three: the same deployment gets a second schedule, due in seconds and then in a day.
     due = datetime.now(UTC) + timedelta(seconds=8)

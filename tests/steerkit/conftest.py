@@ -1,4 +1,4 @@
-"""Pipelines of the shapes of Stable Diffusion 2.1 and FLUX.1, random and small, saved to disk and loaded by path."""
+"""Models of real shapes (SD 2.1, FLUX.1, five language models), random and small, saved to disk and loaded by path."""
 
 import json
 from collections.abc import Callable
@@ -175,3 +175,107 @@ def _tokenizer(folder: Path) -> Any:
     (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(vocabulary)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77, pad_token="!")
+
+
+# Every one is four layers deep and 32 wide; GPT-2 has neither BOS nor a chat template, Qwen a template but no BOS.
+LANGUAGE_SHAPES = ("mistral", "phi3", "llama", "qwen2", "gpt2")
+_CHATS = {
+    "mistral": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + "
+    "' [/INST]' }}{% else %}{{ ' ' + m['content'] + eos_token }}{% endif %}{% endfor %}",
+    "phi3": "{% for m in messages %}{{ '<|' + m['role'] + '|>\\n' + m['content'] + '<|end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}",
+    "llama": "{{ bos_token }}{% for m in messages %}{{ '<|start|>' + m['role'] + '<|stop|>\\n\\n' + m['content'] | "
+    "trim + '<|turn|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant<|stop|>\\n\\n' }}{% endif %}",
+    "qwen2": "{{ '<|im_start|>system\\nBe brief.<|im_end|>\\n' }}{% for m in messages %}{{ '<|im_start|>' + m['role'] "
+    "+ '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+}
+
+
+@pytest.fixture(scope="session", params=LANGUAGE_SHAPES)
+def language_shape(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def language_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a random language model of a shape in LANGUAGE_SHAPES, written when it is first asked for."""
+    root = tmp_path_factory.mktemp("language")
+
+    def folder(shape: str) -> Path:
+        if not (root / shape).exists():
+            _language_model(root / shape, shape)
+        return root / shape
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def language(language_folder: Callable[[str], Path]) -> Callable[[str], Any]:
+    """A model of a shape, loaded as steerkit loads any: float32 on the CPU. Loaded once; nobody may change it."""
+    import torch
+
+    from steerkit.models.language.load import load_language_model
+    from steerkit.models.language.spec import LanguageSpec
+
+    loaded: dict[str, Any] = {}
+
+    def load(shape: str) -> Any:
+        if shape not in loaded:
+            spec = LanguageSpec(name=f"tiny-{shape}", source=str(language_folder(shape)))
+            loaded[shape] = load_language_model(spec, device=torch.device("cpu"))
+        return loaded[shape]
+
+    return load
+
+
+def _language_model(folder: Path, shape: str) -> None:
+    import torch
+    import transformers
+
+    tokenizer = _language_tokenizer(shape)
+    kind = {"mistral": "Mistral", "phi3": "Phi3", "llama": "Llama", "qwen2": "Qwen2", "gpt2": "GPT2"}[shape]
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4,
+        "max_position_embeddings": 128, "initializer_range": 0.2, "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    if shape != "gpt2":
+        sizes |= {"intermediate_size": 48, "num_key_value_heads": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        head = "GPT2LMHeadModel" if shape == "gpt2" else f"{kind}ForCausalLM"
+        model = getattr(transformers, head)(getattr(transformers, f"{kind}Config")(**sizes))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _language_tokenizer(shape: str) -> Any:
+    """Byte-level pieces of a few words, with the special tokens of the shape; any text round-trips."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    special = {
+        "mistral": ["<s>", "</s>", "[INST]", "[/INST]"],
+        "phi3": ["<s>", "</s>", "<|user|>", "<|assistant|>", "<|end|>"],
+        "llama": ["<s>", "</s>", "<|start|>", "<|stop|>", "<|turn|>"],
+        "qwen2": ["</s>", "<|im_start|>", "<|im_end|>"],
+        "gpt2": ["</s>"],
+    }[shape]
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=["<pad>", *special], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )  # fmt: skip
+    words = "tell me about the lake and the market ; a boat lies by the old stone house in the garden ."
+    inner.train_from_iterator([words] * 8, trainer)
+    bos = {"bos_token": "<s>"} if "<s>" in special else {}
+    if bos:
+        inner.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", inner.token_to_id("<s>"))]
+        )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", pad_token="<pad>", **bos)
+    tokenizer.chat_template = _CHATS.get(shape)
+    return tokenizer

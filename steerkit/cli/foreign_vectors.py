@@ -1,0 +1,119 @@
+"""Vectors in the files of others: which file is whose, and what each of them needs of the model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steerkit.errors import UserError
+
+if TYPE_CHECKING:
+    from steerkit.models.load import LoadedModel
+    from steerkit.vectors.steering_vectors import SteeringVectors
+
+
+def is_gguf(file: Path) -> bool:
+    """By the file's first bytes; a file that is not there is left to whoever reads it."""
+    if not file.is_file():
+        return file.suffix == ".gguf"
+    with file.open("rb") as opened:
+        return opened.read(4) == b"GGUF"
+
+
+def from_gguf(file: Path, model: str, concept: str) -> tuple[SteeringVectors, str]:
+    """The vectors of a GGUF file for `model`, whose weights are not loaded, and what they are for, in words."""
+    from steerkit.cli.model_choice import choose_language_model
+    from steerkit.models.fingerprint import fingerprint
+    from steerkit.models.language.architecture import read_architecture
+    from steerkit.vectors.gguf_file import read_gguf
+
+    spec, _ = choose_language_model(model)
+    built = read_architecture(spec)
+    return read_gguf(file, fingerprint(spec), built.hookpoints, concept, built.width), "layers"
+
+
+def from_pickle(file: Path, model: str, concept: str, steps: int | None) -> tuple[SteeringVectors, str]:
+    """The vectors of a pickle for `model`, and what they are for, in words."""
+    from steerkit.vectors.imported_pickle import imported_vectors, read_layout
+
+    # Before the model is loaded: whoever gives a wrong file hears so at once.
+    layout = read_layout(file)
+    loaded = _load(model)
+    found = imported_vectors(layout, loaded.pipeline, loaded.fingerprint, concept=concept, steps=steps)
+    return found, f"blocks and {len(layout.steps)} steps"
+
+
+def to_gguf(found: SteeringVectors, output: Path, model: str | None) -> str:
+    """Write `found` as GGUF; what was done, in words."""
+    from steerkit.vectors.gguf_file import write_gguf
+
+    try:
+        left_out = write_gguf(found, output, _kind(found, model))
+    except OSError as error:
+        raise unwritable(output, error) from error
+    without = " (GGUF has no place for the first layer's)" if left_out else ""
+    return f"{len(found.directions) - len(left_out)} vectors for {found.concept!r} in {output}{without}"
+
+
+def _kind(found: SteeringVectors, asked: str | None) -> str:
+    """What the model's config calls its architecture."""
+    from steerkit.cli.model_choice import choose_language_model
+    from steerkit.models.language.architecture import read_architecture
+
+    for place in (found.model.name, found.model.source) if asked is None else (asked,):
+        try:
+            return read_architecture(choose_language_model(place)[0]).kind
+        except UserError:
+            if asked is not None:
+                raise
+    raise _not_here(found)
+
+
+def _not_here(found: SteeringVectors) -> UserError:
+    return UserError(
+        f"The vectors are for {found.model.name} from {found.model.source}, which is not here; say where with --model."
+    )
+
+
+def to_steering_hogs(found: SteeringVectors, output: Path, model: str | None) -> str:
+    """Write `found` as the pickle of seed 002; what was done, in words."""
+    from steerkit.vectors.imported_pickle import to_pickle
+
+    write_whole(output, to_pickle(found, _model_of(found, model).pipeline))
+    return f"{len(found.directions)} vectors for {found.concept!r} in {output}"
+
+
+def _model_of(found: SteeringVectors, asked: str | None) -> LoadedModel:
+    """The model that the vectors are for: where the file says, unless it is asked for elsewhere."""
+    if asked is not None:
+        return _load(asked, found.model.digest)
+    for place in (found.model.name, found.model.source):
+        try:
+            return _load(place, found.model.digest)
+        except UserError:
+            continue
+    raise _not_here(found)
+
+
+def _load(name: str, digest: str | None = None) -> LoadedModel:
+    from steerkit.cli.model_choice import choose_model
+    from steerkit.models.load import load_model
+
+    return load_model(choose_model(name), digest)
+
+
+def write_whole(output: Path, content: bytes) -> None:
+    """The whole file or none."""
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(output)
+    except OSError as error:
+        raise unwritable(output, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def unwritable(output: Path, error: OSError) -> UserError:
+    return UserError(f"{output} cannot be written: {error.strerror or error}.")

@@ -1,0 +1,148 @@
+"""The page: its frame and tabs, and serving it to this machine alone."""
+
+from __future__ import annotations
+
+import html
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steerkit.errors import UserError
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from steerkit.lab.workbench import Workbench
+
+HOST = "127.0.0.1"
+UPLOAD_LIMIT = "16mb"
+_TITLE = "Steering lab"
+_PURPOSE = (
+    "Change what a model writes or paints by changing what it thinks on the way: pick a concept, a place inside the "
+    "model and a strength, and see what happens, token by token."
+)
+
+
+def prepare(cache: Path) -> None:
+    """Set gradio up before it is imported: files only in `cache`, and not a word to anyone outside."""
+    os.environ["GRADIO_TEMP_DIR"] = str(cache)
+    os.environ["GRADIO_EXAMPLES_CACHE"] = str(cache / "examples")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_RUN_HISTORY"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["DO_NOT_TRACK"] = "1"
+
+
+def _tabs() -> list[tuple[str, Callable[[Any, Any], None]]]:
+    """Every tab by its title, in the order of the page."""
+    from steerkit.lab.tabs import (
+        analysis,
+        comparison,
+        creator,
+        explorer,
+        images,
+        library,
+        mixer,
+        playground,
+        tutorials,
+    )
+
+    return [
+        ("Playground", playground.tab),
+        ("Concepts", creator.tab),
+        ("Layers", explorer.tab),
+        ("Analysis", analysis.tab),
+        ("Mixer", mixer.tab),
+        ("Comparison", comparison.tab),
+        ("Images", images.tab),
+        ("Tutorials", tutorials.tab),
+        ("Library", library.tab),
+    ]
+
+
+def build(workbench: Workbench) -> gr.Blocks:
+    """The page as gradio Blocks; `prepare` must have come before."""
+    import gradio as gr
+
+    from steerkit.lab.api import add_endpoints
+    from steerkit.lab.shared import Shared
+
+    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        # First, so that no event of a tab takes one of their names.
+        add_endpoints(workbench)
+        gr.HTML(_head(workbench))
+        shared = Shared(workbench)
+        opened = []
+        with gr.Tabs(elem_classes="lab-tabs"):
+            for title, tab in _tabs():
+                with gr.Tab(title, id=title.lower()) as here:
+                    tab(workbench, shared)
+                opened.append(here)
+        shared.connect(page, opened)
+    _hide_events(page)
+    page.queue(default_concurrency_limit=None, max_size=256)
+    return page
+
+
+def _hide_events(page: gr.Blocks) -> None:
+    """Leave only the named endpoints open; what a tab does at a click or on loading is its own."""
+    from gradio.components.api_component import Api
+
+    for event in page.fns.values():
+        if not any(isinstance(output, Api) for output in event.outputs):
+            event.api_visibility = "private"
+
+
+def launch(workbench: Workbench, port: int, *, open_browser: bool = False) -> tuple[gr.Blocks, str]:
+    """Serve the page at `port` of this machine alone, and return at once with the page and its address.
+
+    Raises UserError for a port that is taken. `close` ends it.
+    """
+    cache = workbench.cache
+    cache.mkdir(parents=True, exist_ok=True)
+    prepare(cache)
+    # Fitting the concepts leaves the interpreter free, and importing gradio needs little else.
+    workbench.begin()
+
+    from steerkit.lab.charts.style import CHART_STYLE
+    from steerkit.lab.style import SHEET, theme
+
+    page = build(workbench)
+    try:
+        _, address, _ = page.launch(
+            server_name=HOST,
+            server_port=port,
+            share=False,
+            inbrowser=open_browser,
+            prevent_thread_lock=True,
+            quiet=True,
+            show_error=True,
+            footer_links=[],
+            run_history=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            enable_monitoring=False,
+            max_file_size=UPLOAD_LIMIT,
+            theme=theme(),
+            css=SHEET + CHART_STYLE,
+        )
+    except OSError as error:
+        close(workbench, page)
+        raise UserError(f"Port {port} of {HOST} is taken; choose another with --port.") from error
+    return page, address
+
+
+def close(workbench: Workbench, page: gr.Blocks) -> None:
+    """End the page and remove the files that it handed out."""
+    page.close(verbose=False)
+    shutil.rmtree(workbench.cache, ignore_errors=True)
+
+
+def _head(workbench: Workbench) -> str:
+    model = workbench.language()
+    facts = f"{html.escape(model.spec.name)} · {model.layers} layers · width {model.width}"
+    notes = "".join(f'<p class="lab-note">{html.escape(note)}</p>' for note in workbench.notes)
+    return f'<header class="lab-head"><h1>{_TITLE}</h1><p>{_PURPOSE}</p><p>{facts}</p>{notes}</header>'

@@ -1,0 +1,162 @@
+"""Lesson 4: at which layer to push, and with which layer's vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from steerkit.errors import UserError
+from steerkit.lab.charts.heatmap import heatmap
+from steerkit.lab.charts.line_chart import Line, line_chart
+from steerkit.lab.lessons.lesson import Choice, Layer, Lesson, Number, Outcome, Step
+from steerkit.lab.lessons.shown import bars, percent, times
+
+if TYPE_CHECKING:
+    from steerkit.lab.lessons.experiment import Experiment
+    from steerkit.steering.edit import Edit
+
+_NEAR, _COHERENT, _LOST = 0.1, 2.0, 0.5
+_KEPT, _LOSES = "at least half of the effect is kept", "more than half of it is lost"
+
+
+def _where(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+    concept, strength, layer = given["concept"], float(given["strength"]), experiment.layer(given["layer"])
+    layers = range(experiment.model.layers)
+    pushes = [experiment.edits(concept, [number], strength) for number in layers]
+    base, *found = experiment.compare([[], *pushes], count=12)
+    shares = [one.show(concept) for one in found]
+    rates = [share.rate for share in shares]
+    ratios = [one.perplexity_ratio(base) for one in found]
+    coherent = [rate for rate, ratio in zip(rates, ratios, strict=True) if ratio <= _COHERENT]
+    best = max(coherent, default=0.0)
+    passed = bool(coherent) and best > 0 and ratios[layer] <= _COHERENT and rates[layer] >= best - _NEAR
+    said = f"At layer {layer}, {shares[layer]} answers show {concept}, at {times(ratios[layer])} the perplexity. "
+    if passed:
+        said += f"No coherent layer is more than {100 * _NEAR:.0f} points better at this strength."
+    elif not coherent or best == 0:
+        said += "At this strength no layer gives coherent answers with the concept. Change the strength first."
+    elif ratios[layer] > _COHERENT:
+        said += (
+            f"But they fall apart. Among layers that stay under {_COHERENT:g} times, the best reaches {percent(best)}."
+        )
+    else:
+        said += f"Another layer reaches {percent(best)} and stays coherent. The curve shows which."
+    drawn = line_chart(
+        [
+            Line("answers that show it", list(layers), rates, [s.interval[0] for s in shares],
+                 [s.interval[1] for s in shares]),
+            Line("unsteered", [0, layers[-1]], [base.show(concept).rate] * 2, colour="plain", dashed=True, dots=False),
+        ],
+        title=f"{concept} at every layer, strength {strength:g}", x_label="layer", y_label="share of answers",
+        y_range=(0, 1), marked=layer, caption="12 answers at each layer; the band is the 95 % interval",
+    )  # fmt: skip
+    cost = line_chart(
+        [Line("perplexity", list(layers), ratios, colour="second")],
+        title="What it costs", x_label="layer", y_label="times the perplexity", y_range=(0, 2),
+        limits=[(_COHERENT, "limit")], marked=layer,
+    )  # fmt: skip
+    return Outcome(passed, said, (drawn, cost), {"rate": rates[layer], "best": best, "ratio": ratios[layer]})
+
+
+def _borrowed(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+    concept, strength = given["concept"], float(given["strength"])
+    source = experiment.layer(given["source"])
+    layer = experiment.entry(concept).layer
+    if source == layer:
+        raise UserError(f"Layer {layer} is where {concept} is added; borrow another layer's vector.")
+    own = experiment.edits(concept, [layer], strength)
+    base, mine, foreign = experiment.compare([[], own, borrowed_edits(experiment, concept, source, layer, strength)])
+    before, right, wrong = (answers.show(concept) for answers in (base, mine, foreign))
+    gained, kept = right.rate - before.rate, wrong.rate - before.rate
+    alike = _cosines(experiment, concept)
+    cosine = alike[layer][source]
+    said = f"With layer {layer}'s own vector {right} answers show {concept}; with layer {source}'s, {wrong}. "
+    if gained <= 0:
+        said += "Its own vector does nothing at this strength, so nothing can be kept or lost. Push harder."
+        truth = ""
+    else:
+        truth = _KEPT if kept >= _LOST * gained else _LOSES
+        said += f"The two vectors have cosine {cosine:.2f}; {truth}. "
+        said += (
+            "Here a borrowed vector still means much the same, since blocks add to the stream and seldom turn what is "
+            "in it. Never take that for granted: a sweep over layers that uses one layer's vector everywhere compares "
+            "vectors, and not layers."
+            if truth == _KEPT
+            else "Layers write in different directions, even for one idea. A sweep over layers that uses one layer's "
+            "vector everywhere measures that, and not the layers."
+        )
+    drawn = bars(
+        f"Steering at layer {layer}, strength {strength:g}",
+        [("unsteered", before, "plain"), (f"layer {layer}'s vector", right, "first"),
+         (f"layer {source}'s vector", wrong, "second")],
+    )  # fmt: skip
+    names = [f"layer {number}" for number in range(len(alike))]
+    table = heatmap(
+        alike, names, [str(number) for number in range(len(alike))], title=f"How alike the vectors for {concept} are",
+        unit="cosine", top=1.0, signed=True, here=layer,
+    )  # fmt: skip
+    measured = {"own": right.rate, "borrowed": wrong.rate, "unsteered": before.rate, "cosine": cosine}
+    return Outcome(given["guess"] == truth, said, (drawn, table), measured)
+
+
+def borrowed_edits(experiment: Experiment, concept: str, source: int, layer: int, strength: float) -> list[Edit]:
+    """The edit at `layer` with the direction that `source` has: the mistake that the step is about."""
+    hookpoints = experiment.model.hookpoints
+    return [replace(edit, hookpoint=hookpoints[layer]) for edit in experiment.edits(concept, [source], strength)]
+
+
+def _cosines(experiment: Experiment, concept: str) -> list[list[float]]:
+    """Cosine between a concept's vectors at every two layers."""
+    import torch
+
+    directions = experiment.entry(concept).vectors.directions
+    by_hookpoint = {slot.hookpoint: direction.unit for slot, direction in directions.items()}
+    units = torch.stack([by_hookpoint[hookpoint] for hookpoint in experiment.model.hookpoints])
+    found: list[list[float]] = (units @ units.T).tolist()
+    return found
+
+
+LESSON = Lesson(
+    "depth",
+    "Where to push",
+    "Why layers differ, how to compare them fairly, and a mistake that spoils the comparison.",
+    7,
+    (
+        Step(
+            "where",
+            "Too early, too late",
+            (
+                "Early layers deal with words, late ones with the very next token. In between, the manner of the "
+                "answer is decided. A push has to come before that, and late enough to mean something.",
+                "That is a rule of thumb from large models. This model is small: measure it.",
+            ),
+            f"Choose a layer whose rate is within {100 * _NEAR:.0f} points of the best, among layers whose answers "
+            f"stay within {_COHERENT:g} times the perplexity.",
+            "Try every layer",
+            (
+                Choice("concept", "Concept", (), "happy"),
+                Number("strength", "Strength", 0.1, 3, 0.05, 0.6),
+                Layer("layer", "My layer", 1.0),
+            ),
+            _where,
+        ),
+        Step(
+            "borrowed",
+            "Each layer its own vector",
+            (
+                "It is tempting to fit one vector and try it at every layer. But a direction that means happy after "
+                "one block need not mean anything after another.",
+            ),
+            "Predict whether a vector borrowed from a layer of your choice keeps at least half of the effect.",
+            "Steer with a borrowed vector",
+            (
+                Choice("concept", "Concept", (), "happy"),
+                Number("strength", "Strength", 0.1, 3, 0.05, 0.8),
+                Layer("source", "Take the vector of layer", 1.0),
+                Choice("guess", "My prediction", (_KEPT, _LOSES)),
+            ),
+            _borrowed,
+        ),
+    ),
+)

@@ -1,0 +1,41 @@
+"""Small pieces of HTML that the tabs share; every word that comes from a visitor or a model is escaped here."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+_LONG = 36  # characters from which on a cell is a text that wants some width, also on a phone
+
+
+def lead(title: str, *paragraphs: str) -> str:
+    """A tab's heading and what it is for; the words are ours, so they may hold markup."""
+    return f'<div class="lead"><h2>{title}</h2>{"".join(f"<p>{text}</p>" for text in paragraphs)}</div>'
+
+
+def progress(share: float | None, words: str = "") -> str:
+    """A thin bar and a few words beside it; without a share nothing but the words."""
+    if share is None:
+        return f'<div class="lab-progress">{html.escape(words)}</div>'
+    width = 100 * min(max(share, 0.0), 1.0)
+    return f'<div class="lab-progress"><i><b style="width:{width:.0f}%"></b></i>{html.escape(words)}</div>'
+
+
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = (), chosen: Iterable[int] = ()
+) -> str:
+    """A table; the columns of `numbers` are set to the right, the rows of `chosen` stand out."""
+    right, bold = set(numbers), set(chosen)
+
+    def cell(tag: str, column: int, text: str) -> str:
+        looks = " class=n" if column in right else " class=t" if len(text) > _LONG else ""
+        return f"<{tag}{looks}>{html.escape(text)}</{tag}>"
+
+    head = "".join(cell("th", column, text) for column, text in enumerate(header))
+    body = "".join(
+        f"<tr{' class=chosen' if index in bold else ''}>"
+        + "".join(cell("td", column, text) for column, text in enumerate(row))
+        + "</tr>"
+        for index, row in enumerate(rows)
+    )
+    return f'<div class="lab-table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -1,0 +1,126 @@
+"""What the tabs of one page share: the list of concepts that every picker follows, and how a mistake is told."""
+
+from __future__ import annotations
+
+import functools
+import html
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from steerkit.errors import UserError
+from steerkit.lab.jobs import Cancelled, Stop
+from steerkit.lab.workbench import Workbench
+
+log = logging.getLogger(__name__)
+
+
+class Shared:
+    """Made inside the page's Blocks, before the tabs; `connect` is called after them.
+
+    `revision` is a gr.State: a handler that changes the concepts gives `workbench.revision` as one of its outputs, and
+    every picker of the session follows. Pickers of other sessions follow when their visitor opens a tab.
+    """
+
+    def __init__(self, workbench: Workbench) -> None:
+        self.workbench = workbench
+        self.revision = gr.State(workbench.revision)
+        self._pickers: list[gr.Dropdown] = []
+
+    def concept_picker(
+        self, label: str = "Concept", value: str | Sequence[str] | None = None, optional: bool = False, **more: Any
+    ) -> Any:
+        """A gr.Dropdown of all concepts, kept up to date; `multiselect` and the rest as gr.Dropdown takes them.
+
+        Without a `value` the first concept is chosen, or none where it is `optional`.
+        """
+        names = list(self.workbench.concepts())
+        if value is None and names and not optional and not more.get("multiselect"):
+            value = names[0]
+        picker = gr.Dropdown(choices=self.choices(), value=value, label=label, filterable=True, **more)
+        self._pickers.append(picker)
+        return picker
+
+    def choices(self) -> list[tuple[str, str]]:
+        """What a picker shows for each concept, and its name; concepts of the visitors are marked."""
+        return [
+            (f"{name} · {entry.factor if entry.factor else 'yours'}", name)
+            for name, entry in self.workbench.concepts().items()
+        ]
+
+    def connect(self, page: gr.Blocks, tabs: Sequence[gr.Tab]) -> None:
+        """Let every picker follow the concepts: when they change, when the page loads and when a tab is opened."""
+        if not self._pickers:
+            return
+        pickers = self._pickers
+
+        def refreshed() -> Any:
+            update = gr.update(choices=self.choices())
+            return update if len(pickers) == 1 else [update] * len(pickers)
+
+        gr.on(
+            [page.load, self.revision.change, *(tab.select for tab in tabs)],
+            refreshed,
+            outputs=pickers,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+
+
+def stop_state() -> gr.State:
+    """A gr.State with the session's wish to stop: an input of the long handler (`follow`) and of its Stop button."""
+    return gr.State(Stop())
+
+
+def ask_to_stop(stop: Stop) -> None:
+    """What a Stop button calls, with queue=False so that it does not wait behind what it stops."""
+    stop.asked = True
+
+
+def guarded(handler: Callable[..., Any], failed: Callable[[str], Any] | None = None) -> Callable[..., Any]:
+    """`handler` of a page's event, so that a visitor's mistake is a message, a stop is one too, and the app goes on.
+
+    Functions and generators; what a handler has not given out stays as it was on the page. `failed` gives the outputs
+    then, from a word or two for a line of progress ("Stopped.").
+    """
+
+    def outputs(error: Exception) -> Any:
+        _tell(error)
+        return gr.skip() if failed is None else failed("Stopped." if isinstance(error, Cancelled) else "")
+
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def several(*values: Any) -> Iterator[Any]:
+            try:
+                yield from handler(*values)
+            except Exception as error:
+                yield outputs(error)
+
+        return several
+
+    @functools.wraps(handler)
+    def once(*values: Any) -> Any:
+        try:
+            return handler(*values)
+        except Exception as error:
+            return outputs(error)
+
+    return once
+
+
+def _tell(error: Exception) -> None:
+    match error:
+        case UserError():
+            gr.Warning(html.escape(str(error)).replace("\n", "<br>"), title="Not done", duration=12)
+        case Cancelled():
+            pass  # whoever stopped it knows; the line of progress says so too
+        case _:
+            log.error("A request failed", exc_info=error)
+            gr.Warning(
+                f"This did not work ({html.escape(type(error).__name__)}). The lab goes on; its terminal says more.",
+                title="A fault of the lab",
+            )

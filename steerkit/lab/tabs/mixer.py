@@ -1,0 +1,146 @@
+"""The mixer: several concepts by weights, and how often each of them shows."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from steerkit.lab.checks import LONGEST_TEXT
+from steerkit.lab.jobs import Stop, follow
+from steerkit.lab.operations.mix_concepts import Mixed, keep_mix, mix_concepts
+from steerkit.lab.parts import lead, progress, table
+from steerkit.lab.shared import Shared, ask_to_stop, guarded, stop_state
+from steerkit.lab.token_view import plain, share
+from steerkit.lab.workbench import Workbench
+
+PARTS = 3
+_PREFERRED = (("happy", 0.5), ("pirate", 0.5), (None, 0.0))
+
+
+def tab(workbench: Workbench, shared: Shared) -> None:
+    """Build the tab inside the current Blocks."""
+    known = workbench.concepts()
+    gr.HTML(
+        lead(
+            "Mixer",
+            "Vectors can be added. Weigh up to three concepts, or write the mix as text, and see how many answers show "
+            "each, and how many show all of them.",
+        )
+    )
+    stop = stop_state()
+    pickers: list[Any] = []
+    weights: list[gr.Slider] = []
+    with gr.Row(elem_classes="ask"):
+        for index, (name, weight) in enumerate(_PREFERRED):
+            with gr.Column(min_width=220):
+                pickers.append(
+                    shared.concept_picker(
+                        f"Concept {index + 1}",
+                        value=name if name in known else None,
+                        optional=True,
+                        elem_id=f"mix-concept-{index + 1}",
+                    )
+                )
+                weights.append(gr.Slider(-1, 1, value=weight, step=0.05, label="Weight"))
+    start = ",".join(f"{name}:{weight:g}" for name, weight in _PREFERRED if name in known)
+    with gr.Row(elem_classes="ask"):
+        text = gr.Textbox(start, label="The mix as text", max_length=400, elem_id="mix-text")
+        layer = gr.Slider(
+            0, workbench.language().layers - 1, value=workbench.middle_layer(), step=1, label="Layer",
+            elem_id="mix-layer",
+        )  # fmt: skip
+        strength = gr.Slider(
+            0, 2, value=_strength(workbench, start), step=0.05, label="Strength", elem_id="mix-strength"
+        )
+    with gr.Accordion("More settings", open=False), gr.Row():
+        prompt = gr.Textbox(
+            label="A request of your own",
+            max_length=LONGEST_TEXT,
+            info="Empty: the lab's twelve requests. Otherwise this one with twelve seeds.",
+        )
+        tokens = gr.Slider(5, 60, value=30, step=1, label="Longest answer, in tokens")
+        temperature = gr.Slider(0, 1.5, value=0.7, step=0.05, label="Temperature")
+        seed = gr.Number(0, precision=0, minimum=0, label="Seed")
+    with gr.Row(elem_classes="actions"):
+        go = gr.Button("Mix", variant="primary", elem_id="mix-go", scale=0, min_width=140)
+        halt = gr.Button("Stop", elem_id="mix-stop", scale=0, min_width=90)
+        state = gr.HTML(progress(None), elem_id="mix-progress")
+    result = gr.HTML(elem_id="mix-result")
+    with gr.Row(elem_classes="ask keep"):
+        name = gr.Textbox(label="Keep the mix as a concept", placeholder="jolly-pirate", max_length=40,
+                          elem_id="mix-name")  # fmt: skip
+        keep = gr.Button("Keep", scale=0, min_width=110, elem_id="mix-keep")
+
+    def mixed(text: Any, layer: Any, strength: Any, prompt: Any, tokens: Any, temperature: Any, seed: Any,
+              stop: Stop) -> Iterator[Any]:  # fmt: skip
+        def work(job: Any) -> Mixed:
+            return mix_concepts(workbench, text, layer, strength, prompt=prompt, tokens=tokens,
+                                temperature=temperature, seed=seed, job=job)  # fmt: skip
+
+        for update in follow(work, stop):
+            if update.done:
+                yield _report(update.result), progress(None)
+            else:
+                yield gr.skip(), progress(update.share, update.words)
+
+    go.click(
+        guarded(mixed, lambda words: (gr.skip(), progress(None, words))),
+        [text, layer, strength, prompt, tokens, temperature, seed, stop],
+        [result, state],
+        show_progress="hidden",
+        api_visibility="private",
+        trigger_mode="once",
+    )
+    halt.click(ask_to_stop, stop, None, queue=False, api_visibility="private")
+
+    def written(*values: Any) -> str:
+        chosen = zip(values[:PARTS], values[PARTS:], strict=True)
+        return ",".join(f"{concept}:{weight:g}" for concept, weight in chosen if concept and weight)
+
+    gr.on(
+        [event for picker in pickers for event in (picker.input,)] + [weight.input for weight in weights],
+        written,
+        [*pickers, *weights],
+        text,
+        show_progress="hidden",
+        api_visibility="private",
+        trigger_mode="always_last",
+    )
+
+    def kept(name: Any, mix: Any, layer: Any, strength: Any) -> Any:
+        entry = keep_mix(workbench, name, mix, layer, strength)
+        gr.Success(f"{entry.name} is saved and in every list.", title="Kept", duration=5)
+        return workbench.revision
+
+    keep.click(
+        guarded(kept), [name, text, layer, strength], shared.revision, show_progress="hidden", api_visibility="private"
+    )
+
+
+def _strength(workbench: Workbench, mix: str) -> float:
+    """What the mix's leading concept is set to."""
+    known = workbench.concepts()
+    first = mix.partition(":")[0]
+    return known[first].strength if first in known else next(iter(known.values())).strength
+
+
+def _report(found: Mixed) -> str:
+    rows = [
+        (
+            part.concept, plain(part.weight), plain(part.cosine), share(part.unsteered), share(part.rate),
+            f"{share(part.low)} to {share(part.high)}",
+        )
+        for part in found.parts
+    ]  # fmt: skip
+    header = ("Concept", "Weight", "Cosine to the mix", "Shows unsteered", "Shows mixed", "95 % interval")
+    samples = table(("Request", "Left alone", "Mixed"), found.samples)
+    how = f"{html.escape(found.mix)}, layer {found.layer}, strength {plain(found.strength)}"
+    return (
+        f'<p class="lead">Of {found.prompts} answers, <b>{share(found.all_shown)}</b> show everything that was mixed '
+        f"in, at {plain(found.ratio)} times the unsteered perplexity <span class=muted>({how})</span>.</p>"
+        f"{table(header, rows, numbers=(1, 2, 3, 4, 5))}"
+        f'<div class="section"><h3>Some answers</h3>{samples}</div>'
+    )

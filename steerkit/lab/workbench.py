@@ -1,0 +1,224 @@
+"""What every visitor of the lab shares: the models, each loaded once, whose turn it is at them, and the concepts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steerkit.errors import UserError
+from steerkit.lab.checks import checked_choice, checked_name
+from steerkit.lab.concepts import ConceptEntry, Pair, fit_concepts
+from steerkit.lab.measured import Choice, Measured
+from steerkit.lab.own_concepts import OwnConcepts
+from steerkit.lab.turns import Turns
+from steerkit.models.hub import EMBEDDED_LANGUAGE
+
+if TYPE_CHECKING:
+    from steerkit.models.language.load import LanguageModel
+    from steerkit.models.language.spec import LanguageSpec
+    from steerkit.models.load import LoadedModel
+    from steerkit.scoring.language.text_labels import TextLabels
+
+log = logging.getLogger(__name__)
+
+
+LABELS = Path("models", "seasons-text-labels")
+LIBRARIES = {True: Path("data", "language", "concepts.yaml"), False: Path("data", "language", "concepts-general.yaml")}
+ARTIFACTS = Path("artifacts", "language")
+STRENGTH = 0.6
+"""Where nobody measured: the share of each token's norm that turns the embedded model's answers."""
+
+
+class Workbench:
+    """The lab's shared state. Cheap to make: models and concepts are loaded when they are first asked for.
+
+    `root` is the project's folder, `models` the entries of params.yaml. Everything here may be used by several threads;
+    whoever runs a model does so inside `turn(name)`.
+    """
+
+    def __init__(self, root: Path, spec: LanguageSpec, models: Mapping[str, Mapping[str, Any]]) -> None:
+        self.root = root
+        self.spec = spec.model_copy(update={"source": _from_here(root, spec.source)})
+        self.models = {
+            name: {**entry, "source": _from_here(root, str(entry.get("source", "")))} for name, entry in models.items()
+        }
+        self.notes: list[str] = []
+        """What visitors should know, such as that a smaller model was taken; shown at the top of the page."""
+        self.revision = 0
+        """Counts the changes of the list of concepts."""
+        self._turns = Turns()
+        self._loading: dict[str, threading.RLock] = {}
+        self._guard = threading.RLock()
+        self._language: LanguageModel | None = None
+        self._pictures: dict[str, LoadedModel] = {}
+        self._concepts: dict[str, ConceptEntry] | None = None
+        self._labels: TextLabels | None = None
+
+    def turn(self, name: str, cancelled: Callable[[], bool] | None = None) -> AbstractContextManager[None]:
+        """Be alone with the model `name` ("language", "seasons-sd", "seasons-flux") inside the block, in fair order."""
+        return self._turns.turn(name, cancelled)
+
+    def language(self) -> LanguageModel:
+        """The language model, loaded at the first call; UserError where it cannot be."""
+        with self._lock("language"):
+            if self._language is None:
+                from steerkit.models.language.load import load_or_fall_back
+
+                self._language = load_or_fall_back(self.spec, self.models, self.note)
+            return self._language
+
+    def begin(self) -> None:
+        """Load the language model, and fit the concepts in a thread; whoever asks for them waits until they are."""
+        self.language()
+        threading.Thread(target=self._fit_ahead, name="lab-concepts", daemon=True).start()
+
+    def picture_model(self, name: str) -> LoadedModel:
+        """A model of pictures by its name in params.yaml, loaded at the first call."""
+        with self._lock(name):
+            if name not in self._pictures:
+                from steerkit.models.load import load_model
+                from steerkit.models.select import select_model
+
+                self._pictures[name] = load_model(select_model(name, self.models))
+            return self._pictures[name]
+
+    def labels(self) -> TextLabels | None:
+        """What reads the concepts out of texts; None for a model whose texts it does not know."""
+        if not self.embedded:
+            return None
+        with self._lock("labels"):
+            if self._labels is None and (self.root / LABELS).is_dir():
+                from steerkit.scoring.language.text_labels import TextLabels
+
+                self._labels = TextLabels.load(self.root / LABELS)
+            return self._labels
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this is the project's own model, whose concepts are known truths."""
+        return self.language().spec.name == EMBEDDED_LANGUAGE
+
+    @property
+    def folder(self) -> Path:
+        """Where the visitors' concepts for this model are."""
+        return self.root / "lab" / "concepts" / self.language().fingerprint.digest[:12]
+
+    @property
+    def cache(self) -> Path:
+        """Where files lie that the page hands out; removed when the lab ends."""
+        return self.root / "lab" / ".cache"
+
+    def note(self, text: str) -> None:
+        """Tell every visitor something."""
+        log.warning("%s", text)
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def concepts(self) -> dict[str, ConceptEntry]:
+        """Every concept by name, the built-in ones first; a copy, so that it does not change under who reads it."""
+        with self._lock("concepts"):
+            if self._concepts is None:
+                self._concepts = self._built_in() | self._own()
+            return dict(self._concepts)
+
+    def concept(self, name: Any) -> ConceptEntry:
+        """One concept; UserError that names those there are."""
+        known = self.concepts()
+        return known[checked_choice(name, known, "concept")]
+
+    def store(self) -> OwnConcepts:
+        """The visitors' concepts on disk."""
+        return OwnConcepts(self.folder, self.language().fingerprint)
+
+    def add_concept(self, entry: ConceptEntry, about: Mapping[str, Any] | None = None) -> None:
+        """Keep a visitor's concept: on disk, and at once in every list. UserError for the name of a built-in one."""
+        checked_name(entry.name)
+        with self._lock("concepts"):
+            known = self.concepts()
+            if entry.name in known and known[entry.name].origin == "built-in":
+                raise UserError(f"{entry.name!r} is the name of a built-in concept; choose another.")
+            self.store().save(entry, about)
+            self._set({**known, entry.name: entry})
+
+    def remove_concept(self, name: str) -> None:
+        """Delete a visitor's concept; UserError for one that is built in or not there."""
+        with self._lock("concepts"):
+            entry = self.concept(name)
+            if entry.origin == "built-in":
+                raise UserError(f"{name!r} is built in and stays; only concepts of your own can be deleted.")
+            self.store().delete(name)
+            self._set({key: value for key, value in self.concepts().items() if key != name})
+
+    def middle_layer(self) -> int:
+        """Where to steer when nothing was measured."""
+        return (self.language().layers - 1) // 2
+
+    def _fit_ahead(self) -> None:
+        try:
+            self.concepts()
+        except UserError as error:
+            # Whoever asks next gets it as its own.
+            log.debug("The concepts could not be fitted ahead: %s", error)
+
+    def _set(self, concepts: dict[str, ConceptEntry]) -> None:
+        with self._guard:
+            self._concepts = concepts
+            self.revision += 1
+
+    def _own(self) -> dict[str, ConceptEntry]:
+        store = self.store()
+        found = {entry.name: entry for entry in store.read()}
+        for problem in store.problems:
+            self.note(problem)
+        return found
+
+    def _built_in(self) -> dict[str, ConceptEntry]:
+        from steerkit.prompts.concept_library import read_library
+
+        path = self.root / LIBRARIES[self.embedded]
+        library = read_library(path)
+        pairs = {
+            name: tuple(Pair(pair.prompt, pair.positive, pair.negative) for pair in concept.pairs)
+            for name, concept in library.items()
+        }
+        model = self.language()
+        measured = Measured(self.root / ARTIFACTS, model.fingerprint)
+        vectors = {name: measured.vectors(name, several) for name, several in pairs.items()}
+        missing = {name: pairs[name] for name, found in vectors.items() if found is None}
+        with self.turn("language"):
+            fitted = fit_concepts(model, missing) if missing else {}
+        choices = measured.choices()
+        usual = Choice(self.middle_layer(), STRENGTH, None)
+        entries = {}
+        for name, concept in library.items():
+            choice = choices.get(name, usual)
+            entries[name] = ConceptEntry(
+                name=name,
+                factor=concept.factor,
+                origin="built-in",
+                vectors=vectors[name] or fitted[name],
+                layer=choice.layer,
+                strength=choice.strength,
+                safe=choice.safe,
+                pairs=pairs[name],
+                instruction=concept.instruction,
+            )
+        return entries
+
+    def _lock(self, name: str) -> threading.RLock:
+        with self._guard:
+            return self._loading.setdefault(name, threading.RLock())
+
+
+def _from_here(root: Path, source: str) -> str:
+    """A folder of the project as the working directory sees it; a hub id, or a folder elsewhere, as it is.
+
+    Relative, because the source is written into files that others read.
+    """
+    inside = root / source
+    return os.path.relpath(inside) if source and inside.is_dir() else source

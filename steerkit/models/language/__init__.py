@@ -1,0 +1,1 @@
+"""Language models: loading, encoding texts, generating, and what the model thinks of tokens."""

@@ -1,0 +1,83 @@
+"""How the next token is drawn: temperature, top-k, top-p, and noise that belongs to one row alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from steerkit.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a text is continued. `temperature` 0 takes the likeliest token each time (greedy), whatever the seed is.
+
+    `top_p` and `top_k`: only the likeliest tokens, so many that they have `top_p` of the probability, and at most
+    `top_k` of them (None: any number). UserError for values that make no sense.
+    """
+
+    max_new_tokens: int = 30
+    temperature: float = 0.7
+    top_p: float = 0.9
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise UserError(f"max_new_tokens {self.max_new_tokens}: write at least 1 token.")
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise UserError(f"temperature {self.temperature}: give 0 for the likeliest token, or a number above.")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top_p {self.top_p}: give a share of the probability, above 0 and up to 1.")
+        if self.top_k is not None and self.top_k < 1:
+            raise UserError(f"top_k {self.top_k}: keep at least 1 token, or leave it away.")
+
+
+class Noise:
+    """A logits processor of transformers whose largest score is a draw from the distribution that `sampling` means.
+
+    Gumbel noise added to log-probabilities makes the largest of them such a draw (Gumbel 1954; arXiv:1611.01144). Row r
+    draws one number for each token of the vocabulary and step from a generator that starts at `seeds[r]`, on the CPU:
+    so rows do not depend on each other, and two runs with one seed, steered and unsteered, share their chance.
+    """
+
+    def __init__(self, sampling: Sampling, seeds: Sequence[int]) -> None:
+        self._sampling = sampling
+        self._generators = [torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002
+        # Not `isfinite`: a model may forbid a token by minus infinity.
+        if not bool((scores < math.inf).all()):
+            raise UserError(
+                "The model's scores are not finite: an edit is too strong, or half precision overflowed. Lower the "
+                "strength, bound the edit (bound: keep), or set the model's dtype to bfloat16 or float32."
+            )
+        if self._sampling.temperature == 0:
+            return scores
+        kept = kept_tokens(scores.float() / self._sampling.temperature, self._sampling)
+        return kept + self._gumbel(scores.shape[1]).to(kept.device)
+
+    def _gumbel(self, vocabulary: int) -> Tensor:
+        # In float64: in float32 one of sixteen million uniforms is 0, whose noise would beat any probability.
+        drawn = [
+            torch.empty(vocabulary, dtype=torch.float64).exponential_(generator=generator)
+            for generator in self._generators
+        ]
+        return torch.stack(drawn).log_().neg_().float()
+
+
+def kept_tokens(logits: Tensor, sampling: Sampling) -> Tensor:
+    """`logits` [n, vocabulary], minus infinity for tokens that `top_k` and `top_p` leave out; the likeliest stays."""
+    if sampling.top_k is not None and sampling.top_k < logits.shape[1]:
+        least = logits.topk(sampling.top_k, dim=1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -math.inf)
+    if sampling.top_p < 1:
+        ordered, order = logits.sort(dim=1, descending=True)
+        share = ordered.softmax(1)
+        # A token goes when those before it have the share already.
+        beyond = share.cumsum(1) - share >= sampling.top_p
+        logits = logits.masked_fill(beyond.scatter(1, order, beyond), -math.inf)
+    return logits

@@ -1,0 +1,107 @@
+"""The coherence frontier: how often a concept comes against how unlikely its texts are, at each point of the sweep."""
+
+from collections.abc import Sequence
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from steerkit.report.figures import Draw
+from steerkit.report.language.content import LanguageContent, concept_name
+from steerkit.report.theme import LIGHT, THIN
+
+SHADES = (("adaptive", "D", "-"), ("fixed", "s", "--"), ("prompt", "^", "-."), ("unsteered", "o", ":"))
+PANELS = 3
+# Beyond this many times the unsteered perplexity, points are drawn at the edge.
+EDGE = 8.0
+TICKS = (0.5, 1, 2, 4, 8)
+
+
+def front(points: pl.DataFrame) -> pl.DataFrame:
+    """The points that no other beats in both: no point with a smaller ratio has as high a rate. Columns as given."""
+    kept, best = [], -1.0
+    for row in points.drop_nulls(["rate", "ratio"]).sort("ratio", "rate", descending=[False, True]).to_dicts():
+        if row["rate"] > best:
+            best = row["rate"]
+            kept.append(row)
+    return pl.DataFrame(kept, schema=points.schema)
+
+
+def frontier_table(content: LanguageContent) -> pl.DataFrame:
+    """Every point of the sweep that was measured; `on_front` where no other of its concept beats it."""
+    points = content.sweep.filter(pl.col("ratio").is_finite()).drop_nulls("rate")
+    parts = [points.clear().with_columns(pl.lit(None, pl.Boolean).alias("on_front"))]
+    for concept in content.concepts:
+        part = points.filter(concept=concept)
+        on = set(front(part).select("layer", "strength").iter_rows())
+        flags = [key in on for key in part.select("layer", "strength").iter_rows()]
+        parts.append(part.with_columns(pl.Series("on_front", flags, dtype=pl.Boolean)))
+    return pl.concat(parts)
+
+
+def together(content: LanguageContent) -> tuple[Draw, float]:
+    """The fronts of all concepts in one panel, coloured by factor; the chosen points are filled."""
+    table, groups = frontier_table(content), content.groups()
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for place, (factor, concepts) in enumerate(groups.items()):
+            shade, marker, line = SHADES[place % len(SHADES)]
+            for concept in concepts:
+                best = table.filter("on_front", concept=concept).sort("ratio")
+                axes.plot(_at(best), best["rate"].to_list(), line, color=LIGHT[shade], linewidth=1, alpha=0.6)
+                point = table.filter("chosen", concept=concept)
+                axes.plot(_at(point), point["rate"].to_list(), marker, color=LIGHT[shade], markersize=6.5,
+                          markeredgecolor=LIGHT["paper"], markeredgewidth=0.7, zorder=3)  # fmt: skip
+            axes.plot([], [], line, marker=marker, color=LIGHT[shade], linewidth=1.2, markersize=5.5,
+                      label=factor.capitalize() or "Concepts")  # fmt: skip
+        _frame(axes, content.ratio_limit, 8.5)
+        axes.set(xlabel="perplexity, times unsteered", ylabel="texts that show the concept")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False, fontsize=8,
+                      handlelength=2.4, handletextpad=0.5, columnspacing=1.2, borderaxespad=0.1)  # fmt: skip
+
+    return draw, 4.8
+
+
+def each(content: LanguageContent) -> tuple[Draw, float]:
+    """A small panel for every concept: all points of the sweep, the front as a line, the chosen point filled."""
+    table = frontier_table(content)
+    concepts = [concept for concept in content.concepts if table.filter(concept=concept).height]
+    lines = -(-len(concepts) // PANELS)
+
+    def draw(figure: Figure) -> None:
+        plots = figure.subplots(lines, PANELS, squeeze=False)
+        for axes in plots.flat[len(concepts) :]:
+            axes.set_visible(False)
+        for place, (axes, concept) in enumerate(zip(plots.flat, concepts, strict=False)):
+            part = table.filter(concept=concept)
+            best, point = part.filter("on_front").sort("ratio"), part.filter("chosen")
+            axes.plot(_at(part), part["rate"].to_list(), ".", color=LIGHT["random"], markersize=3.2, alpha=0.8)
+            axes.plot(_at(best), best["rate"].to_list(), color=LIGHT["adaptive"], linewidth=1)
+            axes.plot(_at(point), point["rate"].to_list(), "D", color=LIGHT["adaptive"], markersize=5, zorder=3)
+            axes.set_title(concept_name(concept), fontsize=8, loc="left", pad=3)
+            _frame(axes, content.ratio_limit, 7)
+            axes.set_yticks([0, 0.5, 1], ["0", "50", f"100{THIN}%"], fontsize=7)
+            # Numbers at the left and under the last line.
+            axes.tick_params(labelleft=place % PANELS == 0, labelbottom=place // PANELS == lines - 1)
+        figure.supxlabel("perplexity, times unsteered", fontsize=8.5)
+
+    return draw, 0.5 + 1.12 * max(lines, 1)
+
+
+def _at(points: pl.DataFrame) -> list[float]:
+    return [min(max(value, TICKS[0]), EDGE) for value in points["ratio"].to_list()]
+
+
+def _frame(axes: Axes, limit: float | None, size: float) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set(xlim=(TICKS[0] * 0.93, EDGE * 1.08), ylim=(-0.05, 1.06))
+    shown: Sequence[float] = TICKS if size > 8 else TICKS[::2]
+    axes.set_xticks(shown, [f"≥{EDGE:g}" if tick == EDGE else f"{tick:g}" for tick in shown], fontsize=size)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", f"100{THIN}%"], fontsize=size)
+    if limit is not None:
+        axes.axvline(limit, color=LIGHT["muted"], linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
+    axes.grid(color=LIGHT["rule"], linewidth=0.5)
+    axes.set_axisbelow(True)

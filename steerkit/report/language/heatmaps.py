@@ -1,0 +1,229 @@
+"""Heatmaps: layers against strengths of the sweep, concepts against layers, and concepts against each other.
+
+Cells are coloured in few steps, so that a colour can be read back from the legend; where there is room, the number
+stands in the cell. heat_tables.py shows the sweep of one concept with all of its numbers.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
+
+from steerkit.report.figures import Draw
+from steerkit.report.language.content import concept_name
+from steerkit.report.theme import DASH, FROST, LIGHT, MINUS, THIN
+
+# Frost from a shade that stands out from the paper; amber is what one does not want.
+PALE = ("#e4ebf0", *FROST[1:])
+AMBER = ("#f0dcb4", "#dfae5f", "#a4621a")
+# What outlines the chosen cell: it stands out from every colour above, on either theme.
+CHOSEN = "#d1491b"
+# Letters on a cell are no theme colours: the cell is the same whatever the theme.
+DARK_INK, LIGHT_INK = "#10202c", "#ffffff"
+# Cells across that still have room for a number.
+ROOM = 12
+PANELS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Colours by bounds: the first colour below the first bound, the last from the last bound on."""
+
+    bounds: tuple[float, ...]
+    colours: tuple[str, ...]
+    unit: str = ""
+    shown: float = 1.0
+
+    def colour(self, value: float) -> str:
+        return self.colours[sum(value >= bound for bound in self.bounds)]
+
+    def labels(self) -> list[str]:
+        """`< 10 %`, `10-25 %`, ..., `≥ 95 %`."""
+        gap = THIN if self.unit else ""
+        ends = [f"{self.shown * bound:g}".replace("-", MINUS) for bound in self.bounds]
+        signed = any(bound < 0 for bound in self.bounds)
+        middle = [f"{low}{' to ' if signed else DASH}{high}{gap}{self.unit}" for low, high in pairwise(ends)]
+        return [f"< {ends[0]}{gap}{self.unit}", *middle, f"≥ {ends[-1]}{gap}{self.unit}"]
+
+
+RATES = Scale((0.1, 0.3, 0.5, 0.8, 0.95), PALE, "%", 100)
+SEPARABILITY = Scale((0.6, 0.8, 0.9, 0.95, 0.99), PALE)
+COSINES = Scale(
+    (-0.5, -0.2, -0.05, 0.05, 0.2, 0.5), (AMBER[2], AMBER[1], AMBER[0], "#edeeee", PALE[1], PALE[2], PALE[4])
+)
+
+
+def ratios(limit: float | None) -> Scale:
+    """Perplexity ratios: frost up to the limit, amber from there on."""
+    end = limit or 2.0
+    return Scale((0.8, 1.1, round((1.1 + end) / 2, 2), end, 2 * end), (PALE[0], PALE[1], PALE[2], PALE[3], *AMBER[1:]), 
+                 "\u00d7")  # fmt: skip
+
+
+def rate_maps(sweep: pl.DataFrame, concepts: Sequence[str]) -> tuple[Draw, float]:
+    """A small map for every concept, layers down and strengths across: the share of texts that show it."""
+    return _maps(sweep, concepts, "rate", RATES)
+
+
+def ratio_maps(sweep: pl.DataFrame, concepts: Sequence[str], limit: float | None) -> tuple[Draw, float]:
+    """The same of perplexity, in times the unsteered one."""
+    return _maps(sweep, concepts, "ratio", ratios(limit))
+
+
+def layer_map(
+    table: pl.DataFrame, value: str, concepts: Sequence[str], scale: Scale, label: Callable[[float], str],
+    chosen: Mapping[str, Any],
+) -> tuple[Draw, float]:  # fmt: skip
+    """Concepts down, layers across; outlined is the layer that was chosen for the concept (`chosen`: its layer)."""
+    layers = _axis(table, "layer")
+    found = {
+        (layers.index(row["layer"]), concepts.index(row["concept"])): row[value]
+        for row in table.drop_nulls(value).iter_rows(named=True) if row["concept"] in concepts
+    }  # fmt: skip
+    marked = [(layers.index(chosen[name]), place) for place, name in enumerate(concepts) if chosen.get(name) in layers]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        _paint(axes, found, scale, 0.8)
+        if len(layers) <= ROOM:
+            _numbers(axes, found, scale, label)
+        _outline(axes, marked, 1.8)
+        axes.set(xlim=(-0.5, len(layers) - 0.5), ylim=(len(concepts) - 0.5, -0.5), xlabel="layer")
+        stride = -(-len(layers) // 16)
+        axes.set_xticks(range(0, len(layers), stride), [str(layer) for layer in layers[::stride]])
+        axes.set_yticks(range(len(concepts)), [concept_name(name) for name in concepts], color=LIGHT["ink"])
+        _bare(axes)
+        _legend(figure, scale, "chosen" if marked else "")
+
+    return draw, 1.15 + 0.215 * len(concepts)
+
+
+def cosine_map(table: pl.DataFrame, concepts: Sequence[str]) -> tuple[Draw, float]:
+    """Concepts against concepts: the cosine of their directions."""
+    found = {
+        (concepts.index(row["other"]), concepts.index(row["concept"])): row["cosine"]
+        for row in table.drop_nulls("cosine").iter_rows(named=True)
+        if row["concept"] in concepts and row["other"] in concepts and row["concept"] != row["other"]
+    }  # fmt: skip
+    names = [concept_name(name) for name in concepts]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        _paint(axes, found, COSINES, 0.8)
+        if len(concepts) <= 8:
+            _numbers(axes, found, COSINES, lambda value: f"{value:.2f}".replace("-", MINUS))
+        axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5))
+        axes.set_xticks(range(len(names)), names, rotation=55, ha="left", rotation_mode="anchor", fontsize=8,
+                        color=LIGHT["ink"])  # fmt: skip
+        axes.xaxis.tick_top()
+        axes.set_yticks(range(len(names)), names, fontsize=8, color=LIGHT["ink"])
+        _bare(axes)
+        _legend(figure, COSINES, "")
+
+    return draw, 1.5 + 0.19 * len(names)
+
+
+def short(value: float) -> str:
+    """`1.3`, `12`, `99+`: a ratio that fits into a cell."""
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}" if value < 99.5 else "99+"
+
+
+def _maps(sweep: pl.DataFrame, concepts: Sequence[str], value: str, scale: Scale) -> tuple[Draw, float]:
+    """The chosen point of each is outlined."""
+    lines = -(-len(concepts) // PANELS)
+    layers, strengths = _axis(sweep, "layer"), _axis(sweep, "strength")
+    each = min(max(0.1 * len(layers), 0.55), 2.0)
+
+    def draw(figure: Figure) -> None:
+        plots = figure.subplots(lines, PANELS, squeeze=False)
+        for axes in plots.flat[len(concepts) :]:
+            axes.set_visible(False)
+        for place, (axes, concept) in enumerate(zip(plots.flat, concepts, strict=False)):
+            cells = _cells(sweep.filter(concept=concept), layers, strengths)
+            _paint(axes, {at: row[value] for at, row in cells.items() if row[value] is not None}, scale, 0.5)
+            _outline(axes, [at for at, row in cells.items() if row["chosen"]], 1.4)
+            axes.set_title(concept_name(concept), fontsize=8, loc="left", pad=3)
+            _ticks(axes, layers, strengths)
+            # Layers at the left, strengths under the last line.
+            axes.tick_params(labelleft=place % PANELS == 0, labelbottom=place // PANELS == lines - 1)
+        figure.supxlabel("strength", fontsize=8.5)
+        figure.supylabel("layer", fontsize=8.5)
+        _legend(figure, scale, "chosen", "outside upper left")
+
+    return draw, 1.05 + (each + 0.26) * max(lines, 1)
+
+
+def _axis(table: pl.DataFrame, column: str) -> list[Any]:
+    return table[column].drop_nulls().unique().sort().to_list()
+
+
+def _cells(rows: pl.DataFrame, layers: Sequence[Any], strengths: Sequence[Any]) -> dict[tuple[int, int], Any]:
+    return {
+        (strengths.index(row["strength"]), layers.index(row["layer"])): row
+        for row in rows.drop_nulls(["layer", "strength", "rate"]).iter_rows(named=True)
+    }
+
+
+def _paint(axes: Axes, found: Mapping[tuple[int, int], float], scale: Scale, gap: float) -> None:
+    """Every colour is one path, so that a page stays small."""
+    paths: dict[str, list[Path]] = {}
+    for (x, y), value in found.items():
+        corners = [(x - 0.5, y - 0.5), (x + 0.5, y - 0.5), (x + 0.5, y + 0.5), (x - 0.5, y + 0.5), (x - 0.5, y - 0.5)]
+        paths.setdefault(scale.colour(value), []).append(Path(corners, closed=True))
+    for shade in scale.colours:
+        if shade in paths:
+            cells = Path.make_compound_path(*paths[shade])
+            axes.add_patch(PathPatch(cells, facecolor=shade, edgecolor=LIGHT["paper"], linewidth=gap))
+
+
+def _numbers(
+    axes: Axes, found: Mapping[tuple[int, int], float], scale: Scale, label: Callable[[float], str]
+) -> None:  # fmt: skip
+    for (x, y), value in found.items():
+        axes.text(x, y, label(value), ha="center", va="center_baseline", color=ink(scale.colour(value)), fontsize=8)
+
+
+def ink(shade: str) -> str:
+    """The colour of letters on a cell of the colour `shade`."""
+    red, green, blue = (int(shade[place : place + 2], 16) for place in (1, 3, 5))
+    return LIGHT_INK if 0.299 * red + 0.587 * green + 0.114 * blue < 150 else DARK_INK
+
+
+def _outline(axes: Axes, places: Sequence[tuple[int, int]], width: float) -> None:
+    for x, y in places:
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor="none", edgecolor=CHOSEN, linewidth=width,
+                                 zorder=5))  # fmt: skip
+
+
+def _ticks(axes: Axes, layers: Sequence[Any], strengths: Sequence[Any]) -> None:
+    axes.set(xlim=(-0.5, len(strengths) - 0.5), ylim=(len(layers) - 0.5, -0.5))
+    wide, high = -(-len(strengths) // 4), -(-len(layers) // 5)
+    axes.set_xticks(range(0, len(strengths), wide), [f"{value:g}" for value in strengths[::wide]], fontsize=7)
+    axes.set_yticks(range(0, len(layers), high), [f"{value}" for value in layers[::high]], fontsize=7)
+    _bare(axes)
+
+
+def _bare(axes: Axes) -> None:
+    for side in axes.spines.values():
+        side.set_visible(False)
+    axes.tick_params(length=0)
+
+
+def _legend(figure: Figure, scale: Scale, chosen: str, place: str = "outside lower left") -> None:
+    handles: list[Any] = [Rectangle((0, 0), 1, 1, facecolor=shade, linewidth=0) for shade in scale.colours]
+    labels = scale.labels()
+    if chosen:
+        handles.append(Rectangle((0, 0), 1, 1, facecolor="none", edgecolor=CHOSEN, linewidth=1.5))
+        labels.append(chosen)
+    # Legends fill columns; read along its rows, the scale ascends.
+    columns = 4
+    order = [at for column in range(columns) for at in range(column, len(labels), columns)]
+    figure.legend([handles[at] for at in order], [labels[at] for at in order], loc=place, ncols=columns, frameon=False,
+                  fontsize=8, handlelength=1, handleheight=0.9, handletextpad=0.4, columnspacing=1.1,
+                  borderaxespad=0.1)  # fmt: skip

@@ -1,0 +1,204 @@
+"""The page of language models: index.html, with figures/ and data/ beside it."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import polars as pl
+
+from steerkit.report.html import Html, el
+from steerkit.report.language import frontier, heat_tables, heatmaps, rates, tables, texts
+from steerkit.report.language.beside import Beside
+from steerkit.report.language.content import LanguageContent, concept_name
+from steerkit.report.language.notes import notes
+from steerkit.report.language.style import LANGUAGE_STYLE
+from steerkit.report.language.vectors_part import vectors_part
+from steerkit.report.language.words import counts, decoding_name, headlines, missed, point_words
+from steerkit.report.parts import document, section
+from steerkit.report.tables import sources, verdict
+from steerkit.report.theme import THIN
+from steerkit.report.words import Headline
+
+
+def write_language_report(content: LanguageContent, folder: Path) -> Path:
+    """Write index.html into `folder`, with figures/ (PNG) and data/ (CSV) beside it; returns the page's path.
+
+    `folder` is made if it is not there. The page fetches nothing and links to nothing outside the folder: it can be
+    moved, packed and opened from a file. The same content gives the same bytes. What there is no data for is said in a
+    sentence, and not drawn. Also data/chosen.json and data/provenance.json.
+    """
+    beside = Beside(folder)
+    path = folder / "index.html"
+    path.write_text(_page(content, beside), encoding="utf-8")
+    for name, values in (("chosen", dict(content.chosen)), ("provenance", asdict(content.provenance))):
+        (folder / "data" / f"{name}.json").write_text(json.dumps(values, indent=1, default=str) + "\n")
+    return path
+
+
+def _page(content: LanguageContent, beside: Beside) -> str:
+    done = el("dl", *(part for name, text in content.done.items() for part in (el("dt", name), el("dd", text))), 
+              class_="done")  # fmt: skip
+    sections: dict[str, tuple[str, Callable[[], Sequence[Html]]]] = {
+        "done": ("What was done", lambda: [done]),
+        "concepts": ("Every concept", lambda: _concepts(content, beside)),
+        "texts": ("Texts side by side", lambda: _texts(content, beside)),
+        "sweep": ("Layers and strengths", lambda: _sweep(content, beside)),
+        "frontier": ("The coherence frontier", lambda: _frontier(content, beside)),
+        "mixes": ("Mixing", lambda: _mixes(content, beside)),
+        "removal": ("Removal", lambda: _removal(content, beside)),
+        "vectors": ("The vectors", lambda: vectors_part(content, beside)),
+        "notes": ("How to read this", lambda: [notes(content)]),
+        "provenance": ("Provenance", lambda: [sources(content.provenance)]),
+    }
+    if not content.done:
+        del sections["done"]
+    links = [el("a", title, href=f"#{name}") for name, (title, _) in sections.items()]
+    header = el(
+        "header", el("h1", content.title), el("p", f"{content.model}. {counts(content)}.", class_="muted"),
+        el("nav", *links, aria_label="Page"),
+    )  # fmt: skip
+    told = [_headline(headline) for headline in headlines(content)]
+    body = [header, *([el("ul", *told, class_="headlines")] if told else [])]
+    body += [section(name, title, *write()) for name, (title, write) in sections.items()]
+    return document(content.title, body, LANGUAGE_STYLE + heat_tables.HEAT_STYLE)
+
+
+def _concepts(content: LanguageContent, beside: Beside) -> list[Html]:
+    if not content.decodings:
+        return [_none("No texts were scored.")]
+    text = (
+        "At the layer and strength that were chosen for each concept on other prompts. A concept came as hoped where "
+        "all four conditions above hold."
+    )
+    found = [el("p", text, class_="muted")]
+    for place, decoding in enumerate(content.decodings):
+        table, title = tables.concepts_table(content, decoding), f"{decoding_name(decoding)} texts"
+        found += [el("h3", title), table] if place == 0 else [el("details", el("summary", title), table)]
+    if why := missed(content):
+        found.append(el("p", f"Not as hoped: {why}.", class_="note missed"))
+    numbers = beside.table("measurements", content.aggregate)
+    shown = [
+        beside.figure("rates", rates.condition_rates(content), numbers, "Rates by condition",
+                      "Share of texts that show the concept, with 95 % intervals over prompts."),
+        beside.figure("perplexities", rates.condition_ratios(content), numbers, "Perplexity by condition",
+                      "Times that of the unsteered texts, with 95 % intervals. Dotted: what was hoped for at most."),
+    ]  # fmt: skip
+    every = el("details", el("summary", "All measurements, condition by condition"), tables.measurements(content))
+    return [*found, el("div", *shown, class_="figures below"), every]
+
+
+def _texts(content: LanguageContent, beside: Beside) -> list[Html]:
+    if not (parts := texts.concept_texts(content)):
+        return [_none("No texts were kept.")]
+    said = (
+        f"The same prompt and the same seed under every condition: {texts.SHOWN} test prompts for each concept, taken "
+        "in turn from the list and not picked by hand. Below each text, how probable the concept is to the judge, and "
+        "the text's perplexity to the unsteered model. An ellipsis stands where a text reached its number of tokens."
+    )
+    link = el("p", "All texts with all of their scores: ", beside.table("texts", content.texts), class_="note data")
+    return [el("p", said, class_="muted"), *parts, link]
+
+
+def _sweep(content: LanguageContent, beside: Beside) -> list[Html]:
+    swept = set(content.sweep["concept"].to_list())
+    concepts = [concept for concept in content.concepts if concept in swept]
+    if not concepts:
+        return [_none("No layers and strengths were tried.")]
+    numbers, limit = beside.table("sweep", content.sweep), content.ratio_limit
+    text = "On tuning prompts, none of which is scored above. Each layer is steered with its own vector."
+    overview = [
+        beside.figure("sweep-rates", heatmaps.rate_maps(content.sweep, concepts), numbers, "Where each can be steered",
+                      "Share of texts that show the concept."),
+        beside.figure("sweep-perplexities", heatmaps.ratio_maps(content.sweep, concepts, limit), numbers, 
+                      "What it costs", "Perplexity in times the unsteered one; amber: beyond the limit."),
+    ]  # fmt: skip
+    marks = [("best", "chosen"), ("unsafe", "not safe: too unlikely, or too repetitive")]
+    said = el("p", "One by one; point at a number for everything that was measured there.", class_="muted points")
+    found = [el("p", text, class_="muted"), el("div", *overview, class_="figures"), said, heat_tables.legend(marks)]
+    for place, concept in enumerate(concepts):
+        point = point_words(content.chosen.get(concept, {}))
+        rows = content.sweep.filter(concept=concept)
+        found.append(_swept(concept_name(concept), point, rows, limit, "Texts that show it, in per cent", place == 0))
+    return found
+
+
+def _swept(name: str, point: str, rows: pl.DataFrame, limit: float | None, title: str, opened: bool) -> Html:
+    """The sweep of a concept or mix, a part that opens."""
+    shown = [
+        el("div", el("h3", title), heat_tables.rate_table(rows)),
+        el("div", el("h3", "Perplexity, in times the unsteered one"), heat_tables.ratio_table(rows, limit)),
+    ]
+    summary = el("summary", el("b", name), el("small", point))
+    return el("details", summary, el("div", *shown, class_="figures"), class_="of-concept", open=opened)
+
+
+def _frontier(content: LanguageContent, beside: Beside) -> list[Html]:
+    table = frontier.frontier_table(content)
+    if table.height == 0:
+        return [_none("No perplexities were measured over layers and strengths.")]
+    numbers = beside.table("frontier", table)
+    text = (
+        "Every point of the sweep: how often the concept comes, against how unlikely the text becomes. Good points lie "
+        "up and to the left; the line joins those that no other point beats in both. Dotted: the limit of what is safe."
+    )
+    shown = [
+        beside.figure("frontier", frontier.together(content), numbers, "All concepts", 
+                      "Only the fronts, coloured by factor; filled marks are the chosen points."),
+        beside.figure("frontiers", frontier.each(content), numbers, "One by one", 
+                      "Every point that was tried; the filled mark is the chosen one."),
+    ]  # fmt: skip
+    return [el("p", text, class_="muted"), el("div", *shown, class_="figures")]
+
+
+def _mixes(content: LanguageContent, beside: Beside) -> list[Html]:
+    if content.mixes.height == 0:
+        return [_none("No concepts were mixed.")]
+    text = (
+        "One vector, the weighted sum of the concepts' vectors, added at one layer. All parts at once is the share of "
+        "texts in which the judge sees every part."
+    )
+    parts = texts.mix_texts(content)
+    shown = [el("details", el("summary", "Texts of the mixes"), *parts)] if parts else []
+    tried: list[Html] = []
+    for mix in content.mix_sweep["concept"].unique(maintain_order=True).to_list():
+        point, rows = point_words(content.chosen.get(mix, {})), content.mix_sweep.filter(concept=mix)
+        name, title = texts.mix_name(content.mixes.filter(mix=mix)) or mix, "Texts that show all parts, in per cent"
+        tried.append(_swept(name, point, rows, content.ratio_limit, title, not tried))
+    if tried:
+        link = el("p", beside.table("mix-sweep", content.mix_sweep), class_="note data")
+        shown.append(el("details", el("summary", "Layers and strengths that were tried"), *tried, link))
+    return [el("p", text, class_="muted"), tables.mixes_table(content), 
+            el("p", beside.table("mixes", content.mixes), class_="note data"), *shown]  # fmt: skip
+
+
+def _removal(content: LanguageContent, beside: Beside) -> list[Html]:
+    conditions = rates.removal_conditions(content)
+    if not conditions:
+        return [_none("No concept was removed.")]
+    text = (
+        "The prompt asks for the concept in words, and the concept's direction is taken out of the activations while "
+        "the model writes. The fewer texts still show the concept, the better."
+    )
+    numbers = beside.table("removal", rates.rates_table(content, conditions))
+    drawn = beside.figure("removal", rates.removal_rates(content), numbers, "Rates with and without",
+                          "Share of texts that show the concept, with 95 % intervals over prompts.")  # fmt: skip
+    table = el(
+        "div",
+        el("h3", f"In numbers: {decoding_name(content.decodings[0]).lower()} texts"),
+        tables.removal_table(content, conditions[0]),
+    )
+    parts = texts.removal_texts(content)
+    shown = [el("details", el("summary", "Texts, one prompt for each concept"), *parts)] if parts else []
+    return [el("p", text, class_="muted"), el("div", drawn, table, class_="figures"), *shown]
+
+
+def _none(sentence: str) -> Html:
+    return el("p", sentence, class_="muted")
+
+
+def _headline(headline: Headline) -> Html:
+    bar = headline.bar.replace(" %", f"{THIN}%")
+    reached = [" Reached: ", verdict(headline.met)] if headline.met is not None else []
+    said = el("span", f"Hoped for: {bar}.", *reached, class_="bar") if bar else ""
+    return el("li", el("span", headline.number, class_="number"), headline.sentence, said)

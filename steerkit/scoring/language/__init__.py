@@ -1,0 +1,1 @@
+"""Scores of generated texts: whether they show a concept, and what steering cost them."""

@@ -1,0 +1,108 @@
+"""Under which conditions the test prompts are answered: steered, unsteered, and the controls of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from steerkit.errors import UserErrors
+from steerkit.models.fingerprint import Fingerprint
+from steerkit.steering.edit import Edit
+from steerkit.steering.language.text_edits import text_edits
+from steerkit.steering.language_sweep import SteeringWay, sweep_layers
+from steerkit.vectors.mixing import mix, parse_mix
+from steerkit.vectors.random_direction import random_like
+from steerkit.vectors.steering_vectors import SteeringVectors
+from steerkit.vectors.vectors_file import load_vectors
+
+ConditionName = Literal["unsteered", "steered", "random", "instruction", "asked", "removed", "mix"]
+# Scored as answers to the prompt that asks for the concept.
+UNDER_GIVEN: tuple[ConditionName, ...] = ("asked", "removed")
+
+
+class Removal(BaseModel):
+    """How a concept that a prompt asks for is taken out: the component along its direction, at these layers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layers: list[int] | None = Field(default=None, description="null: all of them.")
+    strength: float = Field(default=1.0, gt=0, description="1 takes the component out, 2 reflects it.")
+    tokens: str = Field(default="all", description="Which tokens: last, generated, all, span:a:b.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Condition:
+    """One way to answer all test prompts.
+
+    `concept`: the concept or mix that it is about, None for unsteered; `instruction`: words added to each prompt;
+    `as_`: the names under which its texts are scored. All but `asked` and `removed` count under the plain prompt: how
+    likely the unsteered model finds the text as an answer to that, and how far its distributions lie from the plain
+    ones. What is asked for in words is scored twice, as a control of steering and as what is then removed.
+    """
+
+    as_: tuple[ConditionName, ...]
+    concept: str | None = None
+    layer: int | None = None
+    strength: float | None = None
+    instruction: str | None = None
+    edits: tuple[Edit, ...] = ()
+
+    def given(self, prompt: str) -> str:
+        """What the model is asked for `prompt`."""
+        return prompt if self.instruction is None else f"{prompt} {self.instruction}"
+
+
+def conditions(
+    vectors: Mapping[str, SteeringVectors],
+    instructions: Mapping[str, str],
+    chosen: Mapping[str, Mapping[str, Any]],
+    mixes: Mapping[str, Mapping[str, Any]],
+    way: SteeringWay,
+    removal: Removal,
+    random_seed: int,
+) -> list[Condition]:
+    """All conditions: unsteered; for each concept of `chosen` steered at its layer and strength, by a random direction
+    at the same, asked for in words, and asked for with the direction removed; and each mix at its own point.
+    """
+    found = [Condition(("unsteered",))]
+    for name, point in chosen.items():
+        own, layer, strength = vectors[name], int(point["layer"]), float(point["strength"])
+        random = random_like(own, random_seed)
+        layers = sweep_layers(own, removal.layers)
+        away = text_edits(own, layers, removal.strength, action="remove", tokens=removal.tokens)
+        said = instructions[name]
+        found += [
+            Condition(("steered",), name, layer, strength, edits=tuple(way.add(own, [layer], strength))),
+            Condition(("random",), name, layer, strength, edits=tuple(way.add(random, [layer], strength))),
+            Condition(("instruction", "asked"), name, instruction=said),
+            Condition(("removed",), name, None, removal.strength, said, tuple(away)),
+        ]
+    for text, point in mixes.items():
+        layer, strength = int(point["layer"]), float(point["strength"])
+        edits = way.add(mixed(text, vectors), [layer], strength)
+        found.append(Condition(("mix",), text, layer, strength, edits=tuple(edits)))
+    return found
+
+
+def mixed(text: str, vectors: Mapping[str, SteeringVectors]) -> SteeringVectors:
+    """The mix that `text` names ("happy:0.7,excited:0.3"), of unit directions, so that weights alone decide."""
+    weights = parse_mix(text)
+    return mix({name: vectors[name] for name in weights}, weights, of="unit")
+
+
+def all_vectors(folder: Path, model: Fingerprint, mixes: Sequence[str]) -> dict[str, SteeringVectors]:
+    """The vectors of every concept in `folder`, in the order of their names, and then of every mix of them.
+
+    Raises UserErrors for mixes of concepts that are not there, and as `load_vectors` for vectors of another model.
+    """
+    found = {path.stem: load_vectors(path, model) for path in sorted(folder.glob("*.safetensors"))}
+    problems = [
+        f"{text}: there is no concept {name}" for text in mixes for name in parse_mix(text) if name not in found
+    ]
+    if problems:
+        raise UserErrors(f"params.yaml: language.mixes (concepts are {', '.join(found)}):", problems)
+    return found | {text: mixed(text, found) for text in mixes}

@@ -1,0 +1,1 @@
+"""Edits of language models while they read and write."""

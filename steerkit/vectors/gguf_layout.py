@@ -1,0 +1,142 @@
+"""Read a small GGUF file, of whoever wrote it, without trusting a number in it.
+
+The reader of the gguf package believes the counts and lengths that a file claims, and a few bytes can make it count for
+years. Here every length is held against the bytes that are left. Layout: the page "GGUF" of ggml's documentation.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from steerkit.errors import UserError
+
+LARGEST_FILE = 1 << 28
+_MAGIC = b"GGUF"
+_VERSIONS = (2, 3)
+# Value types by their number: struct's letters; 8 is a string, 9 an array.
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+# Tensor types by their number; others are quantised, which directions are not.
+_TENSORS: dict[int, npt.DTypeLike] = {0: "<f4", 1: "<f2", 28: "<f8"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GgufLayout:
+    """The architecture that a file names, and its tensors as float32."""
+
+    architecture: str
+    tensors: dict[str, npt.NDArray[np.float32]]
+
+
+class _Damaged(Exception):
+    """What is wrong with a file."""
+
+
+def read_layout(path: Path) -> GgufLayout:
+    """Read `path`; nothing in it is run, and no more memory is taken than it has bytes.
+
+    Raises UserError for a file that is missing, no GGUF, damaged, larger than 256 MiB, or has quantised tensors.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no file {path}; correct the path.")
+    size = path.stat().st_size
+    if size > LARGEST_FILE:
+        raise UserError(f"{path} has {size >> 20} MiB; a file of control vectors has a few megabytes at most.")
+    content = path.read_bytes()
+    if content[:4] != _MAGIC:
+        raise UserError(f"{path} is no GGUF file.")
+    try:
+        return _layout(_Bytes(content))
+    except (_Damaged, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: {error}. Download or export it again.") from error
+
+
+class _Bytes:
+    """A file's bytes and how far they are read."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self.place = content, len(_MAGIC)
+
+    @property
+    def left(self) -> int:
+        return len(self.content) - self.place
+
+    def scalar(self, letter: str) -> Any:
+        length = struct.calcsize(f"<{letter}")
+        return struct.unpack(f"<{letter}", self.take(length))[0]
+
+    def count(self, smallest: int) -> int:
+        """A number of things that take at least `smallest` bytes each."""
+        found = int(self.scalar("Q"))
+        if found * smallest > self.left:
+            raise _Damaged(f"it claims {found} entries where {self.left} bytes are left")
+        return found
+
+    def text(self) -> str:
+        return self.take(self.count(1)).decode("utf-8")
+
+    def take(self, length: int) -> bytes:
+        if length > self.left:
+            raise _Damaged(f"it ends after {len(self.content)} bytes, in the middle of something")
+        self.place += length
+        return self.content[self.place - length : self.place]
+
+
+def _layout(file: _Bytes) -> GgufLayout:
+    version = file.scalar("I")
+    if version not in _VERSIONS:
+        raise _Damaged(f"it is of version {version}, and versions 2 and 3 are known (little-endian)")
+    tensor_count, value_count = file.count(24), file.count(12)
+    values = {}
+    for _ in range(value_count):
+        name = file.text()
+        values[name] = _value(file, file.scalar("I"))
+    infos = [_tensor_info(file) for _ in range(tensor_count)]
+    alignment = values.get("general.alignment", 32)
+    if not isinstance(alignment, int) or not 0 < alignment <= 1 << 16:
+        raise _Damaged(f"its alignment is {alignment!r}")
+    start = math.ceil(file.place / alignment) * alignment
+    tensors = {name: _tensor(file.content, start, shape, kind, at) for name, shape, kind, at in infos}
+    if len(tensors) != len(infos):
+        raise _Damaged("it names a tensor twice")
+    return GgufLayout(str(values.get("general.architecture", "")), tensors)
+
+
+def _value(file: _Bytes, kind: int) -> Any:
+    if kind in _SCALARS:
+        return file.scalar(_SCALARS[kind])
+    if kind == _STRING:
+        return file.text()
+    if kind == _ARRAY:
+        inner = file.scalar("I")
+        if inner == _ARRAY:
+            raise _Damaged("it holds an array of arrays")
+        return [_value(file, inner) for _ in range(file.count(1))]
+    raise _Damaged(f"it holds a value of the unknown type {kind}")
+
+
+def _tensor_info(file: _Bytes) -> tuple[str, tuple[int, ...], int, int]:
+    name = file.text()
+    dimensions = file.scalar("I")
+    if dimensions > 4:
+        raise _Damaged(f"{name!r} has {dimensions} dimensions")
+    # The innermost dimension comes first.
+    shape = tuple(int(file.scalar("Q")) for _ in range(dimensions))[::-1]
+    return name, shape, int(file.scalar("I")), int(file.scalar("Q"))
+
+
+def _tensor(content: bytes, start: int, shape: tuple[int, ...], kind: int, offset: int) -> npt.NDArray[np.float32]:
+    if kind not in _TENSORS:
+        raise _Damaged(f"a tensor is of type {kind}; directions are floats that are not quantised")
+    dtype = np.dtype(_TENSORS[kind])
+    count = math.prod(shape)
+    if start + offset + count * dtype.itemsize > len(content):
+        raise _Damaged("a tensor lies beyond its end")
+    return np.frombuffer(content, dtype, count, start + offset).reshape(shape).astype(np.float32)

@@ -1,0 +1,81 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from steerkit.errors import UserError
+from steerkit.lab.operations.concept_map import ANSWERS, STEPS, ConceptMap, _plane, concept_map
+from steerkit.lab.workbench import Workbench
+
+PROMPT, LAYER = "Tell me about the lake.", 3
+
+
+@pytest.fixture(scope="module")
+def found(embedded: Workbench) -> ConceptMap:
+    return concept_map(embedded, PROMPT, "pirate", LAYER, 1.0, at_layer=5)
+
+
+def test_the_plane_is_that_of_the_two_largest_eigenvectors_of_the_covariance() -> None:
+    generator = torch.Generator().manual_seed(1)
+    raw = torch.randn(9, 6, generator=generator) * torch.tensor([5.0, 3.0, 1.0, 0.5, 0.2, 0.1])
+    axes, centre, explained = _plane(raw)
+    values, vectors = np.linalg.eigh(np.cov(raw.double().numpy().T))
+    for axis, column in zip(axes.double().numpy(), (-1, -2), strict=True):
+        assert abs(axis @ vectors[:, column]) == pytest.approx(1.0, abs=1e-5)
+    np.testing.assert_allclose(explained, values[[-1, -2]] / values.sum(), rtol=1e-5)
+    torch.testing.assert_close(centre, raw.mean(0))
+
+
+def test_the_map_of_the_same_concepts_is_not_mirrored_by_chance() -> None:
+    raw = torch.tensor([[3.0, 0.0], [-1.0, 0.5], [-2.0, -0.5]])
+    axes, centre, _ = _plane(raw)
+    places = (raw - centre) @ axes.T
+    largest = places.abs().argmax(0)
+    assert (places[largest, [0, 1]] > 0).all()
+    torch.testing.assert_close(_plane(raw.clone())[0], axes)
+
+
+def test_two_concepts_lie_on_a_line() -> None:
+    axes, _, explained = _plane(torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+    assert explained == pytest.approx((1.0, 0.0), abs=1e-6)
+    assert axes.shape == (2, 3)
+
+
+def test_the_path_begins_where_nothing_has_moved_and_goes_on_in_equal_steps(found: ConceptMap) -> None:
+    torch.testing.assert_close(found.path[0], found.origin, rtol=0, atol=1e-4)
+    assert found.strengths == pytest.approx([step / STEPS for step in range(STEPS + 1)])
+    assert found.answers.shape == (STEPS + 1, ANSWERS, 2)
+    assert len(set(found.texts)) > 1
+
+
+def test_answers_steered_towards_a_concept_move_in_its_direction(found: ConceptMap) -> None:
+    moved = found.path[-1] - found.origin
+    aims = found.places - found.origin
+    cosines = torch.nn.functional.cosine_similarity(aims, moved[None], dim=-1)
+    own = float(cosines[found.names.index("pirate")])
+    assert own > 0.5
+    assert int((cosines > own).sum()) <= 2
+
+
+def test_no_concept_is_drawn_further_away_than_it_is(embedded: Workbench, found: ConceptMap) -> None:
+    hookpoint = embedded.language().hookpoints[5]
+    for name, place in zip(found.names, found.places, strict=True):
+        vectors = embedded.concept(name).vectors.directions
+        (norm,) = (float(direction.norm) for slot, direction in vectors.items() if slot.hookpoint == hookpoint)
+        assert float((place - found.origin).norm()) <= norm * (1 + 1e-4)
+
+
+def test_only_one_factors_concepts_can_be_laid_out_beside_the_steered_one(embedded: Workbench) -> None:
+    some = concept_map(embedded, PROMPT, "pirate", LAYER, 0.0, factor="length")
+    assert set(some.names) == {"brief", "verbose", "pirate"}
+    # Strength 0 is no steering: every step of the path stays where it began.
+    torch.testing.assert_close(some.path, some.origin.expand_as(some.path), rtol=0, atol=1e-4)
+    assert all(math.isnan(kept) for kept in some.kept)
+
+
+@pytest.mark.parametrize("wrong", [{"factor": "colour"}, {"at_layer": -1}, {"strength": math.inf}, {"concept": "x"}])
+def test_what_cannot_be_drawn_is_refused(embedded: Workbench, wrong: dict[str, object]) -> None:
+    asked = {"prompt": PROMPT, "concept": "pirate", "layer": LAYER, "strength": 1.0} | wrong
+    with pytest.raises(UserError):
+        concept_map(embedded, **asked)  # type: ignore[arg-type]

@@ -1,0 +1,136 @@
+"""The app as its clients see it: through HTTP, on this machine, several at once."""
+
+import json
+import socket
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steerkit.errors import UserError
+from steerkit.lab.app import close, launch
+from steerkit.lab.operations.steer_text import steer_text
+from steerkit.lab.api import plain_json
+from steerkit.lab.workbench import Workbench
+
+PAIRS = [
+    ["Tell me about the lake.", "the lake is full of ice", "the lake is wide"],
+    ["Tell me about the boat.", "snow lies on the boat", "the boat lies by the market"],
+    ["Tell me about the stone.", "the stone is white with frost", "the stone is in the garden"],
+]
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture
+def app(workbench: Workbench) -> Iterator[str]:
+    """The address of a lab with a random model."""
+    page, address = launch(workbench, _free_port())
+    yield address
+    close(workbench, page)
+
+
+def _client(address: str) -> Any:
+    from gradio_client import Client
+
+    return Client(address, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": 120})
+
+
+@pytest.mark.slow
+def test_twenty_requests_of_five_clients_at_once_are_answered_as_if_each_were_alone(
+    app: str, workbench: Workbench
+) -> None:
+    prompts = ("Tell me about the lake.", "about the old boat", "the stone house", "Tell me about the market.")
+    asked = [
+        {"prompt": prompts[number % 4], "concepts": ("happy", "sad", "pirate", "happy:0.5,sad:0.5", "sad")[number % 5],
+         "layer": number % 4, "strength": 0.2 * (1 + number % 5), "tokens": 12, "temperature": (0.0, 0.9)[number % 2],
+         "seed": number}
+        for number in range(20)
+    ]  # fmt: skip
+    alone = [
+        plain_json(steer_text(workbench, one["prompt"], one["concepts"], one["layer"], one["strength"],
+                              tokens=one["tokens"], temperature=one["temperature"], seed=one["seed"]))
+        for one in asked
+    ]  # fmt: skip
+    clients = [_client(app) for _ in range(5)]
+    with ThreadPoolExecutor(20) as together:
+        jobs = [
+            together.submit(clients[number % 5].predict, **one, api_name="/steer") for number, one in enumerate(asked)
+        ]
+        answers = [job.result(300) for job in jobs]
+    assert answers == json.loads(json.dumps(alone))
+    assert len({json.dumps(answer) for answer in answers}) == 20
+
+
+@pytest.mark.slow
+def test_mistakes_are_told_nothing_is_written_and_the_app_goes_on(app: str, lab_project: Path) -> None:
+    from gradio_client.exceptions import AppError
+
+    client = _client(app)
+    good = {"prompt": "about the lake", "concepts": "happy", "layer": 1, "strength": 0.4, "tokens": 4}
+    for wrong, named in (
+        ({"strength": 1e9}, "strength must be a number"),
+        ({"strength": "nan"}, "strength must be a number"),
+        ({"layer": 99}, "layer must be a whole number from 0 to 3"),
+        ({"concepts": "../../etc/passwd"}, "no concept"),
+        ({"prompt": "x" * 5000}, "5000 characters"),
+        ({"tokens": 100000}, "number of tokens"),
+    ):
+        with pytest.raises(AppError, match=named):
+            client.predict(**(good | wrong), api_name="/steer")
+    for name in ("../evil", "a/b", "/tmp/evil", "..", "x" * 41, "EVIL"):
+        with pytest.raises(AppError, match="cannot be a concept's name"):
+            client.predict(name=name, pairs=PAIRS, api_name="/make_concept")
+    with pytest.raises(AppError, match="pairs are too many"):
+        client.predict(name="many", pairs=PAIRS * 40, api_name="/make_concept")
+    assert not (lab_project / "lab" / "concepts").exists()
+    assert client.predict(**good, api_name="/steer")["steered"]["tokens"]
+
+
+@pytest.mark.slow
+def test_a_concept_that_one_client_makes_is_there_for_the_others(app: str, lab_project: Path) -> None:
+    made = _client(app).predict(name="wintry", pairs=PAIRS, api_name="/make_concept")
+    assert made["concept"]["origin"] == "yours"
+    other = _client(app)
+    assert "wintry" in [entry["name"] for entry in other.predict(api_name="/concepts")]
+    assert other.predict(prompt="about the lake", concepts="wintry", api_name="/steer")["concepts"] == "wintry"
+    written = {str(path.relative_to(lab_project)) for path in lab_project.rglob("*") if path.is_file()}
+    assert {name for name in written if not name.startswith(("data/", "lab/.cache/"))} == {
+        f"lab/concepts/{folder.name}/wintry.{ending}"
+        for folder in (lab_project / "lab" / "concepts").iterdir()
+        for ending in ("json", "safetensors")
+    }
+
+
+@pytest.mark.slow
+def test_only_the_named_endpoints_are_open(app: str) -> None:
+    endpoints = _client(app).view_api(return_format="dict", print_info=False)
+    assert set(endpoints["named_endpoints"]) == {
+        "/concepts", "/steer", "/make_concept", "/analyse_layers", "/sweep_strengths", "/sweep_grid", "/mix", "/save_mix",
+        "/layers", "/compare", "/plane", "/picture_options", "/steer_picture", "/steer_feature",
+    }  # fmt: skip
+    assert endpoints["unnamed_endpoints"] == {}
+
+
+@pytest.mark.slow
+def test_the_page_names_no_other_machine_and_its_files_go_with_it(workbench: Workbench, lab_project: Path) -> None:
+    page, address = launch(workbench, _free_port())
+    try:
+        assert address.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(address + "config") as found:
+            config = json.load(found)
+        assert config["analytics_enabled"] is False
+        assert config["run_history"] is False
+        assert "http" not in json.dumps([config["stylesheets"], config["css"]]).replace("http://www.w3.org", "")
+        with pytest.raises(UserError, match="is taken; choose another with --port"):
+            launch(workbench, int(address.rstrip("/").rpartition(":")[2]))
+    finally:
+        close(workbench, page)
+    assert not (lab_project / "lab" / ".cache").exists()

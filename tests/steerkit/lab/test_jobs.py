@@ -1,0 +1,106 @@
+import threading
+
+import pytest
+
+from steerkit.lab.jobs import Cancelled, Job, Stop, follow
+
+
+def test_the_last_update_has_the_result() -> None:
+    def work(job: Job) -> str:
+        job.step(0.5, "half")
+        return "made"
+
+    updates = list(follow(work))
+    assert updates[-1].done
+    assert updates[-1].result == "made"
+    assert not any(update.done for update in updates[:-1])
+
+
+def test_progress_and_what_there_is_so_far_are_passed_on() -> None:
+    seen = threading.Event()
+
+    def work(job: Job) -> None:
+        job.step(0.25, "a quarter")
+        job.show(["one"])
+        assert seen.wait(5)
+
+    found = []
+    for update in follow(work):
+        found.append((update.share, update.words, update.partial))
+        if update.partial:
+            seen.set()
+    assert (0.25, "a quarter", ["one"]) in found
+
+
+def test_a_stop_ends_the_work_at_its_next_step() -> None:
+    stop = Stop()
+    steps = 0
+
+    def work(job: Job) -> None:
+        nonlocal steps
+        while True:
+            steps += 1
+            job.step(0.1, "on and on")
+            threading.Event().wait(0.01)
+
+    with pytest.raises(Cancelled):
+        for _ in follow(work, stop):
+            stop.asked = True
+    after = steps
+    threading.Event().wait(0.1)
+    assert steps == after
+
+
+def test_an_earlier_stop_does_not_end_later_work() -> None:
+    stop = Stop(asked=True)
+    assert list(follow(lambda job: job.check(), stop))[-1].done
+
+
+def test_new_work_of_a_session_ends_its_earlier_work() -> None:
+    stop = Stop()
+    ended = threading.Event()
+
+    def endless(job: Job) -> None:
+        try:
+            while True:
+                job.step(0.0, "")
+                threading.Event().wait(0.01)
+        except Cancelled:
+            ended.set()
+            raise
+
+    first = follow(endless, stop)
+    next(first)
+    assert list(follow(lambda job: "new", stop))[-1].result == "new"
+    assert ended.wait(5)
+
+
+def test_a_page_that_is_closed_ends_the_work() -> None:
+    ended = threading.Event()
+
+    def endless(job: Job) -> None:
+        try:
+            while True:
+                job.step(0.0, "")
+                threading.Event().wait(0.01)
+        except Cancelled:
+            ended.set()
+
+    updates = follow(endless)
+    next(updates)
+    updates.close()
+    assert ended.wait(5)
+
+
+def test_what_the_work_raises_reaches_who_follows() -> None:
+    def work(job: Job) -> None:
+        raise ValueError("no good")
+
+    with pytest.raises(ValueError, match="no good"):
+        list(follow(work))
+
+
+def test_a_job_of_nobody_never_stops() -> None:
+    job = Job()
+    job.step(0.5, "words")
+    job.show("anything")

@@ -1,0 +1,150 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from steerkit.errors import UserError
+from steerkit.lab.concepts import fit_concepts
+from steerkit.lab.workbench import STRENGTH, Workbench
+from steerkit.models.language.encode import encode_texts
+from steerkit.vectors.vectors_file import load_vectors, save_vectors
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_built_in_concepts_are_those_of_the_library(workbench: Workbench) -> None:
+    found = workbench.concepts()
+    assert list(found) == ["happy", "sad", "pirate"]
+    assert found["pirate"].factor == "personality"
+    assert found["pirate"].origin == "built-in"
+    assert (found["happy"].layer, found["happy"].strength) == (1, STRENGTH)
+    assert [str(hookpoint) for hookpoint in found["happy"].vectors.hookpoints] == [
+        f"model.layers.{layer}:out" for layer in range(4)
+    ]
+
+
+def test_a_vector_is_the_difference_of_the_two_sides_means(workbench: Workbench) -> None:
+    """By transformers' own hidden states, one text at a time, without padding."""
+    entry = workbench.concept("happy")
+    model = workbench.language()
+    sides = []
+    for side in ("positive", "negative"):
+        means = []
+        for pair in entry.pairs:
+            encoded = encode_texts(model, [getattr(pair, side)], [pair.prompt])
+            states = model.model(encoded.ids, output_hidden_states=True).hidden_states
+            # hidden_states[i + 1] is what block i gives, except for the last, which is normed.
+            means.append(states[3][0, encoded.content[0]].double().mean(0))
+        sides.append(torch.stack(means).mean(0))
+    expected = sides[0] - sides[1]
+    (direction,) = entry.vectors.at_layers([2]).directions.values()
+    assert torch.allclose(direction.unit.double() * direction.norm.double(), expected, atol=1e-5)
+    assert torch.allclose(direction.origin.double(), sides[1] @ direction.unit.double(), atol=1e-4)
+
+
+def test_a_visitors_concept_is_listed_saved_and_found_again(workbench: Workbench, lab_project: Path) -> None:
+    happy = workbench.concept("happy")
+    before = workbench.revision
+    mine = dataclasses.replace(happy, name="merry", origin="yours", factor=None, layer=2, strength=0.4)
+    workbench.add_concept(mine, {"note": "mine"})
+    assert workbench.revision == before + 1
+    assert _files(lab_project / "lab") == {
+        f"concepts/{workbench.language().fingerprint.digest[:12]}/merry.{ending}" for ending in ("json", "safetensors")
+    }
+    again = Workbench(lab_project, workbench.spec, {})
+    found = again.concept("merry")
+    assert (found.origin, found.layer, found.strength, found.pairs) == ("yours", 2, 0.4, happy.pairs)
+    assert again.store().about("merry") == {"note": "mine"}
+    for slot, direction in happy.vectors.directions.items():
+        assert torch.equal(found.vectors.directions[slot].unit, direction.unit)
+
+
+def test_a_built_in_concept_can_be_neither_replaced_nor_deleted(workbench: Workbench, lab_project: Path) -> None:
+    entry = dataclasses.replace(workbench.concept("happy"), origin="yours")
+    with pytest.raises(UserError, match="built-in"):
+        workbench.add_concept(entry)
+    with pytest.raises(UserError, match="built in and stays"):
+        workbench.remove_concept("happy")
+    assert not (lab_project / "lab").exists()
+
+
+def test_a_deleted_concept_leaves_no_file(workbench: Workbench, lab_project: Path) -> None:
+    workbench.add_concept(dataclasses.replace(workbench.concept("sad"), name="blue", origin="yours"))
+    workbench.remove_concept("blue")
+    assert "blue" not in workbench.concepts()
+    assert _files(lab_project / "lab") == set()
+
+
+def test_names_that_lead_elsewhere_write_nothing(workbench: Workbench, lab_project: Path) -> None:
+    before = _files(lab_project.parent)
+    for name in ("../../evil", "/tmp/evil", "a/b", ".."):
+        with pytest.raises(UserError):
+            workbench.add_concept(dataclasses.replace(workbench.concept("sad"), name=name, origin="yours"))
+    assert _files(lab_project.parent) == before
+
+
+def test_a_damaged_file_is_left_out_and_told(workbench: Workbench, lab_project: Path) -> None:
+    workbench.add_concept(dataclasses.replace(workbench.concept("sad"), name="blue", origin="yours"))
+    (workbench.folder / "broken.safetensors").write_bytes(b"\x80\x04 a pickle")
+    again = Workbench(lab_project, workbench.spec, {})
+    assert list(again.concepts()) == ["happy", "sad", "pirate", "blue"]
+    assert any("broken.safetensors is left out" in note and "pickle" in note for note in again.notes)
+
+
+def test_a_concept_of_another_model_is_left_out(workbench: Workbench, lab_project: Path) -> None:
+    happy = workbench.concept("happy")
+    other = happy.vectors.model.model_copy(update={"digest": "0" * 64, "name": "stranger"})
+    workbench.folder.mkdir(parents=True)
+    save_vectors(dataclasses.replace(happy.vectors, model=other), workbench.folder / "foreign.safetensors")
+    again = Workbench(lab_project, workbench.spec, {})
+    assert "foreign" not in again.concepts()
+    assert any("stranger" in note for note in again.notes)
+
+
+def _pipeline_has_run(workbench: Workbench, root: Path, digest: str) -> None:
+    """What the language pipeline leaves behind, with vectors that are told apart by their sign."""
+    folder = root / "artifacts" / "language"
+    for name in ("model", "prompts", "vectors/vectors", "choice"):
+        (folder / name).mkdir(parents=True)
+    (folder / "model" / "model.json").write_text(json.dumps({"fingerprint": {"digest": digest}}))
+    happy = workbench.concept("happy")
+    pairs = [{"id": "x", **dataclasses.asdict(pair)} for pair in happy.pairs]
+    changed = [{**pairs[0], "positive": "something else"}, *pairs[1:]]
+    (folder / "prompts" / "pairs.json").write_text(
+        json.dumps({"happy": {"pairs": pairs}, "sad": {"pairs": changed}})
+    )
+    fitted = fit_concepts(workbench.language(), {name: workbench.concept(name).pairs for name in ("happy", "sad")})
+    for name, vectors in fitted.items():
+        turned = {
+            slot: dataclasses.replace(direction, unit=-direction.unit) for slot, direction in vectors.directions.items()
+        }
+        save_vectors(dataclasses.replace(vectors, directions=turned), folder / "vectors/vectors" / f"{name}.safetensors")
+    choice = {"layer": 3, "strength": 0.9, "units": "relative", "safe": [0.0, 1.1]}
+    (folder / "choice" / "chosen.json").write_text(json.dumps({"happy": choice, "sad": {**choice, "units": "raw"}}))
+
+
+def test_what_the_pipeline_measured_on_this_model_is_taken(workbench: Workbench, lab_project: Path) -> None:
+    fitted = workbench.concept("happy").vectors, workbench.concept("sad").vectors
+    _pipeline_has_run(workbench, lab_project, workbench.language().fingerprint.digest)
+    found = Workbench(lab_project, workbench.spec, {}).concepts()
+    slot = next(iter(fitted[0].directions))
+    assert torch.equal(found["happy"].vectors.directions[slot].unit, -fitted[0].directions[slot].unit)
+    # Its vectors were fitted from other pairs, and its strength is in other units.
+    assert torch.allclose(found["sad"].vectors.directions[slot].unit, fitted[1].directions[slot].unit, atol=1e-5)
+    assert (found["happy"].layer, found["happy"].strength, found["happy"].safe) == (3, 0.9, (0.0, 1.1))
+    assert (found["sad"].layer, found["sad"].strength, found["sad"].safe) == (1, STRENGTH, None)
+
+
+def test_what_was_measured_on_another_model_is_not(workbench: Workbench, lab_project: Path) -> None:
+    _pipeline_has_run(workbench, lab_project, "0" * 64)
+    assert Workbench(lab_project, workbench.spec, {}).concept("happy").layer == 1
+
+
+def test_a_saved_concept_is_an_ordinary_vectors_file(workbench: Workbench) -> None:
+    workbench.add_concept(dataclasses.replace(workbench.concept("sad"), name="blue", origin="yours"))
+    found = load_vectors(workbench.folder / "blue.safetensors", workbench.language().fingerprint)
+    assert found.estimator == "mean_difference"
