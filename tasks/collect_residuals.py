@@ -1,37 +1,33 @@
-"""What the language model computes on both answers of every contrast pair."""
+"""What the language model computes on both sides of every contrast pair."""
 
 import json
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.activations.collect_residuals import AnsweredText
 from steerkit.activations.collect_residuals import collect_residuals as collect
 from steerkit.activations.text import Engine
 from steerkit.dag import Dep, Out, Param, code_digest, previous_output, progress
 from steerkit.models.language.encode import Padding, Role
 from steerkit.models.language.load import load_language_model
 from steerkit.models.language.select import read_language_model
+from steerkit.prompts.concept_contrasts import Contrast, contrast_texts
 
 
 def collect_residuals(
     model: Annotated[Path, Dep()],
     pairs: Annotated[Path, Dep()],
     engine: Annotated[Engine, Param()],
-    role: Annotated[Role, Param()],
+    contrast: Annotated[Contrast, Param()],
     padding: Annotated[Padding, Param()],
     batch_size: Annotated[int, Param()],
     shards: Annotated[int, Param()],
     activations: Annotated[Path, Out("activations", resume=True)],
 ) -> None:
-    """Record the residual stream after every block for the positive and negative answers of all concepts."""
+    """Record the residual stream after every block for the positive and negative side of all contrast pairs."""
     spec, identity = read_language_model(model)
     loaded = load_language_model(spec, identity.digest)
-    texts = {
-        f"{pair['id']}:{side}": AnsweredText(pair[side], pair["prompt"])
-        for concept in json.loads(pairs.read_text()).values()
-        for pair in concept["pairs"]
-        for side in ("positive", "negative")
-    }
+    role: Role = "user" if contrast == "requests" else "assistant"
+    texts = contrast_texts(json.loads(pairs.read_text()), contrast)
     collect(
         loaded,
         texts,

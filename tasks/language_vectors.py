@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import polars as pl
 import torch
@@ -11,9 +11,10 @@ from steerkit.activations.pooled_texts import pooled_texts
 from steerkit.activations.store import open_store
 from steerkit.dag import Dep, Out, Param, progress
 from steerkit.models.language.select import read_language_model
+from steerkit.prompts.concept_contrasts import SIDES, Contrast, contrast_texts, described_policy
 from steerkit.vectors.estimator import EstimatorName
 from steerkit.vectors.residual_statistics import cosine_table, statistics_table
-from steerkit.vectors.residual_vectors import residual_vectors
+from steerkit.vectors.residual_vectors import mean_of_others, residual_vectors
 from steerkit.vectors.vectors_file import save_vectors
 
 
@@ -21,8 +22,10 @@ def language_vectors(
     model: Annotated[Path, Dep()],
     pairs: Annotated[Path, Dep()],
     activations: Annotated[Path, Dep()],
+    contrast: Annotated[Contrast, Param("/language.activations.contrast")],
     estimator: Annotated[EstimatorName, Param()],
     tokens: Annotated[str, Param()],
+    centre: Annotated[Literal["none", "others"], Param()],
     shuffles: Annotated[int, Param()],
     vectors: Annotated[Path, Out("vectors")],
     statistics: Annotated[Path, Out("statistics.parquet")],
@@ -36,28 +39,30 @@ def language_vectors(
     _, identity = read_language_model(model)
     store = open_store(activations)
     content = json.loads(pairs.read_text())
-    sides = {
-        f"{pair['id']}:{side}": None
-        for concept in content.values()
-        for pair in concept["pairs"]
-        for side in ("positive", "negative")
-    }
-    ids = list(sides)
+    ids = list(contrast_texts(content, contrast))
     rows = torch.stack([pooled_texts(store, hookpoint, ids, tokens) for hookpoint in store.hookpoints])
     place = {id_: number for number, id_ in enumerate(ids)}
+    sides = {
+        name: tuple(rows[:, [place[f"{pair['id']}:{side}"] for pair in concept["pairs"]]] for side in SIDES)
+        for name, concept in content.items()
+    }
+    differences = {name: positive.mean(1) - negative.mean(1) for name, (positive, negative) in sides.items()}
     vectors.mkdir(parents=True)
     found, tables = {}, []
     for done, (name, concept) in enumerate(content.items()):
         progress(done, len(content), "concepts")
-        positive, negative = (
-            rows[:, [place[f"{pair['id']}:{side}"] for pair in concept["pairs"]]] for side in ("positive", "negative")
-        )
+        positive, negative = sides[name]
+        others = mean_of_others(differences, name) if centre == "others" else None
         found[name] = residual_vectors(
-            positive, negative, store.hookpoints, concept=name, model=identity, policy=tokens, estimator=estimator,
-            shuffles=shuffles,
+            positive, negative, store.hookpoints, concept=name, model=identity, estimator=estimator,
+            policy=described_policy(contrast, tokens), others=others, shuffles=shuffles,
         )  # fmt: skip
         save_vectors(found[name], vectors / f"{name}.safetensors")
-        tables.append(statistics_table(found[name], positive, negative, factor=concept["factor"]))
+        tables.append(
+            statistics_table(
+                found[name], positive, negative, factor=concept["factor"], estimator=estimator, others=others
+            )
+        )
     table = pl.concat(tables)
     table.write_parquet(statistics)
     cosine_table(found).write_parquet(cosines)

@@ -31,7 +31,7 @@ def choose_model(name: str | None) -> ModelSpec:
     root, params = project
     models = params.get("models", {})
     spec = select_model(name or params.get("model", EMBEDDED), models)
-    return spec.model_copy(update=_from_here(root, spec.source, spec.name in models))
+    return spec.model_copy(update=_from_here(root, spec.source, named=spec.name in models))
 
 
 def choose_language_model(name: str | None) -> tuple[LanguageSpec, Mapping[str, Mapping[str, Any]]]:
@@ -45,9 +45,12 @@ def choose_language_model(name: str | None) -> tuple[LanguageSpec, Mapping[str, 
             raise _outside(name, "config.json of a language model", "a model")
         return select_language_model(name, {}), {}
     root, params = project
-    models = params.get("models", {})
-    spec = select_language_model(name or EMBEDDED_LANGUAGE, models)
-    return spec.model_copy(update=_from_here(root, spec.source, spec.name in models)), models
+    entries = params.get("models", {})
+    models = {
+        known: {**entry, **_from_here(root, str(entry.get("source", "")), named=True)}
+        for known, entry in entries.items()
+    }
+    return select_language_model(name or EMBEDDED_LANGUAGE, models), models
 
 
 def is_language(name: str | None) -> bool:
@@ -80,9 +83,9 @@ def _project() -> tuple[Path, dict[str, Any]] | None:
     return root, load_params(root)
 
 
-def _from_here(root: Path, source: str, named: bool) -> dict[str, str]:
+def _from_here(root: Path, source: str, *, named: bool) -> dict[str, str]:
     inside = root / source
-    if named and inside.is_dir():
+    if source and named and inside.is_dir():
         # Relative, because the source is written into files that others read.
         return {"source": os.path.relpath(inside)}
     return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
@@ -11,7 +10,6 @@ from typing import Any
 import gradio as gr
 from torch import Tensor
 
-from steerkit.errors import UserError
 from steerkit.lab.concepts import ConceptEntry
 from steerkit.lab.operations.compare_tokens import compare_tokens
 from steerkit.lab.operations.concept_map import concept_map
@@ -20,13 +18,14 @@ from steerkit.lab.operations.explore_layers import explore_layers
 from steerkit.lab.operations.mix_concepts import keep_mix, mix_concepts
 from steerkit.lab.operations.steer_text import steer_text
 from steerkit.lab.operations.sweep import layer_analysis, strength_sweep, sweep
+from steerkit.lab.shared import answering
 from steerkit.lab.workbench import Workbench
 
 
 def add_endpoints(workbench: Workbench) -> None:
     """Add every endpoint to the current Blocks. Each takes and gives JSON; a mistake is an error with its message."""
     for endpoint in _endpoints(workbench):
-        gr.api(_answering(endpoint), api_name=endpoint.__name__, concurrency_limit=None)
+        gr.api(answering(endpoint), api_name=endpoint.__name__, concurrency_limit=None)
 
 
 def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
@@ -131,19 +130,6 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
         concepts, steer, make_concept, analyse_layers, sweep_strengths, sweep_grid, mix, save_mix, layers, compare,
         plane,
     ]  # fmt: skip
-
-
-def _answering(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """`endpoint`, whose UserErrors reach the client as their message."""
-
-    @functools.wraps(endpoint)
-    def answer(*values: Any, **named: Any) -> Any:
-        try:
-            return endpoint(*values, **named)
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-
-    return answer
 
 
 def plain_json(value: Any) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,21 +28,25 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The pipeline's outputs under `folder` (artifacts/language); nothing of them for another model's digest."""
+    """The pipeline's outputs under `folder`, as in artifacts/language; nothing of them for another model's digest."""
 
     folder: Path
     fingerprint: Fingerprint
 
-    def vectors(self, name: str, pairs: Sequence[Pair]) -> SteeringVectors | None:
-        """The concept's vectors, if they were fitted on this model from exactly these pairs."""
-        known = _json(self.folder / "prompts" / "pairs.json").get(name, {}).get("pairs", [])
-        theirs = [(pair.get("prompt"), pair.get("positive"), pair.get("negative")) for pair in known]
-        if theirs != [(pair.prompt, pair.positive, pair.negative) for pair in pairs]:
-            return None
-        try:
-            return load_vectors(self.folder / "vectors" / "vectors" / f"{name}.safetensors", self.fingerprint)
-        except UserError:
-            return None
+    def vectors(self, pairs: Mapping[str, Sequence[Pair]]) -> dict[str, SteeringVectors]:
+        """The vectors of those concepts that were fitted on this model from exactly these pairs."""
+        known = _json(self.folder / "prompts" / "pairs.json")
+        found = {}
+        for name, ours in pairs.items():
+            theirs = known.get(name, {}).get("pairs", [])
+            if [(one["prompt"], one["positive"], one["negative"]) for one in theirs] != [
+                (one.prompt, one.positive, one.negative) for one in ours
+            ]:
+                continue
+            path = self.folder / "vectors" / "vectors" / f"{name}.safetensors"
+            with suppress(UserError):  # another model's, or not there: they are fitted anew
+                found[name] = load_vectors(path, self.fingerprint)
+        return found
 
     def choices(self) -> dict[str, Choice]:
         """The chosen point of every concept; none where the strengths are in other units than the lab's."""

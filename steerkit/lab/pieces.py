@@ -9,28 +9,40 @@ if TYPE_CHECKING:
     from steerkit.models.language.load import LanguageModel
 
 _BROKEN = "\ufffd"
+_CONTEXT = 8  # tokens; no character has more bytes than 4
+
+
+class Pieces:
+    """Says of one token after the other what it adds to the text.
+
+    Decoding a token by itself would lose the blank that some tokenizers keep at a word's beginning, so it is decoded
+    together with the one before it. A token that ends inside a character adds nothing; the one that completes the
+    character adds it.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._tokenizer = model.tokenizer
+        self._open: list[int] = []
+        self._known = ""
+
+    def add(self, token: int) -> str:
+        """What `token` adds to those that were added before."""
+        self._open.append(token)
+        whole = self._decoded()
+        if whole.endswith(_BROKEN) or not whole.startswith(self._known):
+            return ""
+        piece = whole[len(self._known) :]
+        self._open = [token]
+        self._known = self._decoded()
+        return piece
+
+    def _decoded(self) -> str:
+        return str(self._tokenizer.decode(self._open, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def token_pieces(model: LanguageModel, tokens: Sequence[int], before: Sequence[int] = ()) -> list[str]:
-    """What each of `tokens` adds, so that the pieces joined are the text that follows `before`.
-
-    Decoding tokens one by one would lose the blanks that some tokenizers keep at a word's beginning. A token that ends
-    inside a character adds nothing; the one that completes the character adds it.
-    """
-    start = list(before)[-8:]
-    known = _decoded(model, start)
-    pieces = []
-    for count in range(1, len(tokens) + 1):
-        whole = _decoded(model, [*start, *tokens[:count]])
-        if whole.endswith(_BROKEN) or not whole.startswith(known):
-            pieces.append("")
-            continue
-        pieces.append(whole[len(known) :])
-        known = whole
-    return pieces
-
-
-def _decoded(model: LanguageModel, tokens: Sequence[int]) -> str:
-    if not tokens:
-        return ""
-    return str(model.tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    """What each of `tokens` adds, so that the pieces joined are the text that follows `before`."""
+    pieces = Pieces(model)
+    for token in before[-_CONTEXT:]:
+        pieces.add(token)
+    return [pieces.add(token) for token in tokens]

@@ -112,6 +112,19 @@ def guarded(handler: Callable[..., Any], failed: Callable[[str], Any] | None = N
     return once
 
 
+def answering(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """`endpoint` of the API, so that a mistake reaches the client as its message and leaves no traceback here."""
+
+    @functools.wraps(endpoint)
+    def answer(*values: Any, **named: Any) -> Any:
+        try:
+            return endpoint(*values, **named)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    return answer
+
+
 def _tell(error: Exception) -> None:
     match error:
         case UserError():

@@ -86,6 +86,7 @@ letter-spacing:-.01em;color:var(--ink)}
 color:var(--ink)}
 .lead p{margin:.3rem 0;color:var(--muted)}
 .section h3{font-size:1rem;font-weight:600;margin:1.2rem 0 .3rem;color:var(--ink)}
+.section summary{cursor:pointer;font-weight:600;margin:1rem 0 .3rem;color:var(--ink)}
 .muted{color:var(--muted)}
 .lab-progress{display:flex;align-items:center;gap:.9rem;min-height:1.6rem;font-size:.875rem;color:var(--muted)}
 .lab-progress i{display:block;flex:0 0 min(16rem,40%);height:4px;background:var(--rule);border-radius:2px;

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from steerkit.models.language.spec import LanguageSpec
     from steerkit.models.load import LoadedModel
     from steerkit.scoring.language.text_labels import TextLabels
+    from steerkit.vectors.steering_vectors import SteeringVectors
 
 log = logging.getLogger(__name__)
 
 
 LABELS = Path("models", "seasons-text-labels")
 LIBRARIES = {True: Path("data", "language", "concepts.yaml"), False: Path("data", "language", "concepts-general.yaml")}
-ARTIFACTS = Path("artifacts", "language")
+MEASURED = (Path("artifacts", "language"), Path("models", "seasons-starters", "language"))
+"""Where the language pipeline's outputs may lie: its own, and those that are shipped for the embedded model."""
 STRENGTH = 0.6
 """Where nobody measured: the share of each token's norm that turns the embedded model's answers."""
 
@@ -187,12 +189,15 @@ class Workbench:
             for name, concept in library.items()
         }
         model = self.language()
-        measured = Measured(self.root / ARTIFACTS, model.fingerprint)
-        vectors = {name: measured.vectors(name, several) for name, several in pairs.items()}
-        missing = {name: pairs[name] for name, found in vectors.items() if found is None}
+        vectors: dict[str, SteeringVectors] = {}
+        choices: dict[str, Choice] = {}
+        for folder in reversed(MEASURED):
+            measured = Measured(self.root / folder, model.fingerprint)
+            vectors |= measured.vectors(pairs)
+            choices |= measured.choices()
+        missing = {name: several for name, several in pairs.items() if name not in vectors}
         with self.turn("language"):
-            fitted = fit_concepts(model, missing) if missing else {}
-        choices = measured.choices()
+            vectors |= fit_concepts(model, missing) if missing else {}
         usual = Choice(self.middle_layer(), STRENGTH, None)
         entries = {}
         for name, concept in library.items():
@@ -201,7 +206,7 @@ class Workbench:
                 name=name,
                 factor=concept.factor,
                 origin="built-in",
-                vectors=vectors[name] or fitted[name],
+                vectors=vectors[name],
                 layer=choice.layer,
                 strength=choice.strength,
                 safe=choice.safe,

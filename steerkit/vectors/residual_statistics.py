@@ -19,24 +19,34 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def separability(positive: Tensor, negative: Tensor, estimator: EstimatorName = "mean_difference") -> float:
+def separability(
+    positive: Tensor, negative: Tensor, estimator: EstimatorName = "mean_difference", others: Tensor | None = None
+) -> float:
     """Area under the ROC curve of held-out texts, positive against negative, both [pairs, d] at one layer.
 
     The share of (positive, negative) couples that a direction fitted without them puts in the right order; 0.5 tells
     nothing. NaN where there are too few pairs to hold one out.
     """
-    scores = torch.cat(held_out_scores(positive, negative, estimator)).numpy()
+    scores = torch.cat(held_out_scores(positive, negative, estimator, others)).numpy()
     if np.isnan(scores).any():
         return float("nan")
     return auroc_of(scores, np.arange(len(scores)) < len(positive))
 
 
-def statistics_table(vectors: SteeringVectors, positive: Tensor, negative: Tensor, *, factor: str) -> pl.DataFrame:
-    """One row per layer; `positive`, `negative`: [layers, pairs, d], what `vectors` were fitted from.
+def statistics_table(
+    vectors: SteeringVectors,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    factor: str,
+    estimator: EstimatorName = "mean_difference",
+    others: Tensor | None = None,
+) -> pl.DataFrame:
+    """One row per layer; `positive`, `negative` [layers, pairs, d], `estimator`, `others`: what made the `vectors`.
 
-    Columns: concept, factor, layer, hookpoint, norm (of the mean difference), relative_norm (norm over residual_norm,
-    the mean norm of the texts' rows), control (norm of the longest direction of swapped sides, null where not
-    measured), noise (no longer than that), separability, pairs, and mean, std, low, high and small_share as in
+    Columns: concept, factor, layer, hookpoint, norm (distance of the sides along the direction), relative_norm (norm
+    over residual_norm, the mean norm of the texts' rows), control (norm of the longest direction of swapped sides, null
+    where not measured), noise (no longer than that), separability, pairs, and mean, std, low, high and small_share as in
     `LayerStatistics`.
     """
     import polars as pl
@@ -48,14 +58,14 @@ def statistics_table(vectors: SteeringVectors, positive: Tensor, negative: Tenso
     )
     by_layer = {one.layer: one for one in described}
     rows = []
-    for slot, above, below, norm in zip(vectors.directions, positive, negative, norms, strict=True):
+    for layer, (slot, above, below, norm) in enumerate(zip(vectors.directions, positive, negative, norms, strict=True)):
         values = by_layer[layer_number(slot.hookpoint) or 0]
         rows.append(
             {
                 "concept": vectors.concept, "factor": factor, "layer": values.layer, "hookpoint": str(slot.hookpoint),
                 "norm": values.norm, "relative_norm": values.relative_norm, "residual_norm": float(norm),
                 "control": vectors.controls.get(slot), "noise": vectors.is_noise(slot),
-                "separability": separability(above, below, vectors.estimator),  # type: ignore[arg-type]
+                "separability": separability(above, below, estimator, None if others is None else others[layer]),
                 "pairs": len(above), "mean": values.mean, "std": values.std, "low": values.low, "high": values.high,
                 "small_share": values.small_share,
             }

@@ -54,20 +54,3 @@ report = stage(
     aggregate=scores.out("aggregate"),
     mixed=scores.out("mixed"),
 )
-report = stage(
-    "language-report",
-    write_language_report,
-    model=model,
-    pairs=pairs,
-    prompts=prompts,
-    vectors=vectors,
-    statistics=fitted.out("statistics"),
-    cosines=fitted.out("cosines"),
-    sweep=choice.out("sweep"),
-    mix_sweep=choice.out("mix_sweep"),
-    chosen=choice.out("chosen"),
-    chosen_mixes=choice.out("chosen_mixes"),
-    scored=scores.out("scored"),
-    aggregate=scores.out("aggregate"),
-    mixed=scores.out("mixed"),
-)

@@ -6,9 +6,11 @@ from tasks.train_classifier import train_classifier
 from tasks.train_clip import train_clip
 from tasks.train_denoiser import train_denoiser
 from tasks.train_flux import train_flux
+from tasks.train_language_model import train_language_model
 from tasks.train_perceptual import train_perceptual
 from tasks.train_sequence_encoder import train_sequence_encoder
 from tasks.train_text_encoder import train_text_encoder
+from tasks.train_text_labels import train_text_labels
 from tasks.train_tokenizer import train_tokenizer
 
 tokenizer = stage("world-tokenizer", train_tokenizer, frozen=True, outs={"tokenizer": "models/seasons-tokenizer"})
@@ -51,3 +53,7 @@ clip = stage(
 )
 classifier = stage("world-labels", train_classifier, frozen=True, outs={"labels": "models/seasons-labels"})
 perceptual = stage("world-lpips", train_perceptual, frozen=True, outs={"backbone": "models/seasons-lpips"})
+language_model = stage(
+    "world-language-model", train_language_model, frozen=True, outs={"language_model": "models/seasons-lm"}
+)
+text_labels = stage("world-text-labels", train_text_labels, frozen=True, outs={"labels": "models/seasons-text-labels"})

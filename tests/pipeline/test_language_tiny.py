@@ -26,7 +26,7 @@ def table(project: Any, stage: str, name: str) -> pl.DataFrame:
 
 def test_every_concept_is_tried_at_every_layer_and_strength_and_one_point_is_chosen(project: Any) -> None:
     sweep = table(project, "choice", "sweep.parquet")
-    points = {(concept, layer, strength) for concept in CONCEPTS for layer in (2, 4) for strength in (0.4, 0.8)}
+    points = {(concept, layer, strength) for concept in CONCEPTS for layer in (3, 5) for strength in (0.5, 0.7)}
     assert set(sweep.select("concept", "layer", "strength").rows()) == points
     chosen = json.loads((project.root / "artifacts" / "language" / "choice" / "chosen.json").read_text())
     assert set(chosen) == CONCEPTS
@@ -62,6 +62,6 @@ def test_the_report_opens_from_a_file_and_asks_for_nothing_else(project: Any) ->
 
 def test_a_second_run_does_nothing_and_new_strengths_leave_the_vectors_alone(project: Any) -> None:
     assert set(project.run("language").values()) <= {"unchanged"}
-    project.edit("params.yaml", "strengths: [0.4, 0.8]", "strengths: [0.4, 0.6]")
+    project.edit("params.yaml", "strengths: [0.5, 0.7]", "strengths: [0.5, 0.6]")
     verdicts = project.run("language", "language-choice")
     assert verdicts["language-vectors"] == "unchanged" and verdicts["language-sweep"] == "ran"

@@ -10,7 +10,7 @@ _WIDTH, _HEIGHT, _EDGE = 460, 400, 30
 # Letters of the names are about this wide and high, in the drawing's pixels.
 _LETTER, _LINE = 6.6, 14.0
 # Where a name is tried, in lines up or down from its place.
-_SHIFTS = (0, -0.8, 0.8, -1.5, 1.5, -2, 2, -3, 3)
+_SHIFTS = (0, -1, 1, -2, 2, -3, 3, -4, 4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ LESSON = Lesson(
             ),
             "Guess which share of answers shows the concept under random pushes, to within 10 points.",
             "Push at random",
-            (Choice("concept", "Concept", (), "happy"), Number("guess", "My guess in %", 0, 100, 5, 50)),
+            (Choice("concept", "Concept", (), "pirate"), Number("guess", "My guess in %", 0, 100, 5, 50)),
             _random,
         ),
         Step(
@@ -144,7 +144,7 @@ LESSON = Lesson(
             ),
             "Take as many answers as it needs to know the rate to within 15 points either way.",
             "Count",
-            (Choice("concept", "Concept", (), "happy"), Number("answers", "Answers", 4, 64, 4, 8)),
+            (Choice("concept", "Concept", (), "pirate"), Number("answers", "Answers", 4, 64, 4, 8)),
             _how_sure,
         ),
     ),

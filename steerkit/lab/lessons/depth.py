@@ -135,7 +135,7 @@ LESSON = Lesson(
             f"stay within {_COHERENT:g} times the perplexity.",
             "Try every layer",
             (
-                Choice("concept", "Concept", (), "happy"),
+                Choice("concept", "Concept", (), "pirate"),
                 Number("strength", "Strength", 0.1, 3, 0.05, 0.6),
                 Layer("layer", "My layer", 1.0),
             ),
@@ -145,13 +145,13 @@ LESSON = Lesson(
             "borrowed",
             "Each layer its own vector",
             (
-                "It is tempting to fit one vector and try it at every layer. But a direction that means happy after "
+                "It is tempting to fit one vector and try it at every layer. But a direction that means pirate after "
                 "one block need not mean anything after another.",
             ),
             "Predict whether a vector borrowed from a layer of your choice keeps at least half of the effect.",
             "Steer with a borrowed vector",
             (
-                Choice("concept", "Concept", (), "happy"),
+                Choice("concept", "Concept", (), "pirate"),
                 Number("strength", "Strength", 0.1, 3, 0.05, 0.8),
                 Layer("source", "Take the vector of layer", 1.0),
                 Choice("guess", "My prediction", (_KEPT, _LOSES)),

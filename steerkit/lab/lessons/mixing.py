@@ -29,6 +29,8 @@ def _mix(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         said += "Two directions were added, and the answers carry both: concepts combine as vectors do."
     elif ratio > _COHERENT:
         said += "Together they push too far. Lower both, keeping the balance."
+    elif max(mixed.show(first).rate, mixed.show(second).rate) < _BOTH:
+        said += "Neither comes through yet: more of both."
     elif mixed.show(first).rate < mixed.show(second).rate:
         said += f"{first} loses. Give it more weight, or the other less."
     else:

@@ -123,7 +123,7 @@ LESSON = Lesson(
             f"For a concept of your choice: at least {percent(_OFTEN)} of the answers show it, at no more than "
             f"{_COHERENT:g} times the perplexity.",
             "Measure 16 answers",
-            (Choice("concept", "Concept", (), "sad"), Number("strength", "Strength", 0, 4, 0.05, 0.2)),
+            (Choice("concept", "Concept", (), "pirate"), Number("strength", "Strength", 0, 4, 0.05, 0.2)),
             _window,
         ),
     ),

@@ -16,7 +16,7 @@ color:var(--ink);max-width:46rem;line-height:1.55}
 .lesson-shown{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:.4rem 2.5rem;
 align-items:start}
 .lesson-shown .lab-chart:has(table.heat){grid-column:1/-1;min-width:0}
-.lesson-quotes h4{font-size:.9375rem;font-weight:600;margin:0 0 .2rem;color:var(--ink)}
+.lesson-quotes h4{font-size:.9375rem;font-weight:600;margin:0 0 .2rem!important;color:var(--ink)}
 .lesson-quotes ul{list-style:none;margin:0 0 1rem!important;padding:0!important}
 .lesson-quotes li{list-style:none!important;padding:.4rem 0;border-bottom:1px solid var(--rule);line-height:1.45;
 font-size:.9rem;color:var(--ink)}

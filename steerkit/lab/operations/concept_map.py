@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
 from steerkit.lab.checks import checked_choice, checked_layer, checked_seed, checked_strength, checked_text
-from steerkit.lab.concepts import POLICY
 from steerkit.lab.jobs import Job
+from steerkit.lab.operations.separability import token_policy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,7 +98,7 @@ def concept_map(
     said = [place for place, answer in enumerate(flat) if answer.strip()]
     with workbench.turn("language", job.cancelled):
         found_there = pooled_residuals(
-            model, [flat[place] for place in said], [text] * len(said), role="assistant", policy=POLICY
+            model, [flat[place] for place in said], [text] * len(said), role="assistant", policy=token_policy(entry)
         )[read]
     pooled = torch.full((len(flat), model.width), float("nan"))
     pooled[said] = found_there.float().cpu()

@@ -14,7 +14,7 @@ from steerkit.lab.jobs import Job
 from steerkit.lab.operations.steer_picture import LONGEST_PROMPT
 from steerkit.lab.pictures.bench import FLUX, picture_bench
 from steerkit.lab.pictures.drawing import Heat, draw_picture
-from steerkit.lab.pictures.features import Feature, FluxLayer
+from steerkit.lab.pictures.features import Feature
 from steerkit.lab.pictures.heat_sources import LatentHeat
 from steerkit.lab.pictures.judge import PictureChange
 from steerkit.report.overlay import heat_limit
@@ -22,7 +22,6 @@ from steerkit.steering.latent_direction import latent_steering
 
 if TYPE_CHECKING:
     from steerkit.lab.workbench import Workbench
-    from steerkit.models.load import LoadedModel
 
 STRONGEST = 1.2
 """In mean norms of the layer's tokens; beyond it pictures fall apart."""
@@ -83,7 +82,8 @@ def steer_feature(
             lambda: draw_picture(model, text, number, heat=source, job=job, span=(0.0, 0.5), what="Unsteered"),
         )
     job.show(plain.pixels)
-    edits = latent_steering(place.sae, feature.latent, "add", far, place.norm, _window(model, place))
+    window = (STEPS[0], min(STEPS[1], model.spec.steps - 1))
+    edits = latent_steering(place.sae, feature.latent, "add", far, place.norm, window)
     with workbench.turn(FLUX, job.cancelled):
         steered = draw_picture(
             model, text, number, edits, heat=source, job=job, span=(0.5, 1.0), what="Steered"
@@ -94,7 +94,3 @@ def steer_feature(
     return FeaturePicture(
         text, number, feature, far, plain.pixels, steered.pixels, change, plain.heat, steered.heat, limit
     )
-
-
-def _window(model: LoadedModel, place: FluxLayer) -> tuple[int, int]:  # noqa: ARG001
-    return STEPS[0], min(STEPS[1], model.spec.steps - 1)

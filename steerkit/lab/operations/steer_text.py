@@ -22,7 +22,7 @@ from steerkit.lab.checks import (
 from steerkit.lab.jobs import Job
 from steerkit.lab.operations.blend import Blend, blend
 from steerkit.lab.operations.expression import Expression, expression
-from steerkit.lab.pieces import token_pieces
+from steerkit.lab.pieces import Pieces, token_pieces
 from steerkit.vectors.steering_vectors import layer_number
 
 if TYPE_CHECKING:
@@ -196,14 +196,14 @@ class _Stream:
     """Shows both answers growing, as `complete` hands on their tokens."""
 
     def __init__(self, model: LanguageModel, most: int, job: Job) -> None:
-        self._model, self._most, self._job = model, most, job
-        self._tokens: tuple[list[int], list[int]] = ([], [])
+        self._most, self._job = most, job
+        self._rows = Pieces(model), Pieces(model)
+        self._written: tuple[list[str], list[str]] = ([], [])
 
     def __call__(self, row: int, token: int) -> None:
-        self._tokens[row].append(token)
-        written = Written(*(tuple(token_pieces(self._model, tokens)) for tokens in self._tokens))
-        self._job.progress(max(map(len, self._tokens)) / self._most, "Writing")
-        self._job.show(written)
+        self._written[row].append(self._rows[row].add(token))
+        self._job.progress(max(map(len, self._written)) / self._most, "Writing")
+        self._job.show(Written(tuple(self._written[0]), tuple(self._written[1])))
 
 
 def _measured(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -20,6 +20,7 @@ from steerkit.lab.token_view import plain, share
 from steerkit.lab.workbench import Workbench
 from steerkit.report.theme import DASH
 
+_FEW = 12  # rows of a table that is shown without being asked for
 WHAT = (("every layer, one strength", "layers"), ("one layer, many strengths", "strengths"), ("both", "both"))
 
 
@@ -133,9 +134,11 @@ def _report(found: Sweep) -> str:
     chosen = [] if best is None else [1 + found.points.index(best)]
     header = ("Layer", "Strength", "Shows", "95 % interval", "Perplexity", "Distinct pairs", "The first answer")
     listed = table(header, rows, numbers=(1, 2, 3, 4, 5), chosen=chosen)
+    drawing = _drawing(found.concept, found.points, found)
+    shown = "open" if len(rows) <= _FEW else ""
     return (
-        f'<p class="lead">{said} <span class=muted>{note}</span></p>{_drawing(found.concept, found.points, found)}'
-        f'<div class="section"><h3>Every point</h3>{listed}</div>'
+        f'<p class="lead">{said} <span class=muted>{note}</span></p>{drawing}'
+        f'<details class="section" {shown}><summary>Every point, with its first answer</summary>{listed}</details>'
     )
 
 
@@ -198,12 +201,21 @@ def _maps(points: Sequence[SweepPoint], layers: Sequence[int], strengths: Sequen
             for layer in layers
         ]  # fmt: skip
 
+    def cells(value: str, write: Callable[[float], str]) -> list[list[str]]:
+        return [[write(one) if math.isfinite(one) else "" for one in row] for row in grid(value)]
+
     rows, columns = [f"layer {layer}" for layer in layers], [plain(strength) for strength in strengths]
     return (
         '<div class="pair-of-charts">'
         + str(
             heatmap(
-                grid("rate"), rows, columns, title="Answers that show the concept", unit="share of answers", top=1.0
+                grid("rate"),
+                rows,
+                columns,
+                title="Answers that show the concept",
+                unit="share of answers",
+                top=1.0,
+                words=cells("rate", share),
             )
         )
         + str(
@@ -214,6 +226,7 @@ def _maps(points: Sequence[SweepPoint], layers: Sequence[int], strengths: Sequen
                 title="What it costs in coherence",
                 unit="times the unsteered perplexity",
                 top=4.0,
+                words=cells("ratio", plain),
             )
         )
         + "</div>"

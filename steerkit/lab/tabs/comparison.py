@@ -39,8 +39,8 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     factors = sorted({entry.factor for entry in entries.values() if entry.factor})
     gr.HTML(lead("Before and after, side by side", _LEAD))
     with gr.Row():
-        prompt = gr.Textbox(_PROMPT, label="Prompt", scale=3, min_width=280)
-        concept = shared.concept_picker(scale=2, min_width=180)
+        prompt = gr.Textbox(_PROMPT, label="Prompt", scale=3, min_width=280, elem_id="compare-prompt")
+        concept = shared.concept_picker(scale=2, min_width=180, elem_id="compare-concept")
     with gr.Row():
         layer = gr.Slider(0, layers - 1, entry.layer if entry else 0, step=1, label="Steer at layer", min_width=160)
         strength = gr.Slider(
@@ -61,21 +61,27 @@ def tab(workbench: Workbench, shared: Shared) -> None:
                 )
                 tokens = gr.Slider(4, 60, 20, step=1, label="Tokens", min_width=140)
             with gr.Row(elem_classes="actions"):
-                compare = gr.Button("Compare token by token", variant="primary", scale=0, min_width=220)
+                compare = gr.Button(
+                    "Compare token by token", variant="primary", scale=0, min_width=220, elem_id="compare-go"
+                )
                 stop_comparing = gr.Button("Stop", visible=False, scale=0, min_width=90)
                 comparing = gr.HTML(progress(None))
             comparison = gr.State(None)
-            grids = gr.HTML(_invitation("Compare to see which tokens and layers the concept reaches."))
+            grids = gr.HTML(
+                _invitation("Compare to see which tokens and layers the concept reaches."), elem_id="compare-grids"
+            )
         with gr.Tab("Map of concepts"):
             with gr.Row():
                 factor = gr.Dropdown([("all concepts", ""), *[(one, one) for one in factors]], value="",
                                      label="Concepts on the map", min_width=180)  # fmt: skip
                 at_layer = gr.Slider(0, layers - 1, _late(layers), step=1, label="Look after layer", min_width=160)
             with gr.Row(elem_classes="actions"):
-                draw = gr.Button("Draw map and path", variant="primary", scale=0, min_width=220)
+                draw = gr.Button("Draw map and path", variant="primary", scale=0, min_width=220, elem_id="map-go")
                 stop_drawing = gr.Button("Stop", visible=False, scale=0, min_width=90)
                 drawing_now = gr.HTML(progress(None))
-            drawing = gr.HTML(_invitation("The path leads from unsteered answers to steered ones, in steps."))
+            drawing = gr.HTML(
+                _invitation("The path leads from unsteered answers to steered ones, in steps."), elem_id="map-drawing"
+            )
 
     quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
 

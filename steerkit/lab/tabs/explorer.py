@@ -51,17 +51,17 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     gr.HTML(lead("What each layer does", _LEAD))
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=280):
-            prompt = gr.Textbox(_PROMPT, label="Prompt", lines=1, max_lines=4)
+            prompt = gr.Textbox(_PROMPT, label="Prompt", lines=1, max_lines=4, elem_id="layers-prompt")
         with gr.Column(scale=2, min_width=200):
-            concept = shared.concept_picker("Concept to tell apart")
+            concept = shared.concept_picker("Concept to tell apart", elem_id="layers-concept")
     with gr.Row(elem_classes="actions"):
-        run = gr.Button("Look inside", variant="primary", scale=0, min_width=160)
+        run = gr.Button("Look inside", variant="primary", scale=0, min_width=160, elem_id="layers-go")
         stop = gr.Button("Stop", visible=False, scale=0, min_width=90)
         told = gr.HTML(progress(None))
     state, wish = gr.State(None), stop_state()
-    layer = gr.Slider(0, layers - 1, value=layers // 2, step=1, label="Layer")
-    card = gr.HTML(_card(None, layers // 2, layers))
-    charts = gr.HTML(_charts(None, layers // 2))
+    layer = gr.Slider(0, layers - 1, value=layers // 2, step=1, label="Layer", elem_id="layers-at")
+    card = gr.HTML(_card(None, layers // 2, layers), elem_id="layers-card")
+    charts = gr.HTML(_charts(None, layers // 2), elem_id="layers-charts")
 
     def look(text: str, name: str, at: int, stop: Stop) -> Iterator[Any]:
         # Stop is shown while it runs, and what was there before stays until there is something new.

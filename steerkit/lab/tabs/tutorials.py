@@ -54,10 +54,10 @@ def tab(workbench: Workbench, shared: Shared) -> None:  # noqa: ARG001
             with gr.Row():
                 slots = [piece for number in range(_SLOTS) for piece in _slot(opening.steps[0], number, known, layers)]
             with gr.Row():
-                run = gr.Button(opening.steps[0].button, variant="primary", scale=0, min_width=220)
+                run = gr.Button(opening.steps[0].button, variant="primary", scale=0, min_width=220, elem_id="lesson-go")
                 stop = gr.Button("Stop", visible=False, scale=0, min_width=90)
-                onward = gr.Button("Next step", visible=False, scale=0, min_width=140)
-            outcome = gr.HTML("")
+                onward = gr.Button("Next step", visible=False, scale=0, min_width=140, elem_id="lesson-next")
+            outcome = gr.HTML("", elem_id="lesson-outcome")
     wish = stop_state()
     quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
     page = [lessons, steps, text, *slots, run, stop, onward, outcome]

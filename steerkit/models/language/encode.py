@@ -149,23 +149,31 @@ def _encoded(model: LanguageModel, framed: Sequence[_Framed], padding: Padding) 
 
 
 def _request(model: LanguageModel, prompt: str) -> _Framed:
-    before, after = _frame(model, [{"role": "user", "content": _PLACE}], answer_follows=True)
-    return _Framed(before + prompt + after, len(before), len(before) + len(prompt), False)
+    return _framed(model, [], "user", prompt, answer_follows=True)
 
 
 def _answer(model: LanguageModel, text: str, prompt: str) -> _Framed:
-    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": _PLACE}]
-    before, _ = _frame(model, turns, answer_follows=False)
-    return _Framed(before + text, len(before), len(before) + len(text), False)
+    whole = _framed(model, [{"role": "user", "content": prompt}], "assistant", text, answer_follows=False)
+    # Without what follows an answer: it is not over where a text is taken from or steered.
+    return _Framed(whole.document[: whole.stop], whole.start, whole.stop, special=False)
 
 
-def _frame(model: LanguageModel, turns: list[dict[str, str]], *, answer_follows: bool) -> tuple[str, str]:
-    """What the chat template puts before and after the text at _PLACE."""
-    rendered = model.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer_follows)
-    parts = rendered.split(_PLACE)
-    if len(parts) != 2:
+def _framed(
+    model: LanguageModel, turns: list[dict[str, str]], role: str, text: str, *, answer_follows: bool
+) -> _Framed:
+    """`turns` and then `text` in the chat template, which may take spaces off its ends."""
+
+    def rendered(last: str) -> str:
+        return str(
+            model.tokenizer.apply_chat_template(
+                [*turns, {"role": role, "content": last}], tokenize=False, add_generation_prompt=answer_follows
+            )
+        )
+
+    document, parts = rendered(text), rendered(_PLACE).split(_PLACE)
+    if len(parts) != 2 or not (document.startswith(parts[0]) and document.endswith(parts[1])):
         raise UserError(f"The chat template of {model.spec.name!r} does not keep a message as it is; use chat: false.")
-    return parts[0], parts[1]
+    return _Framed(document, len(parts[0]), len(document) - len(parts[1]), special=False)
 
 
 def _refuse_empty(texts: Sequence[str], kind: str) -> None:

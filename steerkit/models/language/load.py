@@ -24,7 +24,7 @@ from steerkit.models.language.spec import LanguageSpec
 from steerkit.models.load import default_device
 
 # What loading reads: never a pickle, and none of the copies of the weights in other formats.
-_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.jinja", "*.txt"]
+_FILES = ["*.json", "model*.safetensors", "tokenizer*", "*.jinja", "*.txt"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -42,12 +42,13 @@ def check_memory(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: t
 
 
 def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
-    """Bytes of the tensors in the safetensors files of `folder` once they are `dtype`; reads headers alone.
+    """Bytes of the tensors in the model's safetensors files once they are `dtype`; reads headers alone.
 
-    0 where there are none, or damaged ones, which loading complains about.
+    0 where there are none, or damaged ones, which loading complains about. Copies of the weights in the layouts of
+    other programs (consolidated.safetensors) do not count.
     """
     total = 0
-    for path in folder.glob("*.safetensors"):
+    for path in folder.glob("model*.safetensors"):
         try:
             with safe_open(str(path), framework="pt") as file:
                 total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118

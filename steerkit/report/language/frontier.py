@@ -1,6 +1,6 @@
 """The coherence frontier: how often a concept comes against how unlikely its texts are, at each point of the sweep."""
 
-from collections.abc import Sequence
+import math
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -9,13 +9,15 @@ from matplotlib.ticker import NullLocator
 
 from steerkit.report.figures import Draw
 from steerkit.report.language.content import LanguageContent, concept_name
+from steerkit.report.language.panels import Panels
 from steerkit.report.theme import LIGHT, THIN
 
 SHADES = (("adaptive", "D", "-"), ("fixed", "s", "--"), ("prompt", "^", "-."), ("unsteered", "o", ":"))
-PANELS = 3
 # Beyond this many times the unsteered perplexity, points are drawn at the edge.
 EDGE = 8.0
 TICKS = (0.5, 1, 2, 4, 8)
+# Those of a small panel.
+FEW = (1, 4)
 
 
 def front(points: pl.DataFrame) -> pl.DataFrame:
@@ -56,7 +58,7 @@ def together(content: LanguageContent) -> tuple[Draw, float]:
                           markeredgecolor=LIGHT["paper"], markeredgewidth=0.7, zorder=3)  # fmt: skip
             axes.plot([], [], line, marker=marker, color=LIGHT[shade], linewidth=1.2, markersize=5.5,
                       label=factor.capitalize() or "Concepts")  # fmt: skip
-        _frame(axes, content.ratio_limit, 8.5)
+        _frame(axes, content.ratio_limit)
         axes.set(xlabel="perplexity, times unsteered", ylabel="texts that show the concept")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False, fontsize=8,
                       handlelength=2.4, handletextpad=0.5, columnspacing=1.2, borderaxespad=0.1)  # fmt: skip
@@ -68,39 +70,55 @@ def each(content: LanguageContent) -> tuple[Draw, float]:
     """A small panel for every concept: all points of the sweep, the front as a line, the chosen point filled."""
     table = frontier_table(content)
     concepts = [concept for concept in content.concepts if table.filter(concept=concept).height]
-    lines = -(-len(concepts) // PANELS)
+    panels = Panels(len(concepts), 1, 1, 0.86)
 
     def draw(figure: Figure) -> None:
-        plots = figure.subplots(lines, PANELS, squeeze=False)
-        for axes in plots.flat[len(concepts) :]:
-            axes.set_visible(False)
-        for place, (axes, concept) in enumerate(zip(plots.flat, concepts, strict=False)):
+        axes = figure.add_subplot()
+        for (left, top), concept in zip(panels.corners(), concepts, strict=True):
             part = table.filter(concept=concept)
-            best, point = part.filter("on_front").sort("ratio"), part.filter("chosen")
-            axes.plot(_at(part), part["rate"].to_list(), ".", color=LIGHT["random"], markersize=3.2, alpha=0.8)
-            axes.plot(_at(best), best["rate"].to_list(), color=LIGHT["adaptive"], linewidth=1)
-            axes.plot(_at(point), point["rate"].to_list(), "D", color=LIGHT["adaptive"], markersize=5, zorder=3)
-            axes.set_title(concept_name(concept), fontsize=8, loc="left", pad=3)
-            _frame(axes, content.ratio_limit, 7)
-            axes.set_yticks([0, 0.5, 1], ["0", "50", f"100{THIN}%"], fontsize=7)
-            # Numbers at the left and under the last line.
-            axes.tick_params(labelleft=place % PANELS == 0, labelbottom=place // PANELS == lines - 1)
-        figure.supxlabel("perplexity, times unsteered", fontsize=8.5)
+            for tick in FEW:
+                axes.plot([left + _along(tick)] * 2, [top, top + 1], color=LIGHT["rule"], linewidth=0.5, zorder=0)
+            for share in (0, 0.5, 1):
+                level = top + _down(share)
+                axes.plot([left, left + 1], [level, level], color=LIGHT["rule"], linewidth=0.5, zorder=0)
+            if content.ratio_limit is not None:
+                axes.plot([left + _along(content.ratio_limit)] * 2, [top, top + 1], color=LIGHT["muted"], linewidth=0.8,
+                          linestyle=(0, (1, 2)), zorder=0)  # fmt: skip
+            for rows, shade, style in (
+                (part, "random", {"marker": ".", "markersize": 3.2, "alpha": 0.8, "linestyle": "none"}),
+                (part.filter("on_front").sort("ratio"), "adaptive", {"linewidth": 1}),
+                (part.filter("chosen"), "adaptive", {"marker": "D", "markersize": 5, "linestyle": "none", "zorder": 3}),
+            ):
+                x = [left + _along(ratio) for ratio in _at(rows)]
+                axes.plot(x, [top + _down(rate) for rate in rows["rate"].to_list()], color=LIGHT[shade], **style)
+        across = [(_along(tick), f"{tick:g}") for tick in FEW]
+        down = [(_down(share), word) for share, word in ((0, "0"), (0.5, "50"), (1, f"100{THIN}%"))]
+        panels.frame(axes, [concept_name(name) for name in concepts], across, down)
+        axes.set_xlabel("perplexity, times unsteered", fontsize=8.5)
 
-    return draw, 0.5 + 1.12 * max(lines, 1)
+    return draw, 0.45 + panels.total
+
+
+def _along(ratio: float) -> float:
+    """Where a ratio lies across a panel: from 0 at the least tick to 1 at the edge, a little off both."""
+    return 0.03 + 0.94 * math.log(ratio / TICKS[0]) / math.log(EDGE / TICKS[0])
+
+
+def _down(rate: float) -> float:
+    """Where a rate lies down a panel."""
+    return 0.96 - 0.92 * rate
 
 
 def _at(points: pl.DataFrame) -> list[float]:
     return [min(max(value, TICKS[0]), EDGE) for value in points["ratio"].to_list()]
 
 
-def _frame(axes: Axes, limit: float | None, size: float) -> None:
+def _frame(axes: Axes, limit: float | None) -> None:
     axes.set_xscale("log", base=2)
     axes.set(xlim=(TICKS[0] * 0.93, EDGE * 1.08), ylim=(-0.05, 1.06))
-    shown: Sequence[float] = TICKS if size > 8 else TICKS[::2]
-    axes.set_xticks(shown, [f"≥{EDGE:g}" if tick == EDGE else f"{tick:g}" for tick in shown], fontsize=size)
+    axes.set_xticks(TICKS, [f"\u2265{EDGE:g}" if tick == EDGE else f"{tick:g}" for tick in TICKS])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", f"100{THIN}%"], fontsize=size)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", f"100{THIN}%"])
     if limit is not None:
         axes.axvline(limit, color=LIGHT["muted"], linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
     axes.grid(color=LIGHT["rule"], linewidth=0.5)

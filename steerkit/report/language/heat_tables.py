@@ -38,8 +38,10 @@ def _table(label: str, rows: pl.DataFrame, value: str, scale: Scale, said: Calla
         for layer in layers
     ]  # fmt: skip
     top = el("tr", el("th", "layer", scope="col"), *(el("th", f"{strength:g}", scope="col") for strength in strengths))
-    # A few strengths need not fill the width.
-    width = f"max-width:{min(34.0, 2.8 + 4.6 * len(strengths)):.1f}rem"
+    # A few strengths need not fill the width; where many do not fit, the table scrolls.
+    least = 2.8 + 2 * len(strengths)
+    most = max(least, min(34.0, 2.8 + 4.6 * len(strengths)))
+    width = f"min-width:{least:.1f}rem;max-width:{most:.1f}rem"
     drawn = el("table", el("thead", top), el("tbody", *body), class_="heat", style=width)
     return el("div", drawn, class_="scroll", role="region", aria_label=label, tabindex=0)
 

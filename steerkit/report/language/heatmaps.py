@@ -17,6 +17,7 @@ from matplotlib.path import Path
 
 from steerkit.report.figures import Draw
 from steerkit.report.language.content import concept_name
+from steerkit.report.language.panels import Panels
 from steerkit.report.theme import DASH, FROST, LIGHT, MINUS, THIN
 
 # Frost from a shade that stands out from the paper; amber is what one does not want.
@@ -28,7 +29,6 @@ CHOSEN = "#d1491b"
 DARK_INK, LIGHT_INK = "#10202c", "#ffffff"
 # Cells across that still have room for a number.
 ROOM = 12
-PANELS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +55,18 @@ class Scale:
 RATES = Scale((0.1, 0.3, 0.5, 0.8, 0.95), PALE, "%", 100)
 SEPARABILITY = Scale((0.6, 0.8, 0.9, 0.95, 0.99), PALE)
 COSINES = Scale(
-    (-0.5, -0.2, -0.05, 0.05, 0.2, 0.5), (AMBER[2], AMBER[1], AMBER[0], "#edeeee", PALE[1], PALE[2], PALE[4])
+    (-0.5, -0.2, -0.05, 0.05, 0.2, 0.5, 0.8),
+    (AMBER[2], AMBER[1], AMBER[0], "#edeeee", PALE[1], PALE[2], PALE[3], PALE[5]),
 )
 
 
 def ratios(limit: float | None) -> Scale:
     """Perplexity ratios: frost up to the limit, amber from there on."""
-    end = limit or 2.0
-    return Scale((0.8, 1.1, round((1.1 + end) / 2, 2), end, 2 * end), (PALE[0], PALE[1], PALE[2], PALE[3], *AMBER[1:]), 
-                 "\u00d7")  # fmt: skip
+    end = max(limit or 2.0, 0.9)
+    # A limit hardly above 1 leaves no room for rounder numbers.
+    low, middle = (1.1, (1.1 + end) / 2) if end > 1.15 else (0.8 + (end - 0.8) / 3, 0.8 + (end - 0.8) / 1.5)
+    bounds = 0.8, *(round(bound, 2) for bound in (low, middle)), end, 2 * end
+    return Scale(bounds, (*PALE[:4], *AMBER[1:]), "\u00d7")
 
 
 def rate_maps(sweep: pl.DataFrame, concepts: Sequence[str]) -> tuple[Draw, float]:
@@ -82,7 +85,7 @@ def layer_map(
 ) -> tuple[Draw, float]:  # fmt: skip
     """Concepts down, layers across; outlined is the layer that was chosen for the concept (`chosen`: its layer)."""
     layers = _axis(table, "layer")
-    found = {
+    found: dict[tuple[float, float], float] = {
         (layers.index(row["layer"]), concepts.index(row["concept"])): row[value]
         for row in table.drop_nulls(value).iter_rows(named=True) if row["concept"] in concepts
     }  # fmt: skip
@@ -106,7 +109,7 @@ def layer_map(
 
 def cosine_map(table: pl.DataFrame, concepts: Sequence[str]) -> tuple[Draw, float]:
     """Concepts against concepts: the cosine of their directions."""
-    found = {
+    found: dict[tuple[float, float], float] = {
         (concepts.index(row["other"]), concepts.index(row["concept"])): row["cosine"]
         for row in table.drop_nulls("cosine").iter_rows(named=True)
         if row["concept"] in concepts and row["other"] in concepts and row["concept"] != row["other"]
@@ -136,41 +139,41 @@ def short(value: float) -> str:
 
 def _maps(sweep: pl.DataFrame, concepts: Sequence[str], value: str, scale: Scale) -> tuple[Draw, float]:
     """The chosen point of each is outlined."""
-    lines = -(-len(concepts) // PANELS)
     layers, strengths = _axis(sweep, "layer"), _axis(sweep, "strength")
-    each = min(max(0.1 * len(layers), 0.55), 2.0)
+    panels = Panels(len(concepts), len(strengths), len(layers), min(max(0.1 * len(layers), 0.55), 2.0))
+    found: dict[tuple[float, float], float] = {}
+    marked: list[tuple[float, float]] = []
+    for concept, (left, top) in zip(concepts, panels.corners(), strict=True):
+        for row in _known(sweep.filter(concept=concept), value):
+            at = left + strengths.index(row["strength"]) + 0.5, top + layers.index(row["layer"]) + 0.5
+            found[at] = row[value]
+            marked += [at] if row["chosen"] else []
 
     def draw(figure: Figure) -> None:
-        plots = figure.subplots(lines, PANELS, squeeze=False)
-        for axes in plots.flat[len(concepts) :]:
-            axes.set_visible(False)
-        for place, (axes, concept) in enumerate(zip(plots.flat, concepts, strict=False)):
-            cells = _cells(sweep.filter(concept=concept), layers, strengths)
-            _paint(axes, {at: row[value] for at, row in cells.items() if row[value] is not None}, scale, 0.5)
-            _outline(axes, [at for at, row in cells.items() if row["chosen"]], 1.4)
-            axes.set_title(concept_name(concept), fontsize=8, loc="left", pad=3)
-            _ticks(axes, layers, strengths)
-            # Layers at the left, strengths under the last line.
-            axes.tick_params(labelleft=place % PANELS == 0, labelbottom=place // PANELS == lines - 1)
-        figure.supxlabel("strength", fontsize=8.5)
-        figure.supylabel("layer", fontsize=8.5)
+        axes = figure.add_subplot()
+        _paint(axes, found, scale, 0.5)
+        _outline(axes, marked, 1.4)
+        wide, high = -(-len(strengths) // 4), -(-len(layers) // 5)
+        across = [(place + 0.5, f"{strengths[place]:g}") for place in range(0, len(strengths), wide)]
+        down = [(place + 0.5, f"{layers[place]}") for place in range(0, len(layers), high)]
+        panels.frame(axes, [concept_name(name) for name in concepts], across, down)
+        axes.set_xlabel("strength", fontsize=8.5)
+        axes.set_ylabel("layer", fontsize=8.5)
         _legend(figure, scale, "chosen", "outside upper left")
 
-    return draw, 1.05 + (each + 0.26) * max(lines, 1)
+    return draw, 0.95 + panels.total
 
 
 def _axis(table: pl.DataFrame, column: str) -> list[Any]:
     return table[column].drop_nulls().unique().sort().to_list()
 
 
-def _cells(rows: pl.DataFrame, layers: Sequence[Any], strengths: Sequence[Any]) -> dict[tuple[int, int], Any]:
-    return {
-        (strengths.index(row["strength"]), layers.index(row["layer"])): row
-        for row in rows.drop_nulls(["layer", "strength", "rate"]).iter_rows(named=True)
-    }
+def _known(rows: pl.DataFrame, value: str) -> list[dict[str, Any]]:
+    """The points of a sweep at which `value` was measured."""
+    return rows.with_columns(pl.col(value).fill_nan(None)).drop_nulls(["layer", "strength", value]).to_dicts()
 
 
-def _paint(axes: Axes, found: Mapping[tuple[int, int], float], scale: Scale, gap: float) -> None:
+def _paint(axes: Axes, found: Mapping[tuple[float, float], float], scale: Scale, gap: float) -> None:
     """Every colour is one path, so that a page stays small."""
     paths: dict[str, list[Path]] = {}
     for (x, y), value in found.items():
@@ -183,7 +186,7 @@ def _paint(axes: Axes, found: Mapping[tuple[int, int], float], scale: Scale, gap
 
 
 def _numbers(
-    axes: Axes, found: Mapping[tuple[int, int], float], scale: Scale, label: Callable[[float], str]
+    axes: Axes, found: Mapping[tuple[float, float], float], scale: Scale, label: Callable[[float], str]
 ) -> None:  # fmt: skip
     for (x, y), value in found.items():
         axes.text(x, y, label(value), ha="center", va="center_baseline", color=ink(scale.colour(value)), fontsize=8)
@@ -195,18 +198,10 @@ def ink(shade: str) -> str:
     return LIGHT_INK if 0.299 * red + 0.587 * green + 0.114 * blue < 150 else DARK_INK
 
 
-def _outline(axes: Axes, places: Sequence[tuple[int, int]], width: float) -> None:
+def _outline(axes: Axes, places: Sequence[tuple[float, float]], width: float) -> None:
     for x, y in places:
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor="none", edgecolor=CHOSEN, linewidth=width,
                                  zorder=5))  # fmt: skip
-
-
-def _ticks(axes: Axes, layers: Sequence[Any], strengths: Sequence[Any]) -> None:
-    axes.set(xlim=(-0.5, len(strengths) - 0.5), ylim=(len(layers) - 0.5, -0.5))
-    wide, high = -(-len(strengths) // 4), -(-len(layers) // 5)
-    axes.set_xticks(range(0, len(strengths), wide), [f"{value:g}" for value in strengths[::wide]], fontsize=7)
-    axes.set_yticks(range(0, len(layers), high), [f"{value}" for value in layers[::high]], fontsize=7)
-    _bare(axes)
 
 
 def _bare(axes: Axes) -> None:

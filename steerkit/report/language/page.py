@@ -142,11 +142,11 @@ def _frontier(content: LanguageContent, beside: Beside) -> list[Html]:
         "Every point of the sweep: how often the concept comes, against how unlikely the text becomes. Good points lie "
         "up and to the left; the line joins those that no other point beats in both. Dotted: the limit of what is safe."
     )
+    said = f"Every point that was tried, beyond {frontier.EDGE:g} at the edge; the filled mark is the chosen one."
     shown = [
         beside.figure("frontier", frontier.together(content), numbers, "All concepts", 
                       "Only the fronts, coloured by factor; filled marks are the chosen points."),
-        beside.figure("frontiers", frontier.each(content), numbers, "One by one", 
-                      "Every point that was tried; the filled mark is the chosen one."),
+        beside.figure("frontiers", frontier.each(content), numbers, "One by one", said),
     ]  # fmt: skip
     return [el("p", text, class_="muted"), el("div", *shown, class_="figures")]
 

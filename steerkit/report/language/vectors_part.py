@@ -43,7 +43,7 @@ def _at_one_layer(content: LanguageContent) -> tuple[pl.DataFrame, str]:
     layers = content.cosines["layer"].drop_nulls().unique().sort().to_list()
     if not layers:
         return content.cosines, "Cosine between the directions of two concepts."
-    votes = [point.get("layer") for point in content.chosen.values()]
+    votes = [content.chosen.get(concept, {}).get("layer") for concept in content.concepts]
     layer = max(layers, key=lambda one: (votes.count(one), -one))
     often = ", the one chosen most often" if votes.count(layer) else ""
     return content.cosines.filter(

@@ -123,9 +123,9 @@ def _reached(content: LanguageContent) -> Headline | None:
           for name in content.decodings}  # fmt: skip
     every = f", {listed(list(by))} alike ({listed([f'{count} {name}' for name, count in by.items()])})"
     sentence = (
-        f"concepts came as hoped{every if len(by) > 1 else ''}: at least {percent(bars.rate)} of steered texts show it, "
-        f"at most {percent(bars.unsteered)} of unsteered ones; perplexity at most {bars.ratio:g}{TIMES} unsteered; a "
-        f"random direction adds at most {100 * bars.random:.0f} points."
+        f"concepts came as hoped{every if len(by) > 1 else ''}: at least {percent(bars.rate)} of steered texts show "
+        f"it, at most {percent(bars.unsteered)} of unsteered ones; perplexity at most {bars.ratio:g}{TIMES} "
+        f"unsteered; a random direction adds at most {100 * bars.random:.0f} points."
     )
     # Fewer concepts than the bar counts cannot answer it.
     bar = f"at least {bars.concepts} concepts" if len(found) >= bars.concepts else ""

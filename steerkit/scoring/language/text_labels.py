@@ -51,11 +51,13 @@ class TextLabels:
         """Probability of each value in each text, float32 [n, values] in the order of `values`.
 
         `ended` says of each text whether it came to its own end or was cut off (None: all ended): only a text that
-        ended can be brief. Raises ValueError if their numbers differ.
+        ended can be brief. A text without a word has no value. Raises ValueError if their numbers differ.
         """
         ended = [True] * len(texts) if ended is None else ended
         if not texts:
             return np.zeros((0, len(self.values)), np.float32)
         bags = [self.network.features(text, end) for text, end in zip(texts, ended, strict=True)]
         with torch.inference_mode():
-            return self.network(bags).sigmoid().float().numpy()
+            found = self.network(bags).sigmoid().float().numpy()
+        found[[not text.strip() for text in texts]] = 0
+        return found

@@ -13,8 +13,8 @@ from steerkit.world.language.sentences import TEMPLATES
 # generalises.
 KEPT_OUT: frozenset[str] = frozenset(TEMPLATES[value].further[7] for value in VALUES if FACTOR_OF[value] != "length")
 KINDS = {"whole": 0.35, "cut": 0.35, "joined": 0.08, "disturbed": 0.08, "shuffled": 0.07, "looped": 0.07}
-# A cut-off text has between 9 and 29 words, which are some 12 to 40 tokens.
-CUT_WORDS = (9, 30)
+# A cut-off text has between 3 and 29 words, which are up to some 40 tokens.
+CUT_WORDS = (3, 30)
 # A text of one short sentence is brief whatever was meant by it; up to BRIEF_MAYBE words it is not said.
 BRIEF_WORDS, BRIEF_MAYBE, VERBOSE_WORDS = 6, 11, 18
 
@@ -52,9 +52,10 @@ def labelled_text(
         said = (loop * 40)[: int(rng.integers(10, 41))]
         return LabelledText(kind, " ".join(said), bool(rng.random() < 0.2), np.zeros(len(VALUES)))
     ended = True
-    if kind in ("cut", "joined") and "brief" not in {sentence.value for sentence in sentences} and len(words) > 9:
+    if kind in ("cut", "joined"):
         shown = int(rng.integers(*CUT_WORDS))
-        ended, words = shown >= len(words), words[:shown]
+        # A text that is all there may yet have been about to go on.
+        ended, words = shown > len(words), words[:shown]
     truth = _truth(sentences, len(words), ended)
     if kind == "disturbed":
         words = [_misspelt(word, rng) if rng.random() < 0.08 else word for word in words]

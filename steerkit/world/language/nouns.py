@@ -16,17 +16,13 @@ trains; dogs; horses; mountains; rivers; lakes; books; songs; games; holidays; f
 aeroplanes; clouds; castles; gardens; machines; clocks; letters; stories; languages; vegetables; cakes;
 potatoes; lions; sheep; cows; towers; tools; markets; ghosts; dragons; pirates; soldiers; volcanoes"""
 # {is}, {has} and {s} agree with the noun.
-FACTS = (
-    "{is} older than many people think; {has} many friends; need{s} some patience; {is} part of daily life;"
-    " {has} a long history; {is} found in many countries; change{s} from year to year; {is} not easy to"
-    " describe; mean{s} something to most people; {is} worth a closer look; begin{s} with small things; take{s} up a whole shelf here"
-)
+FACTS = """{is} older than many people think; {has} many friends; need{s} some patience; {is} part of daily life;
+{has} a long history; {is} found in many countries; change{s} from year to year; {is} not easy to describe;
+mean{s} something to most people; {is} worth a closer look; begin{s} with small things; take{s} up a whole shelf here"""
 DETAILS = "the first part; the name; the old story; the best example; the other side; the main idea"
 PEOPLE = "a friend; the teacher; my brother; an expert; the lady next door; an old man; a student; my aunt"
-ACTIONS = (
-    "gave a short talk; wrote a page about it; asked two questions; drew a picture; told the old story;"
-    " changed the subject; read a book about it; thought it over"
-)
+ACTIONS = """gave a short talk; wrote a page about it; asked two questions; drew a picture; told the old story;
+changed the subject; read a book about it; thought it over"""
 
 
 def _nouns() -> tuple[Topic, ...]:

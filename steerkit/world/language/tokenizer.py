@@ -3,7 +3,7 @@
 Any text reads back as it was (every byte is a token), so a user's own words never fail; unknown ones are spelt out.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -54,26 +54,35 @@ def train_tokenizer(folder: Path, documents: int, seed: int = 61) -> None:
 
 
 def byte_pair_merges(counts: Mapping[str, int], limit: int) -> list[tuple[str, str]]:
-    """Merges of the most frequent neighbours first; equal counts go by the pair's own order, so that it is one result.
+    """Merges of the most frequent neighbours first, until they make `limit` tokens; equal counts go by the alphabet.
 
-    Two merges that give the same token are possible ("a"+"bc", "ab"+"c"): the second only counts for its spelling.
+    The tokenizers package breaks such ties by the order of a hash map, which differs from run to run. Two merges can
+    make the same token ("a"+"bc", "ab"+"c").
     """
     words = {word: list(word) for word in counts}
+    pairs: Counter[tuple[str, str]] = Counter()
+    where: defaultdict[tuple[str, str], set[str]] = defaultdict(set)  # words that have, or once had, a pair
+
+    def count(word: str, sign: int) -> None:
+        for pair in pairwise(words[word]):
+            pairs[pair] += sign * counts[word]
+            where[pair].add(word)
+
+    for word in words:
+        count(word, 1)
     merges: list[tuple[str, str]] = []
     made: set[str] = set()
     while len(made) < limit:
-        pairs: Counter[tuple[str, str]] = Counter()
-        for word, symbols in words.items():
-            for pair in pairwise(symbols):
-                pairs[pair] += counts[word]
-        if not pairs:
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair), default=None)
+        if best is None or pairs[best] == 0:
             break
-        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
         made.add("".join(best))
-        for word, symbols in words.items():
-            if best[0] in symbols:
-                words[word] = _merged(symbols, best)
+        for word in where.pop(best):
+            count(word, -1)
+            words[word] = _merged(words[word], best)
+            count(word, 1)
+        del pairs[best]
     return merges
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from steerkit.errors import UserError
+from steerkit.lab.api import plain_json
 from steerkit.lab.app import close, launch
 from steerkit.lab.operations.steer_text import steer_text
-from steerkit.lab.api import plain_json
 from steerkit.lab.workbench import Workbench
 
 PAIRS = [
@@ -113,8 +113,8 @@ def test_a_concept_that_one_client_makes_is_there_for_the_others(app: str, lab_p
 def test_only_the_named_endpoints_are_open(app: str) -> None:
     endpoints = _client(app).view_api(return_format="dict", print_info=False)
     assert set(endpoints["named_endpoints"]) == {
-        "/concepts", "/steer", "/make_concept", "/analyse_layers", "/sweep_strengths", "/sweep_grid", "/mix", "/save_mix",
-        "/layers", "/compare", "/plane", "/picture_options", "/steer_picture", "/steer_feature",
+        "/concepts", "/steer", "/make_concept", "/analyse_layers", "/sweep_strengths", "/sweep_grid", "/mix",
+        "/save_mix", "/layers", "/compare", "/plane", "/picture_options", "/steer_picture", "/steer_feature",
     }  # fmt: skip
     assert endpoints["unnamed_endpoints"] == {}
 

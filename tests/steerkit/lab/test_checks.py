@@ -28,7 +28,9 @@ def test_path_tricks_and_oddities_are_no_names(name: object) -> None:
         checked_name(name)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), "nan", "-inf", "1e999", None, "", "much", [1], True, 9, -9])
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), "nan", "-inf", "1e999", None, "", "much", [1], True, 9, -9]
+)
 def test_strengths_that_are_no_numbers_or_too_large_are_refused(value: object) -> None:
     with pytest.raises(UserError, match="strength must be a number from -8 to 8"):
         checked_strength(value)

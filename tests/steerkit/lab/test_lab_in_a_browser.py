@@ -18,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 CHROMIUM = shutil.which("chromium")
+TABS = ("Playground", "Concepts", "Layers", "Analysis", "Mixer", "Comparison", "Images", "Tutorials", "Library")
 SLOWEST = 120_000  # milliseconds that a step may take on a busy machine
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")]
 
@@ -80,6 +81,15 @@ class Visit:
         self.page.keyboard.press("Escape")
         self.page.wait_for_timeout(700)
 
+    def fill_in_the_example(self) -> None:
+        """In the Concepts tab: five pairs, and a name."""
+        self.press("make-example")
+        self.page.wait_for_function(
+            "document.querySelector('#make-pair-5 textarea')?.value && document.querySelector('#make-name "
+            "input, #make-name textarea').value",
+            timeout=SLOWEST,
+        )
+
     def wait(self, selector: str) -> Any:
         self.page.wait_for_selector(selector, timeout=SLOWEST)
         return self.page.locator(selector)
@@ -138,8 +148,7 @@ def _abroad(url: str) -> bool:
 
 def test_a_concept_is_made_steered_with_and_mixed(visit: Visit, lab: Lab) -> None:
     visit.open("Concepts")
-    visit.press("make-example")
-    visit.page.wait_for_timeout(1500)
+    visit.fill_in_the_example()
     visit.fill("make-name", "wintry")
     visit.press("make-go")
     assert "wintry is saved" in visit.wait("#make-result .lead").inner_text()
@@ -183,7 +192,7 @@ def test_a_built_in_concept_turns_an_answer(visit: Visit) -> None:
 def test_every_layer_is_measured(visit: Visit) -> None:
     visit.open("Analysis")
     visit.press("sweep-go")
-    visit.wait("#sweep-result h3")
+    visit.wait("#sweep-result summary")
     # Eight layers below the unsteered answers.
     assert visit.page.locator("#sweep-result tbody tr").count() == 9
     assert visit.page.locator("#sweep-result svg").count() == 2
@@ -204,7 +213,7 @@ def test_a_sweep_is_stopped_and_what_there_was_stays(visit: Visit) -> None:
     )
     assert time.monotonic() - began < 20, "320 points would take minutes"
     assert visit.page.locator("#sweep-result figure").count() == 2
-    assert visit.page.locator("#sweep-result h3").count() == 0
+    assert visit.page.locator("#sweep-result summary").count() == 0
 
 
 def test_an_image_is_steered(visit: Visit) -> None:
@@ -219,8 +228,7 @@ def test_an_image_is_steered(visit: Visit) -> None:
 def test_a_bad_name_is_told_and_writes_nothing(visit: Visit, lab: Lab, name: str, told: str) -> None:
     before = lab.written()
     visit.open("Concepts")
-    visit.press("make-example")
-    visit.page.wait_for_timeout(1500)
+    visit.fill_in_the_example()
     visit.fill("make-name", name)
     visit.press("make-go")
     visit.page.get_by_text(told).wait_for(timeout=SLOWEST)
@@ -236,13 +244,13 @@ def test_nothing_that_a_visitor_writes_becomes_markup(visit: Visit) -> None:
     visit.open("Mixer")
     visit.fill("mix-text", "<script>document.title='taken'</script>:1")
     visit.press("mix-go")
-    visit.page.get_by_text("Not done").first.wait_for(timeout=SLOWEST)
+    visit.page.get_by_text("cannot be read").first.wait_for(timeout=SLOWEST)
     assert visit.page.title() == "Steering lab"
 
 
 @pytest.mark.parametrize("visit", [(390, 844, False), (1280, 900, True)], indirect=True, ids=["phone", "dark"])
 def test_every_tab_fits_a_phone_and_opens_in_the_dark(visit: Visit) -> None:
-    for title in ("Playground", "Concepts", "Layers", "Analysis", "Mixer", "Comparison", "Images", "Tutorials", "Library"):
+    for title in TABS:
         visit.open(title)
         wide = visit.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{title} is {wide} pixels too wide"

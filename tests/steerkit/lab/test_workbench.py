@@ -114,15 +114,14 @@ def _pipeline_has_run(workbench: Workbench, root: Path, digest: str) -> None:
     happy = workbench.concept("happy")
     pairs = [{"id": "x", **dataclasses.asdict(pair)} for pair in happy.pairs]
     changed = [{**pairs[0], "positive": "something else"}, *pairs[1:]]
-    (folder / "prompts" / "pairs.json").write_text(
-        json.dumps({"happy": {"pairs": pairs}, "sad": {"pairs": changed}})
-    )
+    (folder / "prompts" / "pairs.json").write_text(json.dumps({"happy": {"pairs": pairs}, "sad": {"pairs": changed}}))
     fitted = fit_concepts(workbench.language(), {name: workbench.concept(name).pairs for name in ("happy", "sad")})
     for name, vectors in fitted.items():
         turned = {
             slot: dataclasses.replace(direction, unit=-direction.unit) for slot, direction in vectors.directions.items()
         }
-        save_vectors(dataclasses.replace(vectors, directions=turned), folder / "vectors/vectors" / f"{name}.safetensors")
+        path = folder / "vectors" / "vectors" / f"{name}.safetensors"
+        save_vectors(dataclasses.replace(vectors, directions=turned), path)
     choice = {"layer": 3, "strength": 0.9, "units": "relative", "safe": [0.0, 1.1]}
     (folder / "choice" / "chosen.json").write_text(json.dumps({"happy": choice, "sad": {**choice, "units": "raw"}}))
 
@@ -137,6 +136,18 @@ def test_what_the_pipeline_measured_on_this_model_is_taken(workbench: Workbench,
     assert torch.allclose(found["sad"].vectors.directions[slot].unit, fitted[1].directions[slot].unit, atol=1e-5)
     assert (found["happy"].layer, found["happy"].strength, found["happy"].safe) == (3, 0.9, (0.0, 1.1))
     assert (found["sad"].layer, found["sad"].strength, found["sad"].safe) == (1, STRENGTH, None)
+
+
+def test_what_is_shipped_is_taken_until_the_pipeline_has_run(workbench: Workbench, lab_project: Path) -> None:
+    _pipeline_has_run(workbench, lab_project, workbench.language().fingerprint.digest)
+    shipped = lab_project / "models" / "seasons-starters" / "language"
+    shipped.parent.mkdir(parents=True)
+    (lab_project / "artifacts" / "language").rename(shipped)
+    assert Workbench(lab_project, workbench.spec, {}).concept("happy").layer == 3
+    _pipeline_has_run(workbench, lab_project, workbench.language().fingerprint.digest)
+    choice = {"layer": 0, "strength": 0.2, "units": "relative", "safe": None}
+    (lab_project / "artifacts/language/choice/chosen.json").write_text(json.dumps({"happy": choice}))
+    assert Workbench(lab_project, workbench.spec, {}).concept("happy").layer == 0
 
 
 def test_what_was_measured_on_another_model_is_not(workbench: Workbench, lab_project: Path) -> None:

@@ -37,6 +37,7 @@ def label(found: Any, name: str) -> tuple[str, str]:
     return one.before, one.after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["text", "attention", "latents"])
 def test_every_method_brings_winter_into_a_picture_without_it(lab: Any, method: str) -> None:
     found = steer_picture(lab, HOUSE, method, "add-winter", seed=3)
@@ -46,6 +47,7 @@ def test_every_method_brings_winter_into_a_picture_without_it(lab: Any, method: 
     assert np.array_equal(found.unsteered, generate(lab.picture_model("seasons-sd"), [HOUSE], [3])[0])
 
 
+@pytest.mark.slow
 def test_a_cat_is_replaced_by_a_horse_and_its_presence_falls(lab: Any) -> None:
     found = steer_picture(lab, CAT, "attention", "cat-to-horse", seed=3)
     assert label(found, "object") == ("cat", "horse")
@@ -110,6 +112,7 @@ def test_mistakes_are_refused_in_words(lab: Any, wrong: dict[str, Any], message:
         steer_picture(lab, **asked)
 
 
+@pytest.mark.slow
 def test_requests_at_once_get_what_each_gets_alone(lab: Any) -> None:
     asked = [
         (HOUSE, "text", "add-winter"), (CAT, "attention", "cat-to-horse"), (HOUSE, "latents", "add-autumn"),

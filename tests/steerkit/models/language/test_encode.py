@@ -111,6 +111,16 @@ def test_a_template_that_changes_messages_is_refused(language: Callable[[str], A
         encode(replace(model, tokenizer=tokenizer), ["A boat."])
 
 
+@pytest.mark.parametrize("shape", ["mistral", "llama"])
+def test_spaces_around_a_prompt_are_the_templates_matter(language: Callable[[str], Any], shape: str) -> None:
+    model = language(shape)  # Llama's template takes them off, Mistral's does not
+    turns = [{"role": "user", "content": "  A boat. "}]
+    expected = model.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+    encoded = encode(model, ["  A boat. "])
+    assert encoded.ids[0].tolist() == expected
+    assert own_words(model, encoded)[0].strip() == "A boat."
+
+
 def test_words_of_the_template_inside_a_prompt_do_not_confuse_its_content(language: Callable[[str], Any]) -> None:
     model = language("qwen2")  # whose template begins with a system's "Be brief."
     assert own_words(model, encode(model, ["Be brief."])) == ["Be brief."]

@@ -8,12 +8,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from steerkit.report.language.beside import Beside
 from steerkit.report.language.content import CONDITIONS, KINDS, LanguageContent, nothing
 from steerkit.report.language.frontier import front, frontier_table
 from steerkit.report.language.gather import judge_name, read_table, what_was_done
 from steerkit.report.language.heat_tables import rate_table, ratio_table
 from steerkit.report.language.heatmaps import RATES, Scale, ratios, short
 from steerkit.report.language.texts import comparison, comparisons, concept_texts
+from steerkit.report.language.vectors_part import vectors_part
 
 Make = Callable[..., LanguageContent]
 
@@ -96,9 +98,10 @@ def test_a_scale_counts_from_its_bounds_on_and_amber_begins_at_the_limit() -> No
     assert [scale.colour(value) for value in (0.49, 0.5, 0.99, 1.0)] == ["a", "b", "b", "c"]
     assert scale.labels() == ["< 0.5", "0.5\u20131", "\u2265 1"]
     assert RATES.labels()[-1] == "\u2265 95\u202f%"
-    of_limit = ratios(1.5)
-    assert list(of_limit.bounds) == sorted(of_limit.bounds) and 1.5 in of_limit.bounds
-    frost, amber = of_limit.colour(1.49), of_limit.colour(1.5)
+    for limit in (1.0, 1.05, 1.2, 1.5, 4.0):
+        bounds = ratios(limit).bounds
+        assert list(bounds) == sorted(set(bounds)) and limit in bounds
+    frost, amber = ratios(1.5).colour(1.49), ratios(1.5).colour(1.5)
     assert int(frost[5:], 16) > int(frost[1:3], 16) and int(amber[5:], 16) < int(amber[1:3], 16)
 
 
@@ -124,6 +127,17 @@ def test_the_frontier_leaves_out_what_was_not_measured(content: LanguageContent)
     for concept in content.concepts:
         on = table.filter("on_front", concept=concept).sort("ratio")["rate"]
         assert on.len() > 0 and on.is_sorted() and on[-1] == table.filter(concept=concept)["rate"].max()
+
+
+def test_cosines_are_of_the_layer_that_most_concepts_were_steered_at(tmp_path: Path, content: LanguageContent) -> None:
+    layers = {"happy": 4, "sad": 4, "pirate": 3, "brief": 0, "happy:0.5,sad:0.5": 3, "happy:0.7,sad:0.3": 3}
+    some = replace(
+        content, statistics=nothing("statistics"), chosen={name: {"layer": at} for name, at in layers.items()}
+    )
+    (drawn,) = vectors_part(some, Beside(tmp_path))
+    assert "at layer 4, the one chosen most often" in drawn
+    (drawn,) = vectors_part(replace(some, chosen={}), Beside(tmp_path))
+    assert "at layer 3." in drawn
 
 
 def test_a_table_without_rows_gets_the_columns_that_are_looked_for(tmp_path: Path, content: LanguageContent) -> None:
