@@ -46,8 +46,8 @@ def statistics_table(
 
     Columns: concept, factor, layer, hookpoint, norm (distance of the sides along the direction), relative_norm (norm
     over residual_norm, the mean norm of the texts' rows), control (norm of the longest direction of swapped sides, null
-    where not measured), noise (no longer than that), separability, pairs, and mean, std, low, high and small_share as in
-    `LayerStatistics`.
+    where not measured), noise (no longer than that), separability, pairs, and mean, std, low, high and small_share as
+    in `LayerStatistics`.
     """
     import polars as pl
 

@@ -60,8 +60,8 @@ def test_the_report_opens_from_a_file_and_asks_for_nothing_else(project: Any) ->
     assert all(name in text for name in CONCEPTS)
 
 
-def test_a_second_run_does_nothing_and_new_strengths_leave_the_vectors_alone(project: Any) -> None:
+def test_a_second_run_does_nothing_and_another_limit_only_chooses_anew(project: Any) -> None:
     assert set(project.run("language").values()) <= {"unchanged"}
-    project.edit("params.yaml", "strengths: [0.5, 0.7]", "strengths: [0.5, 0.6]")
+    project.edit("params.yaml", "perplexity_ratio: 1.8", "perplexity_ratio: 1.7")
     verdicts = project.run("language", "language-choice")
-    assert verdicts["language-vectors"] == "unchanged" and verdicts["language-sweep"] == "ran"
+    assert verdicts["language-sweep"] == "unchanged" and verdicts["language-choice"] == "ran"

@@ -60,4 +60,5 @@ class TextLabels:
         with torch.inference_mode():
             found = self.network(bags).sigmoid().float().numpy()
         found[[not text.strip() for text in texts]] = 0
+        found[[not end for end in ended], self.values.index("brief")] = 0
         return found

@@ -45,7 +45,8 @@ def text_table(
 
     rows = [
         {
-            **common, "prompt_id": key, "prompt": prompt, "given": one.prompt, "seed": one.seed, "text": one.text.strip(),
+            **common, "prompt_id": key, "prompt": prompt, "given": one.prompt, "seed": one.seed,
+            "text": one.text.strip(),
             "tokens": len(one.tokens), "ended": one.ended, "nll": cost.nll, "kl": cost.kl,
             "repeated": repeated(one.text),
         }

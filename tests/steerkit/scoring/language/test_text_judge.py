@@ -25,7 +25,8 @@ class Planted(Entailment):
         self.concepts = ("happy", "calm", "pirate")
 
     def probabilities(self, texts: list[str], ended: object = None) -> torch.Tensor:  # type: ignore[override]
-        return torch.tensor([[text.split().count(name) / max(1, len(text.split())) for name in self.concepts] for text in texts])
+        words = [text.split() for text in texts]
+        return torch.tensor([[some.count(name) / max(1, len(some)) for name in self.concepts] for some in words])
 
 
 def test_columns_are_those_of_the_concepts_asked_for_in_their_order() -> None:
@@ -67,10 +68,13 @@ def test_the_embedded_classifier_is_told_which_texts_were_cut_off(embedded: Path
     assert (found > 0.5).tolist() == [[False, True], [False, False], [True, False]]
 
 
-def test_a_folder_of_a_sequence_classifier_is_a_zero_shot_scorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_a_sequence_classifier_is_a_zero_shot_scorer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["DebertaV2ForSequenceClassification"]}))
     asked = []
-    monkeypatch.setattr(Entailment, "load", classmethod(lambda cls, source, hypotheses: asked.append(hypotheses) or Planted()))
+    load = classmethod(lambda cls, source, hypotheses: asked.append(hypotheses) or Planted())
+    monkeypatch.setattr(Entailment, "load", load)
     assert TextJudge.load(str(tmp_path), HYPOTHESES).concepts == ("pirate", "happy")
     # An id on the Hub, of which there is no folder here.
     TextJudge.load("someone/some-nli-model", HYPOTHESES)

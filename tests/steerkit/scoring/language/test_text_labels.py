@@ -64,7 +64,7 @@ def test_probabilities_have_one_row_a_text_and_do_not_depend_on_company(labels: 
 
 
 def test_as_many_ends_as_texts(labels: TextLabels) -> None:
-    with pytest.raises(ValueError, match="shorter|longer|argument 2"):
+    with pytest.raises(ValueError, match=r"shorter|longer|argument 2"):
         labels.probabilities(["a", "b"], [True])
 
 

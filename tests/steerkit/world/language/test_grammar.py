@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_phrases_of_a_topic_are_said_once_before_any_is_said_again() -> None:
         slots = Slots(about, _rng(seed))
         assert {slots["fact"] for _ in range(3)} == {"1", "2", "3"}
         people = [slots["person"] for _ in range(6)]
-        assert all(first != second for first, second in zip(people, people[1:], strict=False))
+        assert all(first != second for first, second in pairwise(people))
 
 
 def test_what_is_listed_first_is_said_first_most_often() -> None:

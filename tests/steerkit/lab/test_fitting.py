@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from steerkit.activations import residuals
+from steerkit.activations.collect_residuals import AnsweredText
+from steerkit.lab.fitting import Recipe, fit_library, library_sides, pooled
+from steerkit.lab.workbench import Workbench
+from steerkit.models.language.encode import encode_texts
+from steerkit.prompts.concept_library import read_library
+
+
+def test_a_recipe_is_what_params_say_and_usual_otherwise() -> None:
+    params = {"language": {"activations": {"contrast": "answers"}, "vectors": {"tokens": "content"}}}
+    assert Recipe.of_params(params) == Recipe("answers", "content")
+    assert Recipe.of_params({}) == Recipe("requests", "last", "none", "mean_difference")
+
+
+def test_rows_come_in_the_order_of_the_texts_and_each_is_read_once(
+    workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = workbench.language()
+    texts = [
+        AnsweredText("the lake is wide and has an old jetty", "about the lake"),
+        AnsweredText("a boat"),
+        AnsweredText("the lake is wide and has an old jetty", "about the lake"),
+        AnsweredText("a boat", "about the boat"),
+    ]
+    read: list[str] = []
+    pool = residuals.pooled_residuals
+
+    def watched(model, texts, *values, **named):
+        read.extend(texts)
+        return pool(model, texts, *values, **named)
+
+    monkeypatch.setattr(residuals, "pooled_residuals", watched)
+    rows = pooled(model, texts, "answers", "content")
+    assert len(read) == 3
+    for place, one in enumerate(texts):
+        encoded = encode_texts(model, [one.text], [one.prompt])
+        states = model.model(encoded.ids, output_hidden_states=True).hidden_states[1]
+        assert torch.allclose(rows[0, place], states[0, encoded.content[0]].mean(0), atol=1e-4)
+
+
+def test_what_all_concepts_share_is_taken_off_where_the_recipe_says_so(workbench: Workbench) -> None:
+    library = read_library(workbench.root / "data" / "language" / "concepts-general.yaml")
+    recipe = Recipe("answers", "content", "others")
+    sides = library_sides(workbench.language(), library, recipe)
+    found = fit_library(workbench.language(), sides, recipe)
+    apart = {name: (above.mean(1) - below.mean(1))[2].double() for name, (above, below) in sides.items()}
+    own = apart["happy"] - (apart["sad"] + apart["pirate"]) / 2
+    (direction,) = found["happy"].at_layers([2]).directions.values()
+    assert torch.allclose(direction.unit.double(), own / own.norm(), atol=1e-5)
