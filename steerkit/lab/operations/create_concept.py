@@ -13,20 +13,15 @@ from torch import Tensor
 from steerkit.errors import UserError, UserErrors
 from steerkit.lab.checks import MOST_PAIRS, checked_choice, checked_name, checked_text
 from steerkit.lab.concepts import POLICY, ConceptEntry, Pair
-from steerkit.lab.fitting import pooled
 from steerkit.lab.jobs import Job
-from steerkit.lab.operations.answers import answered
 from steerkit.lab.operations.separability import separability
-from steerkit.lab.operations.steer_text import TOKENS
 from steerkit.lab.workbench import STRENGTH
 from steerkit.vectors.residual_vectors import residual_vectors
 
 if TYPE_CHECKING:
     from steerkit.lab.workbench import Workbench
 
-WORDS = "request last"
-"""The policy of pairs that hold words which are added to the request, read where the answer begins."""
-POLICIES = (POLICY, "last", WORDS)
+POLICIES = ("content", "last")
 LONGEST_SIDE = 1000
 FEWEST_HELD_OUT = 3
 """From so many pairs on one can be held out, to see whether the others' vector holds for it too."""
@@ -65,34 +60,28 @@ class CreatedConcept:
 def create_concept(
     workbench: Workbench, name: Any, pairs: Sequence[Any], policy: Any = POLICY, *, job: Job | None = None
 ) -> CreatedConcept:
-    """Fit, save and list a concept from `pairs`: Pair, or (request, with the concept, without it).
+    """Fit, save and list a concept from `pairs`: Pair, or (prompt, positive, negative).
 
-    `policy`: what the two sides are, and which tokens count. Answers: `content` (the mean over an answer's own tokens)
-    or `last`. Words that are added to the request, such as "Answer in a happy tone." and nothing: `request last`, the
-    last token before the answer; the concept is then read in texts by what the model answers to both. Raises UserErrors
-    for pairs that say nothing or do not differ, UserError for a name that is taken or is none; then nothing is written.
+    `policy`: which tokens of an answer count, `content` (the mean over its own) or `last`. Raises UserErrors for pairs
+    that say nothing or do not differ, UserError for a name that is taken or cannot be one; then nothing is written.
     """
-    from steerkit.activations.collect_residuals import AnsweredText
+    from steerkit.activations.residuals import pooled_residuals
 
     job = job or Job()
     name = checked_name(name)
     if name in workbench.concepts():
         raise UserError(f"There is a concept {name!r} already; choose another name, or delete that one in the Library.")
     policy = checked_choice(policy, POLICIES, "token policy")
-    words = policy == WORDS
-    given = checked_pairs(pairs, words)
+    checked = checked_pairs(pairs)
     model = workbench.language()
-    job.step(0.1, f"Reading {2 * len(given)} texts at {model.layers} layers")
-    sides = [(pair.prompt, pair.positive) for pair in given] + [(pair.prompt, pair.negative) for pair in given]
-    texts = [
-        AnsweredText(f"{prompt} {side}".strip()) if words else AnsweredText(side, prompt) for prompt, side in sides
-    ]
+    job.step(0.1, f"Reading {2 * len(checked)} texts at {model.layers} layers")
     with workbench.turn("language", job.cancelled):
-        rows = pooled(model, texts, "requests" if words else "answers", "last" if words else policy)
-    above, below = rows[:, : len(given)], rows[:, len(given) :]
+        prompts = [pair.prompt for pair in checked]
+        texts = [pair.positive for pair in checked] + [pair.negative for pair in checked]
+        pooled = pooled_residuals(model, texts, prompts + prompts, role="assistant", policy=policy).float().cpu()
+    above, below = pooled[:, : len(checked)], pooled[:, len(checked) :]
     vectors = residual_vectors(above, below, model.hookpoints, concept=name, model=model.fingerprint, policy=policy)
     statistics = _statistics(above, below)
-    answers = _answers(workbench, given, job) if words else given
     job.step(0.9, "Saving")
     entry = ConceptEntry(
         name=name,
@@ -101,38 +90,15 @@ def create_concept(
         vectors=vectors,
         layer=_best_layer(statistics, workbench.middle_layer()),
         strength=STRENGTH,
-        pairs=answers,
+        pairs=checked,
     )
-    about: dict[str, Any] = {"statistics": [_finite(asdict(one)) for one in statistics], "policy": policy}
-    if words:
-        about["words"] = [asdict(pair) for pair in given]
+    about = {"statistics": [_finite(asdict(one)) for one in statistics], "policy": policy}
     workbench.add_concept(entry, about)
     return CreatedConcept(entry, statistics)
 
 
-def _answers(workbench: Workbench, given: Sequence[Pair], job: Job) -> tuple[Pair, ...]:
-    """What the model answers to each request with the words on either side; pairs of which one says nothing are out."""
-    from steerkit.models.language.generate import Sampling
-
-    job.step(0.5, "Asking the model both ways")
-    asked = [f"{pair.prompt} {pair.positive}" for pair in given]
-    asked += [f"{pair.prompt} {pair.negative}".strip() for pair in given]
-    seeds = [*range(len(given)), *range(len(given))]
-    with workbench.turn("language", job.cancelled):
-        found = answered(workbench.language(), asked, seeds, Sampling(max_new_tokens=TOKENS), [], job)
-    texts = [one.text.strip() for one in found]
-    return tuple(
-        Pair(pair.prompt, positive, negative)
-        for pair, positive, negative in zip(given, texts[: len(given)], texts[len(given) :], strict=True)
-        if positive and negative
-    )
-
-
-def checked_pairs(pairs: Sequence[Any], words: bool = False) -> tuple[Pair, ...]:
-    """The pairs, cleaned; UserErrors that name every pair that cannot be used.
-
-    `words`: the sides are words that are added to the request, of which those without the concept may be none.
-    """
+def checked_pairs(pairs: Sequence[Any]) -> tuple[Pair, ...]:
+    """The pairs, cleaned; UserErrors that name every pair that cannot be used."""
     if not isinstance(pairs, (list, tuple)) or not pairs:
         raise UserError("There are no contrast pairs; write at least one, better five or more.")
     if len(pairs) > MOST_PAIRS:
@@ -141,22 +107,18 @@ def checked_pairs(pairs: Sequence[Any], words: bool = False) -> tuple[Pair, ...]
     for number, pair in enumerate(pairs, 1):
         sides = (pair.prompt, pair.positive, pair.negative) if isinstance(pair, Pair) else pair
         if not isinstance(sides, (list, tuple)) or len(sides) != 3:
-            problems.append(f"pair {number} must be a request, a text with the concept, and one without")
+            problems.append(f"pair {number} must be a request, an answer with the concept, and one without")
             continue
         try:
-            prompt, positive = (
-                checked_text(side, what, LONGEST_SIDE)
-                for side, what in zip(sides[:2], ("request", "side with the concept"), strict=True)
-            )
-            empty = words and not str(sides[2] or "").strip()
-            negative = "" if empty else checked_text(sides[2], "side without it", LONGEST_SIDE)
+            names = ("request", "answer with the concept", "answer without it")
+            one = Pair(*(checked_text(side, what, LONGEST_SIDE) for side, what in zip(sides, names, strict=True)))
         except UserError as error:
             problems.append(f"pair {number}: {error}")
             continue
-        if positive == negative:
-            problems.append(f"pair {number}: both sides are the same, so there is no contrast")
+        if one.positive == one.negative:
+            problems.append(f"pair {number}: both answers are the same, so there is no contrast")
             continue
-        found.append(Pair(prompt, positive, negative))
+        found.append(one)
     if problems:
         raise UserErrors("These pairs cannot be used:", problems)
     return tuple(found)

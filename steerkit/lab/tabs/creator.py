@@ -33,8 +33,8 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     gr.HTML(
         lead(
             "A concept of your own",
-            "Write a few requests, each with an answer that has the concept and the same answer without it. What goes "
-            "on in the model while it reads the two, subtracted and averaged over the pairs, is the concept's vector.",
+            "Write a few requests, each with an answer that has the concept and the same answer without it. What the "
+            "model thinks while it reads the two, subtracted and averaged over the pairs, is the concept's vector.",
             "The pairs should differ in the concept and in little else. Three or more let the lab check whether the "
             "vector holds for a pair that it was not made from.",
         )
@@ -44,20 +44,15 @@ def tab(workbench: Workbench, shared: Shared) -> None:
             label="Name", placeholder="wintry", max_length=40, elem_id="make-name", info="Small letters, digits and -."
         )
         policy = gr.Radio(
-            [
-                ("answers: the mean over their tokens", POLICIES[0]),
-                ("answers: their last token", POLICIES[1]),
-                ("words added to the request", POLICIES[2]),
-            ],
+            [("the mean over the answer's tokens", POLICIES[0]), ("its last token", POLICIES[1])],
             value=POLICIES[0],
-            label="What the pairs hold",
-            info="Words, such as “Answer in a happy tone.”, are read where the answer begins; without it: nothing.",
+            label="What is looked at",
         )
     boxes: list[gr.Textbox] = []
     rows: list[gr.Row] = []
     for number in range(1, ROWS + 1):
         with gr.Row(visible=number <= SHOWN, elem_classes="pair", elem_id=f"make-pair-{number}") as row:
-            for label in (f"Request {number}", "With the concept", "The same without it"):
+            for label in (f"Request {number}", "Answer with the concept", "The same without it"):
                 box = gr.Textbox(label=label, lines=2, max_lines=4, max_length=1000, min_width=200)
                 boxes.append(box)
         rows.append(row)

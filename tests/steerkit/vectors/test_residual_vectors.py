@@ -9,7 +9,7 @@ from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.vectors.residual_statistics import cosine_table, separability, statistics_table
-from steerkit.vectors.residual_vectors import held_out_scores, mean_of_others, residual_vectors
+from steerkit.vectors.residual_vectors import held_out_scores, residual_vectors
 
 MODEL = Fingerprint(name="m", source="s", revision=None, digest="0" * 64, libraries={})
 POINTS = [Hookpoint("model.layers.0"), Hookpoint("model.layers.1")]
@@ -77,34 +77,6 @@ def test_a_pair_is_never_scored_by_a_direction_that_saw_it() -> None:
     above, below = held_out_scores(torch.eye(6), negative, folds=6)
     assert torch.equal(above, below)
     assert separability(torch.eye(6), negative) == 0.5
-
-
-def test_what_all_concepts_have_in_common_is_taken_off() -> None:
-    # Both concepts move axis 5, as being no plain text does; each has an axis of its own.
-    positive, negative = planted(12, (2.0, 2.0), 0.0)
-    positive[:, :, 5] += 4.0
-    strange, plain = planted(12, (0.0, 0.0), 0.0, seed=9)
-    strange[:, :, 5] += 4.0
-    strange[:, :, 4] += 1.0
-    differences = {"own": (positive - negative).mean(1), "other": (strange - plain).mean(1)}
-    others = mean_of_others(differences, "own")
-    assert others is not None and torch.equal(others, differences["other"])
-    assert mean_of_others({"own": others}, "own") is None
-    vectors = residual_vectors(positive, negative, POINTS, concept="own", model=MODEL, policy="last", others=others)
-    assert vectors.estimator == "centred-mean_difference"
-    for layer, direction in enumerate(vectors.directions.values()):
-        # Own axis 2, other axis -1, nothing of the common one: (2, -1) / sqrt(5) after subtraction.
-        expected = torch.zeros(6)
-        expected[layer], expected[4] = 2.0, -1.0
-        assert torch.allclose(direction.unit, expected / 5**0.5, atol=1e-6)
-        # The sides' means differ by 2 along the own axis and not at all along the other's.
-        assert direction.norm == pytest.approx(2 * 2 / 5**0.5, rel=1e-5)
-    # Texts differ in what they are about along axis 4, which now counts too.
-    assert separability(positive[0], negative[0], others=others[0]) < separability(positive[0], negative[0]) == 1.0
-    with pytest.raises(UserError, match="what those of the other concepts do"):
-        residual_vectors(
-            strange, plain, POINTS, concept="x", model=MODEL, policy="last", others=2 * differences["other"]
-        )
 
 
 def test_a_single_pair_cannot_be_held_out() -> None:

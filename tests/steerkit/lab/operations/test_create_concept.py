@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from steerkit.errors import UserError, UserErrors
-from steerkit.lab.concepts import Pair
 from steerkit.lab.operations.create_concept import checked_pairs, create_concept
 from steerkit.lab.workbench import Workbench
-from steerkit.models.language.encode import encode, encode_texts
-from steerkit.models.language.generate import Sampling, complete
+from steerkit.models.language.encode import encode_texts
 
 PAIRS = [
     ["Tell me about the lake.", "the lake is cold and full of ice", "the lake is wide"],
@@ -63,27 +61,6 @@ def test_the_concept_is_at_once_in_the_list_and_on_disk(workbench: Workbench, la
     assert len(kept["about"]["statistics"]) == 4
 
 
-def test_words_that_are_added_to_a_request_are_read_where_the_answer_begins(workbench: Workbench) -> None:
-    words = [[prompt, "Say it coldly.", ""] for prompt, _, _ in PAIRS]
-    made = create_concept(workbench, "cold", words, "request last")
-    model = workbench.language()
-    means = []
-    for added in (" Say it coldly.", ""):
-        rows = []
-        for prompt, _, _ in PAIRS:
-            ids = encode(model, [prompt + added]).ids
-            rows.append(model.model(ids, output_hidden_states=True).hidden_states[2][0, -1].detach().double().numpy())
-        means.append(np.mean(rows, axis=0))
-    (direction,) = made.entry.vectors.at_layers([1]).directions.values()
-    raw = direction.unit.double().numpy() * float(direction.norm)
-    assert np.allclose(raw, means[0] - means[1], atol=1e-4)
-    # It is read in texts by what the model answers to either.
-    asked = complete(model, [words[0][0] + " Say it coldly.", words[0][0]], [0, 0], Sampling(30))
-    assert made.entry.pairs[0] == Pair(words[0][0], asked[0].text.strip(), asked[1].text.strip())
-    kept = json.loads((workbench.folder / "cold.json").read_text())
-    assert kept["about"]["words"][0] == {"prompt": words[0][0], "positive": "Say it coldly.", "negative": ""}
-
-
 def test_too_few_pairs_to_hold_one_out_have_no_auroc(workbench: Workbench) -> None:
     made = create_concept(workbench, "wintry", PAIRS[:2])
     assert all(math.isnan(one.auroc) for one in made.statistics)
@@ -100,8 +77,8 @@ def test_too_few_pairs_to_hold_one_out_have_no_auroc(workbench: Workbench) -> No
         ("wintry", [], "content", "no contrast pairs"),
         ("wintry", PAIRS * 17, "content", "68 pairs are too many"),
         ("wintry", PAIRS, "first", "token policy"),
-        ("wintry", [["a", "same", "same"]], "content", "pair 1: both sides are the same"),
-        ("wintry", [["a", "b", "c"], ["a", "", "c"]], "content", "pair 2: The side with the concept is empty"),
+        ("wintry", [["a", "same", "same"]], "content", "pair 1: both answers are the same"),
+        ("wintry", [["a", "b", "c"], ["a", "", "c"]], "content", "pair 2: The answer with the concept is empty"),
         ("wintry", [["a", "x" * 1001, "c"]], "content", "1001 characters"),
         ("wintry", [["a", "b"]], "content", "pair 1 must be"),
         ("wintry", "abc", "content", "no contrast pairs"),
