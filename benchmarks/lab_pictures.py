@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "pictures", help="where the pictures go")
     parser.add_argument("--only", nargs="*", choices=TABS, default=TABS, help="these tabs")
+    parser.add_argument("--phone", action="store_true", help="every tab as a phone shows it, too")
     parser.add_argument("--times", action="store_true", help="measure the two waits and take no pictures")
     arguments = parser.parse_args()
     from playwright.sync_api import sync_playwright
@@ -50,7 +51,11 @@ def main() -> None:
                 for title in arguments.only:
                     _take(page, title, arguments.output / f"lab-{title.lower()}.png")
                 _take(_visit(browser, address, dark=True), "Playground", arguments.output / "lab-dark.png")
-                _take(_visit(browser, address, phone=True), "Playground", arguments.output / "lab-phone.png")
+                small = _visit(browser, address, phone=True)
+                _take(small, "Playground", arguments.output / "lab-phone.png")
+                for title in arguments.only if arguments.phone else ():
+                    # A concept cannot be made twice under one name; its form is what there is to see.
+                    _take(small, title, arguments.output / f"lab-phone-{title.lower()}.png", used=title != "Concepts")
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
@@ -98,7 +103,7 @@ def _answer_seconds(address: str) -> float:
     return time.perf_counter() - began
 
 
-def _take(page: Any, title: str, path: Path) -> None:
+def _take(page: Any, title: str, path: Path, *, used: bool = True) -> None:
     page.locator(".lab-tabs > .tab-wrapper > :not(.visually-hidden) button:visible").get_by_text(
         title, exact=True
     ).first.click()
@@ -107,7 +112,7 @@ def _take(page: Any, title: str, path: Path) -> None:
         "Playground": _playground, "Concepts": _concepts, "Layers": _layers, "Analysis": _analysis, "Mixer": _mixer,
         "Comparison": _comparison, "Images": _images, "Tutorials": _tutorials,
     }  # fmt: skip
-    if title in steps:
+    if title in steps and used:
         steps[title](page)
     page.wait_for_timeout(1200)
     page.mouse.move(4, 4)

@@ -14,7 +14,7 @@ from steerkit.models.language.select import read_language_model
 from steerkit.scoring.language.fluency import costs
 from steerkit.scoring.language.text_conditions import all_vectors
 from steerkit.scoring.language.text_table import text_table
-from steerkit.steering.language_sweep import SteeringWay, sweep_layer, sweep_layers
+from steerkit.steering.language_sweep import SteeringWay, asked_with_seeds, sweep_layer, sweep_layers
 
 
 def language_sweep(
@@ -35,9 +35,10 @@ def language_sweep(
     spec, identity = read_language_model(model)
     loaded = load_language_model(spec, identity.digest)
     way, drawn = SteeringWay(**steering), Sampling(**sampling)
-    tuning = pl.read_parquet(prompts).filter(split="tuning")
-    asked = [(key, prompt) for key, prompt in tuning.select("id", "prompt").iter_rows() for _ in seeds]
-    given, noise = [prompt for _, prompt in asked], [seed for _ in range(len(tuning)) for seed in seeds]
+    tuning = list(pl.read_parquet(prompts).filter(split="tuning").select("id", "prompt").iter_rows())
+    seeded = asked_with_seeds(tuning, seeds)
+    asked = [row for row, _ in seeded]
+    given, noise = [prompt for _, prompt in asked], [seed for _, seed in seeded]
     known = all_vectors(vectors, identity, mixes)
     jobs = [(name, layer) for name, own in known.items() for layer in sweep_layers(own, layers)]
     work.mkdir(parents=True, exist_ok=True)

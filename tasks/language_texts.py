@@ -16,7 +16,7 @@ from steerkit.models.language.select import read_language_model
 from steerkit.scoring.language.fluency import costs, under
 from steerkit.scoring.language.text_conditions import UNDER_GIVEN, Removal, all_vectors, conditions
 from steerkit.scoring.language.text_table import Decoding, text_table
-from steerkit.steering.language_sweep import ROWS, SteeringWay
+from steerkit.steering.language_sweep import ROWS, SteeringWay, asked_with_seeds
 
 
 def language_texts(
@@ -55,7 +55,7 @@ def language_texts(
             continue
         drawn = Sampling(**sampling) if decoding == "sampled" else replace(Sampling(**sampling), temperature=0.0)
         # The likeliest tokens are the same for every seed.
-        asked = [(row, seed) for row in test for seed in (seeds if decoding == "sampled" else seeds[:1])]
+        asked = asked_with_seeds(test, seeds if decoding == "sampled" else seeds[:1])
         rows = [row for row, _ in asked]
         written = complete(
             loaded, [condition.given(prompt) for _, prompt in rows], [seed for _, seed in asked], drawn,

@@ -63,7 +63,8 @@ def _check(asked: Mapping[str, Any], layers: tuple[int, ...] | None) -> None:
 
 def _edits(asked: Mapping[str, Any], order: Sequence[str], layers: tuple[int, ...], model: LanguageModel) -> list[Edit]:
     from steerkit.steering.language.text_edits import text_edits
-    from steerkit.vectors.mixing import mix, parse_mix
+    from steerkit.steering.language.turns import Turns
+    from steerkit.vectors.mixing import mix, parse_mix, takes_turns
 
     settings: dict[str, Any] = {
         "units": one_of("--units", asked["units"] or "relative", ("unit", "raw", "relative")),
@@ -74,6 +75,12 @@ def _edits(asked: Mapping[str, Any], order: Sequence[str], layers: tuple[int, ..
     if asked["mix"] is not None:
         weights = parse_mix(asked["mix"])
         parts = {found.concept: found for found in (_open(file, model) for file in asked["vectors"])}
+        if takes_turns(asked["mix"]):
+            if asked["on"] is not None:
+                raise UserError("--on does not go with concepts that take turns: they steer the answer's tokens.")
+            return Turns(parts, weights).edits(
+                layers, asked["add"][0], units=settings["units"], bound=settings["bound"]
+            )
         return text_edits(mix(parts, weights), layers, asked["add"][0], **settings)
     edits: list[Edit] = []
     for one in read_actions(order, asked):

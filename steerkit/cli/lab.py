@@ -23,13 +23,16 @@ def lab(
     from steerkit.dag.params import load_params
     from steerkit.dag.project import find_root
     from steerkit.lab.app import close, launch
+    from steerkit.lab.fitting import Recipe
     from steerkit.lab.workbench import Workbench
     from steerkit.models.hub import EMBEDDED_LANGUAGE
     from steerkit.models.language.select import select_language_model
 
     root = find_root()
-    models = load_params(root).get("models", {})
-    workbench = Workbench(root, select_language_model(model or EMBEDDED_LANGUAGE, models), models)
+    params = load_params(root)
+    models = params.get("models", {})
+    spec = select_language_model(model or EMBEDDED_LANGUAGE, models)
+    workbench = Workbench(root, spec, models, Recipe.of_params(params))
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     page, address = launch(workbench, port, open_browser=browser)

@@ -15,9 +15,17 @@ PACKAGES = ("tasks", "steerkit")
 # The wiring and the engine decide when a stage runs, not what it computes.
 NOT_CODE = ("tasks.pipelines", "tasks.__main__", "steerkit.dag", "steerkit.cli")
 
+# What one look at the files found: of each module the names that it imports, and its file if that holds code.
+Known = dict[str, tuple[tuple[str, ...], str | None]]
 
-def code_closure(module: str, root: Path) -> list[str]:
-    """Files, relative to ``root`` and sorted, that importing ``module`` can run inside the project's packages."""
+
+def code_closure(module: str, root: Path, known: Known | None = None) -> list[str]:
+    """Files, relative to ``root`` and sorted, that importing ``module`` can run inside the project's packages.
+
+    ``known`` is filled and read: whoever asks for many modules at once gives the same one, and each file is looked at
+    once.
+    """
+    known = {} if known is None else known
     found: set[str] = set()
     seen: set[str] = set()
     pending = [module]
@@ -30,14 +38,12 @@ def code_closure(module: str, root: Path) -> list[str]:
         parent = name.rpartition(".")[0]
         if parent:
             pending.append(parent)
-        file = _module_file(name, root)
-        if file is None:
-            continue
-        moved = file.stat()
-        imports, has_code = _scan(file, name, moved.st_mtime_ns, moved.st_size)
+        if name not in known:
+            known[name] = _look(name, root)
+        imports, file = known[name]
         pending.extend(imports)
-        if has_code:
-            found.add(file.relative_to(root).as_posix())
+        if file is not None:
+            found.add(file)
     return sorted(found)
 
 
@@ -53,6 +59,15 @@ def _counts(module: str) -> bool:
     if module.partition(".")[0] not in PACKAGES:
         return False
     return not any(module == name or module.startswith(f"{name}.") for name in NOT_CODE)
+
+
+def _look(module: str, root: Path) -> tuple[tuple[str, ...], str | None]:
+    file = _module_file(module, root)
+    if file is None:
+        return (), None
+    moved = file.stat()
+    imports, has_code = _scan(file, module, moved.st_mtime_ns, moved.st_size)
+    return imports, file.relative_to(root).as_posix() if has_code else None
 
 
 def _module_file(module: str, root: Path) -> Path | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 from steerkit.dag import registry
-from steerkit.dag.code_closure import code_closure
+from steerkit.dag.code_closure import Known, code_closure
 from steerkit.dag.declarations import Stage
 from steerkit.dag.locks import queue
-from steerkit.dag.project import write_atomically
+from steerkit.dag.project import state_folder, write_atomically
 from steerkit.errors import UserError
 
 HEADER = """\
@@ -19,6 +21,8 @@ HEADER = """\
 # command is `python -m tasks ...`. Stages with any other command are yours and are kept as they are.
 """
 OURS = "python -m tasks "
+# Names the text that was last found, or made, to say what is declared; beside the engine's locks, never in git.
+CURRENT = "dvc-yaml-is-current"
 
 
 def render(root: Path) -> str:
@@ -27,6 +31,10 @@ def render(root: Path) -> str:
     Raises:
         UserError: dvc.yaml cannot be read, or a stage written by hand has the name of a declared one.
     """
+    return _render(root, _entries(root))
+
+
+def _render(root: Path, entries: dict[str, dict[str, Any]]) -> str:
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
 
@@ -35,8 +43,7 @@ def render(root: Path) -> str:
     yaml.indent(mapping=2, sequence=4, offset=2)
     existing = _read(root / "dvc.yaml", yaml)
     stages = CommentedMap()
-    for declared in registry.all_stages(root).values():
-        stages[declared.name] = _entry(declared, root)
+    stages.update(entries)
     for name, entry in (existing.get("stages") or {}).items():
         if is_ours(entry):
             continue
@@ -53,14 +60,22 @@ def render(root: Path) -> str:
 
 
 def write(root: Path) -> bool:
-    """Bring dvc.yaml up to date; returns whether it changed."""
+    """Bring dvc.yaml up to date; returns whether it changed.
+
+    Making the text takes longer than all else that a run with nothing to do does, so it is not made again for the same
+    declarations and the same dvc.yaml.
+    """
     with queue(root):
-        text = render(root)
-        path = root / "dvc.yaml"
-        if path.exists() and path.read_text(encoding="utf-8") == text:
+        path, note = root / "dvc.yaml", state_folder(root) / CURRENT
+        there = path.read_text(encoding="utf-8") if path.exists() else None
+        entries = _entries(root)
+        if there is not None and note.exists() and note.read_text(encoding="utf-8") == _digest(entries, there):
             return False
-        write_atomically(root, path, text)
-    return True
+        text = _render(root, entries)
+        if text != there:
+            write_atomically(root, path, text)
+        write_atomically(root, note, _digest(entries, text))
+    return text != there
 
 
 def difference(root: Path) -> str:
@@ -96,13 +111,26 @@ def expected_entry(stage: Stage, root: Path) -> dict[str, Any]:
     return _entry(stage, root)
 
 
-def _entry(stage: Stage, root: Path) -> dict[str, Any]:
+def _entries(root: Path) -> dict[str, dict[str, Any]]:
+    known: Known = {}
+    return {declared.name: _entry(declared, root, known) for declared in registry.all_stages(root).values()}
+
+
+def _digest(entries: dict[str, dict[str, Any]], text: str) -> str:
+    """All that the text is made from: the declarations, what it was, and the code that makes it."""
+    total = hashlib.sha256(Path(__file__).read_bytes())
+    total.update(json.dumps(entries).encode())
+    total.update(text.encode())
+    return total.hexdigest()
+
+
+def _entry(stage: Stage, root: Path, known: Known | None = None) -> dict[str, Any]:
     entry: dict[str, Any] = {"cmd": stage.command}
     if stage.desc:
         entry["desc"] = stage.desc
     if stage.frozen:
         entry["frozen"] = True
-    deps = sorted({*stage.dep_paths(), *code_closure(stage.function.__module__, root)})
+    deps = sorted({*stage.dep_paths(), *code_closure(stage.function.__module__, root, known)})
     if deps:
         entry["deps"] = deps
     if stage.params:

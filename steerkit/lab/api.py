@@ -46,9 +46,12 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
             )
         )  # fmt: skip
 
-    def make_concept(name: str, pairs: list[list[str]], policy: str = "content") -> dict:
-        """Make a concept from pairs of [request, answer with the concept, the same without it], and save it."""
-        made = create_concept(workbench, name, pairs, policy)
+    def make_concept(name: str, pairs: list[list[str]], contrast: str = "requests", tokens: str | None = None) -> dict:
+        """Make a concept and save it, from pairs of [request that asks for it, the same without asking].
+
+        With contrast "answers", from [request, answer with the concept, the same without it].
+        """
+        made = create_concept(workbench, name, pairs, contrast, tokens)
         return {"concept": plain_json(made.entry), "statistics": plain_json(made.statistics)}
 
     def analyse_layers(
@@ -85,10 +88,10 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
         )
 
     def mix(
-        concepts: str, layer: int | None = None, strength: float | None = None, prompt: str = "", tokens: int = 30,
+        concepts: str, layer: int | None = None, strength: float | None = None, prompt: str = "", tokens: int = 40,
         temperature: float = 0.7, seed: int = 0,
     ) -> dict:  # fmt: skip
-        """Steer by a mix such as happy:0.7,excited:0.3, and count the answers that show each part."""
+        """Steer by a mix such as happy:0.7,excited:0.3 (with a bar: in turns), and count the answers that show each."""
         return plain_json(
             mix_concepts(
                 workbench, concepts, layer, strength, prompt=prompt, tokens=tokens, temperature=temperature, seed=seed
@@ -100,7 +103,7 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
         return plain_json(keep_mix(workbench, name, concepts, layer, strength))
 
     def layers(prompt: str, tokens: int = 14) -> dict:
-        """What the model thinks at every depth while it answers: norms, and what each layer would say."""
+        """What the model computes at every depth while it answers: norms, and what each layer would say."""
         return plain_json(explore_layers(workbench, prompt, tokens=tokens))
 
     def compare(

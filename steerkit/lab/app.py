@@ -20,13 +20,16 @@ HOST = "127.0.0.1"
 UPLOAD_LIMIT = "16mb"
 _TITLE = "Steering lab"
 _PURPOSE = (
-    "Change what a model writes or paints by changing what it thinks on the way: pick a concept, a place inside the "
+    "Change what a model writes or paints by changing what goes on inside it: pick a concept, a place inside the "
     "model and a strength, and see what happens, token by token."
 )
 
 
 def prepare(cache: Path) -> None:
     """Set gradio up before it is imported: files only in `cache`, and not a word to anyone outside."""
+    from steerkit.lab.without_stubs import import_without_stubs
+
+    import_without_stubs()
     os.environ["GRADIO_TEMP_DIR"] = str(cache)
     os.environ["GRADIO_EXAMPLES_CACHE"] = str(cache / "examples")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
-from steerkit.lab.concepts import Pair
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.vectors.steering_vectors import SteeringVectors
 from steerkit.vectors.vectors_file import load_vectors
+
+if TYPE_CHECKING:
+    from steerkit.prompts.concept_library import LibraryConcept
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +35,17 @@ class Measured:
     folder: Path
     fingerprint: Fingerprint
 
-    def vectors(self, pairs: Mapping[str, Sequence[Pair]]) -> dict[str, SteeringVectors]:
-        """The vectors of those concepts that were fitted on this model from exactly these pairs."""
+    def vectors(self, library: Mapping[str, LibraryConcept]) -> dict[str, SteeringVectors]:
+        """The vectors of those concepts that were fitted on this model from exactly these pairs and instructions."""
         known = _json(self.folder / "prompts" / "pairs.json")
         found = {}
-        for name, ours in pairs.items():
-            theirs = known.get(name, {}).get("pairs", [])
-            if [(one["prompt"], one["positive"], one["negative"]) for one in theirs] != [
-                (one.prompt, one.positive, one.negative) for one in ours
-            ]:
+        for name, concept in library.items():
+            theirs = known.get(name, {})
+            pairs = [
+                {key: one.get(key) for key in ("prompt", "positive", "negative")} for one in theirs.get("pairs", [])
+            ]
+            ours = [pair.model_dump() for pair in concept.pairs]
+            if (theirs.get("instruction"), pairs) != (concept.instruction, ours):
                 continue
             path = self.folder / "vectors" / "vectors" / f"{name}.safetensors"
             with suppress(UserError):  # another model's, or not there: they are fitted anew

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
 from steerkit.lab.checks import checked_choice, checked_name
-from steerkit.lab.concepts import ConceptEntry, Pair, fit_concepts
+from steerkit.lab.concepts import ConceptEntry, Pair
+from steerkit.lab.fitting import Recipe, fit_library, library_sides
 from steerkit.lab.measured import Choice, Measured
 from steerkit.lab.own_concepts import OwnConcepts
+from steerkit.lab.reading import Reading, reading_of
 from steerkit.lab.turns import Turns
 from steerkit.models.hub import EMBEDDED_LANGUAGE
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from steerkit.models.language.load import LanguageModel
     from steerkit.models.language.spec import LanguageSpec
     from steerkit.models.load import LoadedModel
+    from steerkit.prompts.concept_library import LibraryConcept
     from steerkit.scoring.language.text_labels import TextLabels
     from steerkit.vectors.steering_vectors import SteeringVectors
 
@@ -30,21 +33,30 @@ log = logging.getLogger(__name__)
 
 LABELS = Path("models", "seasons-text-labels")
 LIBRARIES = {True: Path("data", "language", "concepts.yaml"), False: Path("data", "language", "concepts-general.yaml")}
-MEASURED = (Path("artifacts", "language"), Path("models", "seasons-starters", "language"))
+MEASURED = (Path("artifacts", "language"), Path("models", "seasons-concepts"))
 """Where the language pipeline's outputs may lie: its own, and those that are shipped for the embedded model."""
-STRENGTH = 0.6
-"""Where nobody measured: the share of each token's norm that turns the embedded model's answers."""
+USUAL = {True: (3 / 4, 0.85), False: (1 / 2, 0.5)}
+"""Where nobody measured, the share of the depth, and of each token's norm: what turns most answers of the embedded
+model while they stay fluent, and for another model a first guess."""
 
 
 class Workbench:
     """The lab's shared state. Cheap to make: models and concepts are loaded when they are first asked for.
 
-    `root` is the project's folder, `models` the entries of params.yaml. Everything here may be used by several threads;
-    whoever runs a model does so inside `turn(name)`.
+    `root` is the project's folder, `models` the entries of params.yaml, `recipe` how the built-in concepts' vectors are
+    fitted where the pipeline has not done it. Everything here may be used by several threads; whoever runs a model does
+    so inside `turn(name)`.
     """
 
-    def __init__(self, root: Path, spec: LanguageSpec, models: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        spec: LanguageSpec,
+        models: Mapping[str, Mapping[str, Any]],
+        recipe: Recipe | None = None,
+    ) -> None:
         self.root = root
+        self.recipe = recipe or Recipe()
         self.spec = spec.model_copy(update={"source": _from_here(root, spec.source)})
         self.models = {
             name: {**entry, "source": _from_here(root, str(entry.get("source", "")))} for name, entry in models.items()
@@ -60,6 +72,7 @@ class Workbench:
         self._pictures: dict[str, LoadedModel] = {}
         self._concepts: dict[str, ConceptEntry] | None = None
         self._labels: TextLabels | None = None
+        self._readings: dict[str, tuple[ConceptEntry, Reading | None]] = {}
 
     def turn(self, name: str, cancelled: Callable[[], bool] | None = None) -> AbstractContextManager[None]:
         """Be alone with the model `name` ("language", "seasons-sd", "seasons-flux") inside the block, in fair order."""
@@ -99,6 +112,16 @@ class Workbench:
 
                 self._labels = TextLabels.load(self.root / LABELS)
             return self._labels
+
+    def reading(self, entry: ConceptEntry) -> Reading | None:
+        """How the unsteered model reads the concept in texts, fitted once; the caller has the turn at the model."""
+        with self._guard:
+            known = self._readings.get(entry.name)
+        if known is None or known[0].pairs != entry.pairs:
+            known = (entry, reading_of(self.language(), entry))
+            with self._guard:
+                self._readings[entry.name] = known
+        return known[1]
 
     @property
     def embedded(self) -> bool:
@@ -156,9 +179,10 @@ class Workbench:
             self.store().delete(name)
             self._set({key: value for key, value in self.concepts().items() if key != name})
 
-    def middle_layer(self) -> int:
-        """Where to steer when nothing was measured."""
-        return (self.language().layers - 1) // 2
+    def usual(self) -> Choice:
+        """Where and how far to steer when nothing was measured."""
+        depth, strength = USUAL[self.embedded]
+        return Choice(int(depth * self.language().layers), strength, None)
 
     def _fit_ahead(self) -> None:
         try:
@@ -180,25 +204,20 @@ class Workbench:
         return found
 
     def _built_in(self) -> dict[str, ConceptEntry]:
-        from steerkit.prompts.concept_library import read_library
-
-        path = self.root / LIBRARIES[self.embedded]
-        library = read_library(path)
-        pairs = {
-            name: tuple(Pair(pair.prompt, pair.positive, pair.negative) for pair in concept.pairs)
-            for name, concept in library.items()
-        }
+        library = self._library()
         model = self.language()
         vectors: dict[str, SteeringVectors] = {}
         choices: dict[str, Choice] = {}
         for folder in reversed(MEASURED):
             measured = Measured(self.root / folder, model.fingerprint)
-            vectors |= measured.vectors(pairs)
+            vectors |= measured.vectors(library)
             choices |= measured.choices()
-        missing = {name: several for name, several in pairs.items() if name not in vectors}
-        with self.turn("language"):
-            vectors |= fit_concepts(model, missing) if missing else {}
-        usual = Choice(self.middle_layer(), STRENGTH, None)
+        if set(library) - set(vectors):
+            # All of them, since each may be taken less what the others have in common.
+            with self.turn("language"):
+                sides = library_sides(model, library, self.recipe)
+            vectors = fit_library(model, sides, self.recipe) | vectors
+        usual = self.usual()
         entries = {}
         for name, concept in library.items():
             choice = choices.get(name, usual)
@@ -210,10 +229,15 @@ class Workbench:
                 layer=choice.layer,
                 strength=choice.strength,
                 safe=choice.safe,
-                pairs=pairs[name],
+                pairs=tuple(Pair(pair.prompt, pair.positive, pair.negative) for pair in concept.pairs),
                 instruction=concept.instruction,
             )
         return entries
+
+    def _library(self) -> dict[str, LibraryConcept]:
+        from steerkit.prompts.concept_library import read_library
+
+        return read_library(self.root / LIBRARIES[self.embedded])
 
     def _lock(self, name: str) -> threading.RLock:
         with self._guard:

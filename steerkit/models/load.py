@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from steerkit.errors import UserError
+from steerkit.models.building import building
 from steerkit.models.denoiser import denoiser
 from steerkit.models.fingerprint import Fingerprint, fingerprint
 from steerkit.models.hub import ask_hub, cached_commit, model_folder
@@ -155,6 +156,7 @@ def _from_hub(spec: ModelSpec, dtype: torch.dtype, device_map: str | None, commi
     return _from_pretrained(kind, spec, spec.source, dtype, device_map, revision=commit, local_files_only=cached)
 
 
+@building()
 def _from_pretrained(
     kind: str, spec: ModelSpec, source: str, dtype: torch.dtype, device_map: str | None, **where: Any
 ) -> Any:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from steerkit.errors import UserError
+from steerkit.models.building import building
 from steerkit.models.denoiser import TRANSFORMER, image_grid, image_pixels, text_length
 from steerkit.models.hookpoint import Hookpoint, resolve
 from steerkit.models.hub import config_folder
@@ -125,6 +126,7 @@ def _inputs(config: Any, text: int, image: int) -> dict[str, Tensor]:
     return {name: torch.zeros(*size, device="meta") for name, size in sizes.items()}
 
 
+@building()
 def _components(folder: Path) -> dict[str, Any]:
     import diffusers
     import transformers

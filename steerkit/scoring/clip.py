@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from steerkit.errors import UserError
+from steerkit.models.building import building
 
 EMBEDDED = "models/seasons-clip"
 
@@ -129,7 +130,7 @@ def _load(source: str) -> tuple[Any, Any, Any]:
     else:
         name, tag = _published(source, open_clip.list_pretrained())
     try:
-        with _quiet_root():
+        with building(), _quiet_root():
             model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=tag)
             return model, preprocess, open_clip.get_tokenizer(name)
     except (RuntimeError, OSError, ValueError, KeyError) as error:

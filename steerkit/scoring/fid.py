@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from steerkit.errors import UserError
+from steerkit.models.building import building
 
 EMBEDDED = "models/seasons-lpips"
 INCEPTION = "inception"
@@ -128,7 +129,7 @@ def _backbone(folder: Path) -> nn.Module:
             f"Use a folder with a perceptual backbone (the embedded one is {EMBEDDED}) or {INCEPTION!r}."
         )
     # A module draws its first weights before it loads its own: the caller's random numbers must not notice.
-    with torch.random.fork_rng(devices=[]):
+    with building(), torch.random.fork_rng(devices=[]):
         return load_perceptual_backbone(folder)
 
 
@@ -139,6 +140,7 @@ def _inception() -> nn.Module:
         # torchvision announces and draws its download bar by print.
         sink = io.StringIO()
         with (
+            building(),
             warnings.catch_warnings(),
             contextlib.redirect_stdout(sink),
             contextlib.redirect_stderr(sink),

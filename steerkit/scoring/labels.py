@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from steerkit.models.building import building
 from steerkit.world.labels import IMAGE_SIZE, LABELS
 
 EMBEDDED = "models/seasons-labels"
@@ -48,7 +49,9 @@ class LabelScorer:
             raise UserError(
                 f"{folder} is not a label classifier: {' and '.join(missing)} missing. The embedded one is {EMBEDDED}."
             )
-        return cls(load_label_classifier(Path(folder)), device=device, batch_size=batch_size)
+        with building():
+            network = load_label_classifier(Path(folder))
+        return cls(network, device=device, batch_size=batch_size)
 
     def predict(self, pixels: NDArray[np.uint8]) -> Predictions:
         """Labels of uint8 images [N, H, W, 3]; other sizes than 64x64 are resized first."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from steerkit.errors import UserError
+from steerkit.models.building import building
 
 EMBEDDED = "models/seasons-lpips"
 PUBLISHED = ("alex", "vgg", "squeeze")
@@ -64,7 +65,7 @@ def on_backbone(backbone: nn.Module) -> nn.Module:
     import lpips
 
     # The package can only be built around a network of its own: the smallest one, untrained, makes room for ours.
-    with _no_warnings(), torch.random.fork_rng(devices=[]):
+    with building(), _no_warnings(), torch.random.fork_rng(devices=[]):
         metric = lpips.LPIPS(pretrained=False, net="squeeze", lpips=False, pnet_rand=True, verbose=False)
     widths: Any = backbone.channels
     metric.net = backbone
@@ -85,7 +86,7 @@ def _backbone(folder: Path) -> nn.Module:
             f"The embedded one is {EMBEDDED}."
         )
     # A module draws its first weights before it loads its own: the caller's random numbers must not notice.
-    with torch.random.fork_rng(devices=[]):
+    with building(), torch.random.fork_rng(devices=[]):
         return load_perceptual_backbone(folder)
 
 
@@ -95,7 +96,12 @@ def _published(name: str) -> nn.Module:
     try:
         # torchvision announces and draws its download bar by print.
         sink = io.StringIO()
-        with _no_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+        with (
+            building(),
+            _no_warnings(),
+            contextlib.redirect_stdout(sink),
+            contextlib.redirect_stderr(sink),
+        ):
             return lpips.LPIPS(net=name, verbose=False).requires_grad_(False)
     except (OSError, RuntimeError) as error:
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,28 +14,45 @@ from steerkit.models.language.generate import Completion, Sampling, complete
 from steerkit.models.language.load import LanguageModel
 from steerkit.steering.edit import Edit
 from steerkit.steering.language.text_edits import TextUnits, text_edits
+from steerkit.steering.language.turns import PERIOD, Turns
 from steerkit.vectors.steering_vectors import SteeringVectors, layer_number
 
 # Rows that a model writes at once: strengths and prompts share batches, so that small prompt sets cost no more.
 ROWS = 192
+SEEDS_APART = 100_000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class SteeringWay:
-    """How strengths count (`units`), which tokens are steered, and how far each may be moved; see `text_edits`."""
+    """How strengths count (`units`), which tokens are steered, and how far each may be moved; see `text_edits`.
+
+    Concepts that take turns (`Turns`) steer `tokens` of their own: each its share of every `period` of an answer.
+    """
 
     units: TextUnits = "relative"
     tokens: str = "last"
     bound: str = "none"
+    period: int = PERIOD
 
-    def add(self, vectors: SteeringVectors, layers: Sequence[int], strength: float | Tensor) -> list[Edit]:
+    def add(self, vectors: SteeringVectors | Turns, layers: Sequence[int], strength: float | Tensor) -> list[Edit]:
         """The edits that add `vectors` at `layers`; `strength` is one number, or one per row [rows]."""
+        if isinstance(vectors, Turns):
+            return vectors.edits(layers, strength, units=self.units, bound=self.bound, period=self.period)
         return text_edits(vectors, layers, strength, units=self.units, tokens=self.tokens, bound=self.bound)
+
+
+def asked_with_seeds(prompts: Sequence[T], seeds: Sequence[int]) -> list[tuple[T, int]]:
+    """Every prompt with every seed, as the number that its texts are drawn with: 100,000 times the seed, and its place.
+
+    So no two prompts share their chance, which would make their texts begin alike, and every condition has the same.
+    """
+    return [(prompt, SEEDS_APART * seed + place) for place, prompt in enumerate(prompts) for seed in seeds]
 
 
 def sweep_layer(
     model: LanguageModel,
-    vectors: SteeringVectors,
+    vectors: SteeringVectors | Turns,
     layer: int,
     strengths: Sequence[float],
     prompts: Sequence[str],
@@ -63,9 +81,10 @@ def sweep_layer(
     return {strength: found[place * count : (place + 1) * count] for place, strength in enumerate(strengths)}
 
 
-def sweep_layers(vectors: SteeringVectors, layers: Sequence[int] | None) -> list[int]:
+def sweep_layers(vectors: SteeringVectors | Turns, layers: Sequence[int] | None) -> list[int]:
     """The layers to sweep, None for all that `vectors` has; UserError for one that it has not."""
     if layers is not None:
-        vectors.at_layers(list(layers))
+        for part in vectors.parts.values() if isinstance(vectors, Turns) else (vectors,):
+            part.at_layers(list(layers))
         return list(layers)
     return sorted({number for hookpoint in vectors.hookpoints if (number := layer_number(hookpoint)) is not None})

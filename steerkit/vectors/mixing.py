@@ -21,10 +21,16 @@ _NAME = re.compile(r"[\w][\w .-]*")
 def parse_mix(text: str) -> dict[str, float]:
     """Read `happy:0.7,excited:0.3` as weights by concept, in its order; a weight may be negative.
 
-    UserError, which shows the form, for anything else: no name, a name twice, no weight, or one of 0 or not finite.
+    With bars instead of commas, `happy:0.7|excited:0.3`, concepts take turns (`takes_turns`). UserError, which shows
+    the form, for anything else: no name, a name twice, no weight, one of 0 or not finite, or bars and commas together.
     """
+    if takes_turns(text) and "," in text:
+        raise UserError(
+            f"The mix {text!r} has commas and bars; write happy:0.7,excited:0.3 to add the directions, or "
+            "happy:0.7|excited:0.3 for concepts that take turns."
+        )
     weights: dict[str, float] = {}
-    for part in text.split(","):
+    for part in text.split("|" if takes_turns(text) else ","):
         name, colon, number = part.rpartition(":")
         name = name.strip()
         try:
@@ -42,9 +48,14 @@ def parse_mix(text: str) -> dict[str, float]:
     return weights
 
 
-def mix_name(weights: Mapping[str, float]) -> str:
-    """The mix as `parse_mix` reads it: happy:0.7,excited:0.3."""
-    return ",".join(f"{name}:{weight:g}" for name, weight in weights.items())
+def takes_turns(text: str) -> bool:
+    """Whether the concepts of a mix take turns, `happy:0.7|excited:0.3`, rather than being added."""
+    return "|" in text
+
+
+def mix_name(weights: Mapping[str, float], *, turns: bool = False) -> str:
+    """The mix as `parse_mix` reads it: happy:0.7,excited:0.3, or happy:0.7|excited:0.3 with `turns`."""
+    return ("|" if turns else ",").join(f"{name}:{weight:g}" for name, weight in weights.items())
 
 
 def mix(parts: Mapping[str, SteeringVectors], weights: Mapping[str, float], *, of: MixOf = "raw") -> SteeringVectors:

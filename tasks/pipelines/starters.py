@@ -1,8 +1,9 @@
-"""What the lab's Images tab opens with before any pipeline has run: frozen, since it is in git beside the models."""
+"""What the lab opens with before any pipeline has run: frozen, since it is in git beside the models."""
 
 from steerkit.dag import stage
+from tasks.lab_concepts import lab_concepts
 from tasks.lab_starters import lab_starters
-from tasks.pipelines import attention, flux, latents, winter
+from tasks.pipelines import attention, flux, language, latents, winter
 
 starters = stage(
     "world-starters",
@@ -28,4 +29,14 @@ starters = stage(
     selected=[one.selection.out("selected") for one in flux.layers],
     changes=[one.demos.out("changes") for one in flux.layers],
     outs={"starters": "models/seasons-starters"},
+)
+concepts = stage(
+    "world-concepts",
+    lab_concepts,
+    frozen=True,
+    model=language.model,
+    pairs=language.pairs,
+    vectors=language.vectors,
+    chosen=language.choice.out("chosen"),
+    outs={"concepts": "models/seasons-concepts"},
 )

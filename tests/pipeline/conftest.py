@@ -1,4 +1,4 @@
-"""A copy of the checkout in which a test may run and change everything."""
+"""Copies of the checkout in which a test may run and change everything: with nothing run, or with all pipelines run."""
 
 import os
 import re
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 PARTS = (
@@ -41,7 +42,11 @@ class Project:
 
     def run(self, flow: str, *arguments: str) -> dict[str, str]:
         """`steerkit run FLOW`; the verdict of each of its stages, from the table it ends with."""
-        said = self.steerkit("run", flow, "--no-prefect", *arguments)
+        return self.verdicts(self.steerkit("run", flow, "--no-prefect", *arguments), flow)
+
+    @staticmethod
+    def verdicts(said: str, flow: str) -> dict[str, str]:
+        """The verdict of each stage of a flow, from the table that `steerkit run` ended with."""
         return dict(re.findall(rf"^({flow}-[\w-]+)\s+(ran|restored|unchanged)\b", said, re.MULTILINE))
 
     def edit(self, name: str, old: str, new: str) -> None:
@@ -69,5 +74,37 @@ def copy_of_checkout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
         made.call("git", "add", "-A")
         made.call("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "start")
         return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def everything(tmp_path_factory: pytest.TempPathFactory, copy_of_checkout: Callable[[str], Project]) -> Path:
+    """All pipelines run once, small, from nothing, by one command: in `checkout`, which is to be copied, not used.
+
+    `said` is what the command said, `said-again` what it said straight after. It takes minutes, so the test processes
+    share it: the first to want it makes it, the others wait.
+    """
+    ours = tmp_path_factory.getbasetemp()
+    folder = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "everything"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            made = copy_of_checkout("everything")
+            command = ("run", "everything", "--no-prefect")
+            (made.root.parent / "said").write_text(made.steerkit(*command, "--params", "params/tiny.yaml"))
+            (made.root.parent / "said-again").write_text(made.steerkit(*command))
+            made.root.parent.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def copy_of_everything(everything: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Project]:
+    """Gives a copy of the checkout in which everything has run, in a folder of that name."""
+
+    def make(name: str) -> Project:
+        root = tmp_path_factory.mktemp(name) / "checkout"
+        # Outputs and DVC's cache share their files by hard links: cp keeps that, shutil does not.
+        subprocess.run(["cp", "-a", str(everything / "checkout"), str(root)], check=True)
+        return Project(root)
 
     return make

@@ -1,4 +1,4 @@
-"""The real attention pipeline on the embedded model, small, in a copy of the checkout; then both pipelines compared."""
+"""What the real attention pipeline gives on the embedded model, small, and what it does anew when its inputs change."""
 
 import json
 from collections.abc import Callable
@@ -11,10 +11,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def project(copy_of_checkout: Callable[[str], Any]) -> Any:
-    made = copy_of_checkout("attention")
-    assert set(made.run("attention", "--params", "params/tiny.yaml").values()) == {"ran"}
-    return made
+def project(copy_of_everything: Callable[[str], Any]) -> Any:
+    return copy_of_everything("attention")
 
 
 def test_every_edit_has_its_pictures_scores_and_page(project: Any) -> None:
@@ -47,25 +45,7 @@ def test_one_context_more_collects_one_shard_more(project: Any) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in moments.iterdir()}
     with lists.open("a") as file:
         file.write("a photo of a blue {concept} in the evening by a lake\n")
-    project.steerkit("run", "attention", "--no-prefect", "--only", "attention-prompts")
-    project.steerkit("run", "attention", "--no-prefect", "--only", "attention-activations")
+    project.run("attention", "--only", "attention-prompts,attention-activations")
     after = {path.name: path.stat().st_mtime_ns for path in moments.iterdir()}
     assert after.keys() == before.keys()
     assert sum(after[name] != before[name] for name in after) == 1
-
-
-def test_everything_ends_with_one_table_of_all_methods(project: Any) -> None:
-    said = project.steerkit("run", "everything", "--no-prefect")
-    for method in (
-        "text encoder, fixed strength",
-        "text encoder, adaptive strength",
-        "cross-attention, add",
-        "sparse autoencoder latents, add",
-    ):
-        assert method in said
-    assert "scoreboard.html" in said
-    again = project.steerkit("run", "everything", "--no-prefect")
-    assert "up to date" in again and "cross-attention, add" in again
-    # All pipelines have run, so the other door has nothing to do at all.
-    assert "Running stage" not in project.call("dvc", "repro")
-    assert "up to date" in project.call("dvc", "status")

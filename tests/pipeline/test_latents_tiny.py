@@ -1,4 +1,4 @@
-"""The real latents pipeline on the embedded model, small, in a copy of the checkout."""
+"""What the real latents pipeline gives on the embedded model, small, in a copy of the checkout."""
 
 import json
 from collections.abc import Callable
@@ -13,10 +13,8 @@ METHODS = {"unsteered", "steered", "ablation", "saeuron", "random"}
 
 
 @pytest.fixture(scope="module")
-def project(copy_of_checkout: Callable[[str], Any]) -> Any:
-    made = copy_of_checkout("latents")
-    assert set(made.run("latents", "--params", "params/tiny.yaml").values()) == {"ran"}
-    return made
+def project(copy_of_everything: Callable[[str], Any]) -> Any:
+    return copy_of_everything("latents")
 
 
 def test_every_method_has_its_pictures_scores_and_page(project: Any) -> None:
@@ -48,8 +46,7 @@ def test_a_tenth_more_prompts_collects_only_their_shards(project: Any) -> None:
     rows = project.root / "artifacts" / "latents" / "activations" / "rows"
     before = {path.name for path in rows.glob("*.arrow")}
     project.edit("params.yaml", "train: 24", "train: 32")
-    project.steerkit("run", "latents", "--no-prefect", "--only", "latents-prompts")
-    project.steerkit("run", "latents", "--no-prefect", "--only", "latents-activations")
+    project.run("latents", "--only", "latents-prompts,latents-activations")
     after = {path.name for path in rows.glob("*.arrow")}
     assert before < after
     shards = {name.split(".")[0] for name in after - before}

@@ -68,6 +68,7 @@ background:linear-gradient(90deg,color-mix(in oklab,var(--muted) 9%,var(--paper)
 .lab-chart .ramp.signed i{background:linear-gradient(90deg,var(--chart-second),
 color-mix(in oklab,var(--muted) 9%,var(--paper)),var(--chart-first))}
 .charts-row{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr));gap:.6rem 2rem}
+.charts-row+.lab-chart{margin-top:1.4rem}
 .charts .said{margin:.2rem 0 1rem;color:var(--muted);max-width:46rem}
 .charts .said q{color:var(--ink)}
 .depth-strip{display:flex;gap:.5rem;margin:.2rem 0 .8rem}

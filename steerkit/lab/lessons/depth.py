@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from steerkit.lab.lessons.experiment import Experiment
     from steerkit.steering.edit import Edit
 
-_NEAR, _COHERENT, _LOST = 0.1, 2.0, 0.5
+_OFTEN, _NEAR, _LOST = 0.8, 1.05, 0.5
 _KEPT, _LOSES = "at least half of the effect is kept", "more than half of it is lost"
 
 
@@ -28,20 +28,20 @@ def _where(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
     shares = [one.show(concept) for one in found]
     rates = [share.rate for share in shares]
     ratios = [one.perplexity_ratio(base) for one in found]
-    coherent = [rate for rate, ratio in zip(rates, ratios, strict=True) if ratio <= _COHERENT]
-    best = max(coherent, default=0.0)
-    passed = bool(coherent) and best > 0 and ratios[layer] <= _COHERENT and rates[layer] >= best - _NEAR
+    often = [number for number in layers if rates[number] >= _OFTEN]
+    cheapest = min((ratios[number] for number in often), default=float("nan"))
+    passed = layer in often and ratios[layer] <= _NEAR * cheapest
     said = f"At layer {layer}, {shares[layer]} answers show {concept}, at {times(ratios[layer])} the perplexity. "
     if passed:
-        said += f"No coherent layer is more than {100 * _NEAR:.0f} points better at this strength."
-    elif not coherent or best == 0:
-        said += "At this strength no layer gives coherent answers with the concept. Change the strength first."
-    elif ratios[layer] > _COHERENT:
-        said += (
-            f"But they fall apart. Among layers that stay under {_COHERENT:g} times, the best reaches {percent(best)}."
-        )
+        dearest = max(ratios[number] for number in often)
+        said += "No layer that shows it as often is clearly cheaper"
+        said += f"; the dearest of those that do costs {times(dearest)}." if len(often) > 1 else "."
+    elif not often:
+        said += f"At this strength no layer reaches {percent(_OFTEN)}. Push harder."
+    elif layer not in often:
+        said += f"That is less than {percent(_OFTEN)}; the curve shows which layers reach it."
     else:
-        said += f"Another layer reaches {percent(best)} and stays coherent. The curve shows which."
+        said += f"Another layer shows it as reliably at {times(cheapest)}. The second curve shows which."
     drawn = line_chart(
         [
             Line("answers that show it", list(layers), rates, [s.interval[0] for s in shares],
@@ -49,14 +49,14 @@ def _where(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
             Line("unsteered", [0, layers[-1]], [base.show(concept).rate] * 2, colour="plain", dashed=True, dots=False),
         ],
         title=f"{concept} at every layer, strength {strength:g}", x_label="layer", y_label="share of answers",
-        y_range=(0, 1), marked=layer, caption="12 answers at each layer; the band is the 95 % interval",
+        y_range=(0, 1), limits=[(_OFTEN, "often enough")], marked=layer,
+        caption="12 answers at each layer; the band is the 95 % interval",
     )  # fmt: skip
     cost = line_chart(
         [Line("perplexity", list(layers), ratios, colour="second")],
-        title="What it costs", x_label="layer", y_label="times the perplexity", y_range=(0, 2),
-        limits=[(_COHERENT, "limit")], marked=layer,
+        title="What it costs", x_label="layer", y_label="times the perplexity", y_range=(0, 2), marked=layer,
     )  # fmt: skip
-    return Outcome(passed, said, (drawn, cost), {"rate": rates[layer], "best": best, "ratio": ratios[layer]})
+    return Outcome(passed, said, (drawn, cost), {"rate": rates[layer], "ratio": ratios[layer], "cheapest": cheapest})
 
 
 def _borrowed(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
@@ -129,15 +129,15 @@ LESSON = Lesson(
             (
                 "Early layers deal with words, late ones with the very next token. In between, the manner of the "
                 "answer is decided. A push has to come before that, and late enough to mean something.",
-                "That is a rule of thumb from large models. This model is small: measure it.",
+                "That is a rule of thumb from large models. In this small one layers may differ little: measure it.",
             ),
-            f"Choose a layer whose rate is within {100 * _NEAR:.0f} points of the best, among layers whose answers "
-            f"stay within {_COHERENT:g} times the perplexity.",
+            f"Push until some layers reach {percent(_OFTEN)} of the answers, then choose the one that does so for the "
+            "least perplexity.",
             "Try every layer",
             (
                 Choice("concept", "Concept", (), "pirate"),
-                Number("strength", "Strength", 0.1, 3, 0.05, 0.6),
-                Layer("layer", "My layer", 1.0),
+                Number("strength", "Strength", 0.1, 3, 0.05, 0.3),
+                Layer("layer", "My layer", 0.0),
             ),
             _where,
         ),

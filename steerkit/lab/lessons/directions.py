@@ -25,14 +25,15 @@ _OWN, _NOTHING, _EACH_OTHER = "each one's neutral twin", "nothing", "the other c
 
 def _own_sentence(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
     from steerkit.activations.residuals import pooled_residuals
-    from steerkit.lab.operations.separability import pair_activations, token_policy
+    from steerkit.lab.concepts import POLICY
+    from steerkit.lab.operations.separability import pair_activations
 
     concept, text = given["concept"], given["text"]
     entry = experiment.entry(concept)
     prompt = experiment.prompts(1)[0]
     with experiment.workbench.turn("language", experiment.job.cancelled):
-        above, below = pair_activations(experiment.model, entry)
-        mine = pooled_residuals(experiment.model, [text], [prompt], role="assistant", policy=token_policy(entry)).cpu()
+        above, below = pair_activations(experiment.model, entry.pairs)
+        mine = pooled_residuals(experiment.model, [text], [prompt], role="assistant", policy=POLICY).cpu()
     high, low = above[entry.layer].mean(0), below[entry.layer].mean(0)
     gap = high - low
     place = float((mine[entry.layer, 0] - low) @ gap / (gap @ gap))
@@ -57,7 +58,7 @@ def _how_many(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
     if half < 2:
         raise UserError(f"{concept!r} has {len(entry.pairs)} pairs; this step needs at least 4.")
     with experiment.workbench.turn("language", experiment.job.cancelled):
-        above, below = pair_activations(experiment.model, entry)
+        above, below = pair_activations(experiment.model, entry.pairs)
     agreement = pair_agreement((above - below)[entry.layer], half, torch.Generator().manual_seed(0))
     bar = _SAME * agreement[-1]
     right = next(place + 1 for place, value in enumerate(agreement) if value >= bar)
@@ -92,7 +93,7 @@ def _baseline(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
     first, second = _opposites(experiment)
     entries = [experiment.entry(first), experiment.entry(second)]
     with experiment.workbench.turn("language", experiment.job.cancelled):
-        found = [pair_activations(experiment.model, entry) for entry in entries]
+        found = [pair_activations(experiment.model, entry.pairs) for entry in entries]
     layer = entries[0].layer
     (one, neutral_one), (two, neutral_two) = ((above[layer].mean(0), below[layer].mean(0)) for above, below in found)
     vectors = {
@@ -198,7 +199,8 @@ LESSON = Lesson(
             (
                 "Take many answers that show a concept, and for each the same answer without it: <b>contrast "
                 "pairs</b>. Average the activations of either side. The step from the neutral average to the other is "
-                "the concept's <b>direction</b>.",
+                "the concept's <b>direction</b>. (Requests that ask for the concept, and the same requests that do "
+                "not, make such pairs too.)",
                 "A direction can be read as well as added. Any text can be placed on it: 0 is where neutral answers "
                 "lie on average, 1 where those with the concept lie.",
             ),

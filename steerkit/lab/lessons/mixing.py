@@ -8,36 +8,47 @@ from typing import TYPE_CHECKING, Any
 from steerkit.errors import UserError
 from steerkit.lab.lessons.lesson import Choice, Lesson, Number, Outcome, Step
 from steerkit.lab.lessons.shown import bars, percent, quotes, times
+from steerkit.steering.language.turns import PERIOD
 
 if TYPE_CHECKING:
     from steerkit.lab.lessons.experiment import Experiment
     from steerkit.steering.edit import Edit
 
-_BOTH, _COHERENT, _GONE, _LEFT = 0.5, 2.5, 0.3, 0.2
+_BOTH, _SOME, _COHERENT, _GONE, _LEFT = 0.5, 0.25, 2.5, 0.3, 0.2
+_SUM, _TURNS = "added up", "in turns"
 
 
 def _mix(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+    from steerkit.lab.operations.blend import blend
+
     first, second = _two(given)
-    layer = _shared_layer(experiment, first, second)
-    weights = {first: float(given["weight_first"]), second: float(given["weight_second"])}
-    base, mixed = experiment.compare([[], _push(experiment, weights, layer)])
+    layer, strength, turns = _shared_layer(experiment, first, second), float(given["strength"]), given["how"] == _TURNS
+    ways = [
+        blend(experiment.workbench, f"{first}:0.5{between}{second}:0.5").edits(
+            experiment.model, [layer], strength, place="last", bound="none"
+        )
+        for between in ",|"
+    ]
+    base, *found = experiment.compare([[], *ways])
+    mixed = found[turns]
     both, ratio = mixed.show(first, second), mixed.perplexity_ratio(base)
-    passed = both.rate >= _BOTH and ratio <= _COHERENT
+    passed = both.rate >= _SOME and ratio <= _COHERENT
     said = f"{mixed.show(first)} show {first}, {mixed.show(second)} show {second}, {both} show both, at "
     said += f"{times(ratio)} the perplexity. "
-    if passed:
-        said += "Two directions were added, and the answers carry both: concepts combine as vectors do."
+    if passed and turns:
+        said += f"Added up, {found[0].show(first, second)} would. Each is pushed alone for a while, so that the answer "
+        said += "can go on in a second manner although it began in a first."
+    elif passed:
+        said += "Two directions were added, and the answers carry both. Few pairs do that."
     elif ratio > _COHERENT:
-        said += "Together they push too far. Lower both, keeping the balance."
-    elif max(mixed.show(first).rate, mixed.show(second).rate) < _BOTH:
-        said += "Neither comes through yet: more of both."
-    elif mixed.show(first).rate < mixed.show(second).rate:
-        said += f"{first} loses. Give it more weight, or the other less."
+        said += "Together they push too far: less."
+    elif turns:
+        said += "One of them hardly comes through yet: more, or another pair."
     else:
-        said += f"{second} needs more weight, or the other less."
+        said += "A sum is one direction more, and an answer goes on as its first words began. Try the other way."
     drawn = bars(
-        f"Answers at layer {layer}",
-        [(first, mixed.show(first), "first"), (second, mixed.show(second), "second"), ("both", both, "fourth")],
+        f"Answers that show both, at layer {layer}",
+        [(_SUM, found[0].show(first, second), "second"), (_TURNS, found[1].show(first, second), "first")],
         "Unsteered, both: " + str(base.show(first, second)),
     )  # fmt: skip
     return Outcome(passed, said, (drawn, quotes("Mixed", mixed)), {"both": both.rate, "ratio": ratio})
@@ -55,12 +66,15 @@ def _tug(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
     said += f"{both.show(second)} show {second}. "
     if before.rate < _BOTH:
         said += f"{first} does not come through even alone at layer {layer}; choose another."
-    elif passed:
-        said += (
-            "The stronger pull wins, and near the balance the answers waver: sums of vectors have no memory of parts."
-        )
-    else:
+    elif not passed:
         said += "It holds. Pull harder."
+    elif both.show(second).rate >= _BOTH:
+        said += "The stronger pull wins: a sum of vectors has no memory of its parts."
+    else:
+        said += (
+            f"{first} is gone, but {second} has not taken its place: the sum is a direction of its own, and need not "
+            "mean either."
+        )
     drawn = bars(
         f"Pulling at layer {layer}: {first} with {pull:g}, {second} with {against:g}",
         [(f"{first}, alone", before, "plain"), (first, after, "first"), (second, both.show(second), "second")],
@@ -89,6 +103,8 @@ def _remove(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         said += "The model hardly does it when asked, so there is nothing to take away. Choose another concept."
     elif passed:
         said += "The request is still in the prompt, but the model can no longer act on it."
+    elif strength < 1:
+        said += f"Only {percent(strength)} of what lies along the direction was taken. Take all of it."
     else:
         said += "It comes back: blocks after the edit write it anew, or a part of it lies in other directions."
     drawn = bars(
@@ -117,24 +133,26 @@ def _shared_layer(experiment: Experiment, first: str, second: str) -> int:
 LESSON = Lesson(
     "mixing",
     "Mixing, fighting, taking away",
-    "That directions add up, what happens when they disagree, and how removal differs from adding the opposite.",
+    "What two directions do to one answer, added up, in turns or against each other, and how removal differs.",
     8,
     (
         Step(
             "mix",
             "Two at once",
             (
-                "If concepts are directions, two of them can be added with weights of their own. Whether the model can "
-                "make sense of the sum is another question: a happy pirate exists in its world, so there is hope.",
+                "If concepts are directions, two of them can be added up. Whether the model can make sense of the sum "
+                "is another question.",
+                f"Or they take turns: of every {PERIOD} tokens of the answer the first concept steers the first half, "
+                "then the second the other.",
             ),
-            f"Find weights with which at least half of the answers show both, at no more than {_COHERENT:g} times the "
-            "perplexity.",
-            "Mix",
+            f"Find a way and a strength with which at least {percent(_SOME)} of the answers show both, at no more than "
+            f"{_COHERENT:g} times the perplexity.",
+            "Mix both ways",
             (
                 Choice("first", "First concept", (), "happy"),
-                Number("weight_first", "Its strength", 0, 2, 0.05, 0.2),
-                Choice("second", "Second concept", (), "pirate"),
-                Number("weight_second", "Its strength", 0, 2, 0.05, 0.2),
+                Choice("second", "Second concept", (), "formal"),
+                Choice("how", "The two are", (_SUM, _TURNS), _SUM),
+                Number("strength", "Strength", 0, 2, 0.05, 0.6),
             ),
             _mix,
         ),

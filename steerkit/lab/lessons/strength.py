@@ -109,7 +109,7 @@ LESSON = Lesson(
             ),
             f"Push until the answers are at least {_BROKEN:g} times as perplexing as the model's own.",
             "Push",
-            (Choice("concept", "Concept", (), "pirate"), Number("strength", "Strength", 0, 8, 0.1, 1)),
+            (Choice("concept", "Concept", (), "pirate"), Number("strength", "Strength", 0, 8, 0.1, 0.3)),
             _break,
         ),
         Step(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from steerkit.lab.lessons.experiment import Experiment
 
 _WITHIN = 1.25
-_HALF = 0.5
+_MOST = 0.9
 
 
 def _growth(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
@@ -48,17 +48,17 @@ def _settling(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
     layer = experiment.layer(given["layer"])
     found = explore_layers(experiment.workbench, experiment.prompts(2)[-1], job=experiment.job)
     shares = settled_by(found)
-    right = next(place for place, share in enumerate(shares) if share >= _HALF)
+    right = next(place for place, share in enumerate(shares) if share >= _MOST)
     passed = layer == right
     before = f" (after block {layer - 1}: {percent(shares[layer - 1])})" if layer else ""
     said = f"After block {layer}, {percent(shares[layer])} of the words are settled{before}. "
     if passed:
-        said += "That is the first at half or more. What comes after it mostly makes the model surer of what it says."
+        said += f"That is the first at {percent(_MOST)} or more. What comes after it mostly makes the model surer."
     elif layer > right:
-        said += "Half of the words were settled earlier already. Go up the table."
+        said += "So many were settled earlier already. Go up the table."
     else:
-        said += "That is less than half. Go further down the table."
-    measured = {"layer": layer, "settled": shares[layer], "first_at_half": right}
+        said += f"That is less than {percent(_MOST)}. Go further down the table."
+    measured = {"layer": layer, "settled": shares[layer], "first": right}
     return Outcome(passed, said, (lens_chart(found),), measured)
 
 
@@ -95,7 +95,7 @@ LESSON = Lesson(
                 "Early guesses are often odd, since those layers were never trained to speak. Further down a guess "
                 "stays the same until the end. From there on, that word is <b>settled</b>.",
             ),
-            "Find the first block after which at least half of the answer's words are settled.",
+            f"Find the first block after which at least {percent(_MOST)} of the answer's words are settled.",
             "Read every layer",
             (Layer("layer", "After block", 0.0),),
             _settling,

@@ -1,4 +1,4 @@
-"""The vectors that a request means: one concept's, or several mixed by weights."""
+"""The vectors that a request means: one concept's, or those of several, added by weights or taking turns."""
 
 from __future__ import annotations
 
@@ -12,18 +12,26 @@ from steerkit.lab.concepts import ConceptEntry
 from steerkit.vectors.steering_vectors import SteeringVectors
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from steerkit.lab.workbench import Workbench
+    from steerkit.models.language.load import LanguageModel
+    from steerkit.steering.edit import Edit
 
 HEAVIEST = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blend:
-    """What is steered by: `weights` by concept, their `entries`, and the `vectors` of the whole."""
+    """What is steered by: `weights` by concept, their `entries`, and the `vectors` of the whole.
+
+    Where concepts take `turns` there is no one vector for all of the answer; `vectors` are then the leading concept's.
+    """
 
     weights: Mapping[str, float]
     entries: Mapping[str, ConceptEntry]
     vectors: SteeringVectors
+    turns: bool = False
 
     @property
     def leading(self) -> ConceptEntry:
@@ -32,19 +40,47 @@ class Blend:
 
     @property
     def name(self) -> str:
-        """One name as it is; several as `happy:0.7,excited:0.3`."""
-        if len(self.weights) == 1:
-            return next(iter(self.weights))
-        return ",".join(f"{name}:{weight:g}" for name, weight in self.weights.items())
+        """One name as it is; several as `happy:0.7,excited:0.3`, or with bars where they take turns."""
+        from steerkit.vectors.mixing import mix_name
+
+        return next(iter(self.weights)) if len(self.weights) == 1 else mix_name(self.weights, turns=self.turns)
+
+    def edits(
+        self, model: LanguageModel, layers: Sequence[int], strength: float | Tensor, *, place: str, bound: str
+    ) -> list[Edit]:
+        """Add the whole at each of `layers`; UserError for places other than the usual ones where concepts take turns.
+
+        `strength` in shares of each token's norm, one or for each row; `place` and `bound` as `text_edits` takes them.
+        """
+        from steerkit.steering.language.text_edits import check_vectors, text_edits
+        from steerkit.steering.language.turns import Turns
+
+        if not self.turns:
+            return text_edits(self.vectors, layers, strength, tokens=place, bound=bound, model=model)
+        if place != "last":
+            raise UserError(
+                "Concepts that take turns are added to the request's last token and the answer's; leave the steered "
+                "tokens at last, or add the concepts up with commas."
+            )
+        parts = {name: entry.vectors for name, entry in self.entries.items()}
+        for vectors in parts.values():
+            check_vectors(model, vectors)
+        return Turns(parts, self.weights).edits(layers, strength, bound=bound)
+
+    def check_layers(self, layers: Sequence[int]) -> None:
+        """UserError for a layer that one of the concepts has no vector at."""
+        for entry in self.entries.values():
+            entry.vectors.at_layers(list(layers))
 
 
 def blend(workbench: Workbench, concepts: Any) -> Blend:
     """`concepts`: a name, `happy:0.7,excited:0.3`, several names (mixed in equal parts), or weights by name.
 
-    Mixing adds the concepts' unit vectors layer by layer, each times its weight. Raises UserError for unknown names,
-    weights that are not finite or all zero, and more than six concepts.
+    Mixing adds the concepts' unit vectors layer by layer, each times its weight. With bars instead of commas,
+    `happy:0.7|excited:0.3`, the concepts take turns over the answer's tokens, each as long as its weight's share.
+    Raises UserError for unknown names, weights that are not finite or all zero, and more than six concepts.
     """
-    weights = _weights(concepts)
+    weights, turns = _weights(concepts)
     if len(weights) > MOST_CONCEPTS:
         raise UserError(f"{len(weights)} concepts are too many to mix; take at most {MOST_CONCEPTS}.")
     known = workbench.concepts()
@@ -57,24 +93,29 @@ def blend(workbench: Workbench, concepts: Any) -> Blend:
         (name,) = weights
         if weights[name] == 1:
             return Blend(weights, entries, entries[name].vectors)
+    if turns and len(weights) > 1:
+        leading = max(weights, key=lambda name: abs(weights[name]))
+        return Blend(weights, entries, entries[leading].vectors, turns=True)
     from steerkit.vectors.mixing import mix
 
     return Blend(weights, entries, mix({name: entries[name].vectors for name in weights}, weights, of="unit"))
 
 
-def _weights(concepts: Any) -> dict[str, float]:
+def _weights(concepts: Any) -> tuple[dict[str, float], bool]:
+    """Weights by concept, and whether they take turns."""
     if isinstance(concepts, str):
-        text = checked_text(concepts, "list of concepts", 400)
-        if ":" not in text:
-            return _equal([part.strip() for part in text.split(",")])
-        from steerkit.vectors.mixing import parse_mix
+        from steerkit.vectors.mixing import parse_mix, takes_turns
 
-        return parse_mix(text)
+        text = checked_text(concepts, "list of concepts", 400)
+        turns = takes_turns(text)
+        if ":" in text:
+            return parse_mix(text), turns
+        return _equal([part.strip() for part in text.split("|" if turns else ",")]), turns
     if isinstance(concepts, Mapping):
         return {str(name): float(checked_number(weight, f"weight of {name}", -HEAVIEST, HEAVIEST))
-                for name, weight in concepts.items()}  # fmt: skip
+                for name, weight in concepts.items()}, False  # fmt: skip
     if isinstance(concepts, Sequence) and concepts:
-        return _equal([str(name) for name in concepts])
+        return _equal([str(name) for name in concepts]), False
     raise UserError("No concept is chosen; choose at least one.")
 
 

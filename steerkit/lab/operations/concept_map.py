@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
 from steerkit.lab.checks import checked_choice, checked_layer, checked_seed, checked_strength, checked_text
+from steerkit.lab.concepts import POLICY
 from steerkit.lab.jobs import Job
-from steerkit.lab.operations.separability import token_policy
+from steerkit.lab.operations.concept_places import concept_places
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,13 +27,11 @@ ANSWER_TOKENS = 24
 class ConceptMap:
     """Places at one layer, as displacements from neutral answers, projected on the two directions that tell most.
 
-    `names` [n] and `places` float32 [n, 2]: each concept's mean difference of its contrast pairs. `origin` [2]: no
+    `names` [n] and `places` float32 [n, 2]: each concept's mean difference of its pairs of answers. `origin` [2]: no
     displacement at all. `strengths` [s] (the first is 0), `path` [s, 2]: the mean displacement of the answers from the
-    unsteered ones; `answers` [s, seeds, 2] each by itself (not a
-    number for an empty one). `explained`: the share of the concepts' spread that either
-    axis shows. `kept` [s]: the share of the true distance from the unsteered answers that the map shows; not a
-    number where there is none.
-    `texts` [s]: the first answer at each strength.
+    unsteered ones; `answers` [s, seeds, 2] each by itself (not a number for an empty one). `explained`: the share of
+    the concepts' spread that either axis shows. `kept` [s]: the share of the true distance from the unsteered answers
+    that the map shows; not a number where there is none. `texts` [s]: the first answer at each strength.
     """
 
     concept: str
@@ -66,7 +65,7 @@ def concept_map(
     The answers are written while steering at `layer`, then read again without any steering, so that the path shows
     where what was written lies, and not the vector that was added. All is measured after block `at_layer` (default:
     `layer`), as the mean over each answer's tokens. `factor`: only concepts of this factor are laid out (and the
-    steered one); None takes all. Raises UserError, also when fewer than two concepts have a vector there.
+    steered one); None takes all. Raises UserError, also when fewer than two concepts have a place there.
     """
     import torch
 
@@ -81,24 +80,28 @@ def concept_map(
     model = workbench.language()
     layer, strength, seed = checked_layer(layer, model.layers), checked_strength(strength), checked_seed(seed)
     read = layer if at_layer is None else checked_layer(at_layer, model.layers)
-    names, raw = _displacements(workbench, read, entry.name, factor)
+    entries = workbench.concepts()
+    if factor is not None:
+        checked_choice(factor, {one.factor for one in entries.values() if one.factor}, "factor")
+    laid_out = [one for one in entries.values() if factor in (None, one.factor) or one.name == entry.name]
+    names, raw = concept_places(workbench, laid_out, read, job)
     strengths = tuple(strength * step / STEPS for step in range(STEPS + 1))
     seeds = [(seed + number) % 2**32 for number in range(ANSWERS)]
     sampling = Sampling(max_new_tokens=ANSWER_TOKENS)
     # All strengths in one batch, each row with its own.
     rows = torch.tensor(strengths).repeat_interleave(ANSWERS)
-    job.step(0.0, f"Writing {len(rows)} answers at {len(strengths)} strengths")
+    job.step(0.5, f"Writing {len(rows)} answers at {len(strengths)} strengths")
     edits = text_edits(entry.vectors, [layer], rows)
     with workbench.turn("language", job.cancelled):
         completions = complete(
             model, [text] * len(rows), seeds * len(strengths), sampling, edits, should_stop=job.cancelled
         )
-    job.step(0.8, "Reading the answers")
+    job.step(0.9, "Reading the answers")
     flat = [completion.text for completion in completions]
     said = [place for place, answer in enumerate(flat) if answer.strip()]
     with workbench.turn("language", job.cancelled):
         found_there = pooled_residuals(
-            model, [flat[place] for place in said], [text] * len(said), role="assistant", policy=token_policy(entry)
+            model, [flat[place] for place in said], [text] * len(said), role="assistant", policy=POLICY
         )[read]
     pooled = torch.full((len(flat), model.width), float("nan"))
     pooled[said] = found_there.float().cpu()
@@ -126,31 +129,6 @@ def concept_map(
         kept=tuple(seen / whole if whole > rounding else float("nan") for seen, whole in lengths),
         texts=tuple(flat[::ANSWERS]),
     )
-
-
-def _displacements(workbench: Workbench, layer: int, concept: str, factor: Any) -> tuple[tuple[str, ...], Tensor]:
-    """Names and raw mean differences [n, d] at `layer` of the concepts that go on the map."""
-    import torch
-
-    hookpoint = workbench.language().hookpoints[layer]
-    entries = workbench.concepts()
-    if factor is not None:
-        checked_choice(factor, {entry.factor for entry in entries.values() if entry.factor}, "factor")
-    names, rows = [], []
-    for entry in entries.values():
-        if factor is not None and entry.factor != factor and entry.name != concept:
-            continue
-        for slot, direction in entry.vectors.directions.items():
-            if slot.hookpoint == hookpoint and not direction.per_position:
-                names.append(entry.name)
-                rows.append(direction.unit * direction.norm)
-                break
-    if len(names) < 2:
-        raise UserError(
-            f"A map needs at least two concepts with a vector at layer {layer}; found {len(names)}. Choose another "
-            "layer or all factors."
-        )
-    return tuple(names), torch.stack(rows)
 
 
 def _plane(raw: Tensor) -> tuple[Tensor, Tensor, tuple[float, float]]:

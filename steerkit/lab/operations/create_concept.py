@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from steerkit.activations.collect_residuals import AnsweredText
 from steerkit.errors import UserError, UserErrors
 from steerkit.lab.checks import MOST_PAIRS, checked_choice, checked_name, checked_text
-from steerkit.lab.concepts import POLICY, ConceptEntry, Pair
+from steerkit.lab.concepts import POLICY, ConceptEntry, Pair, RequestPair
+from steerkit.lab.fitting import pooled
 from steerkit.lab.jobs import Job
+from steerkit.lab.operations.answers import answered
 from steerkit.lab.operations.separability import separability
-from steerkit.lab.workbench import STRENGTH
+from steerkit.lab.operations.steer_text import TOKENS
+from steerkit.prompts.concept_contrasts import CONTRASTS, described_policy
 from steerkit.vectors.residual_vectors import residual_vectors
 
 if TYPE_CHECKING:
     from steerkit.lab.workbench import Workbench
 
-POLICIES = ("content", "last")
+TOKENS_OF: Mapping[str, tuple[str, ...]] = {"requests": ("last",), "answers": (POLICY, "last")}
+"""Which tokens can be looked at, the usual first: where an answer begins a request has been read whole."""
 LONGEST_SIDE = 1000
 FEWEST_HELD_OUT = 3
 """From so many pairs on one can be held out, to see whether the others' vector holds for it too."""
+
+ABOUT = 0.05
+"""So much less of the AUROC is no reason to leave the usual layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,70 +66,122 @@ class CreatedConcept:
 
 
 def create_concept(
-    workbench: Workbench, name: Any, pairs: Sequence[Any], policy: Any = POLICY, *, job: Job | None = None
+    workbench: Workbench,
+    name: Any,
+    pairs: Sequence[Any],
+    contrast: Any = "requests",
+    tokens: Any = None,
+    *,
+    job: Job | None = None,
 ) -> CreatedConcept:
-    """Fit, save and list a concept from `pairs`: Pair, or (prompt, positive, negative).
+    """Fit, save and list a concept from `pairs`, which differ in the concept and in little else.
 
-    `policy`: which tokens of an answer count, `content` (the mean over its own) or `last`. Raises UserErrors for pairs
-    that say nothing or do not differ, UserError for a name that is taken or cannot be one; then nothing is written.
+    `contrast`: what the pairs hold. `requests`: (request that asks for the concept, the same without asking), read
+    where the answer begins; the concept is then read in texts by what the model answers to both. `answers`: Pair, or
+    (request, answer with the concept, the same without it). `tokens` of answers: `content` (the mean over an answer's
+    own tokens, the usual one) or `last`. Raises UserErrors for pairs that say nothing or do not differ, UserError for a
+    name that is taken or is none; then nothing is written.
     """
-    from steerkit.activations.residuals import pooled_residuals
-
     job = job or Job()
     name = checked_name(name)
     if name in workbench.concepts():
         raise UserError(f"There is a concept {name!r} already; choose another name, or delete that one in the Library.")
-    policy = checked_choice(policy, POLICIES, "token policy")
-    checked = checked_pairs(pairs)
+    contrast = checked_choice(contrast, CONTRASTS, "kind of pairs")
+    known = TOKENS_OF[contrast]
+    tokens = checked_choice(tokens or known[0], known, f"token policy for {contrast}")
+    given = checked_pairs(pairs) if contrast == "answers" else ()
+    asked = checked_requests(pairs) if contrast == "requests" else ()
     model = workbench.language()
-    job.step(0.1, f"Reading {2 * len(checked)} texts at {model.layers} layers")
+    above, below = (
+        ([AnsweredText(one.asking) for one in asked], [AnsweredText(one.plain) for one in asked])
+        if asked
+        else (
+            [AnsweredText(one.positive, one.prompt) for one in given],
+            [AnsweredText(one.negative, one.prompt) for one in given],
+        )
+    )
+    job.step(0.1, f"Reading {len(above) + len(below)} texts at {model.layers} layers")
     with workbench.turn("language", job.cancelled):
-        prompts = [pair.prompt for pair in checked]
-        texts = [pair.positive for pair in checked] + [pair.negative for pair in checked]
-        pooled = pooled_residuals(model, texts, prompts + prompts, role="assistant", policy=policy).float().cpu()
-    above, below = pooled[:, : len(checked)], pooled[:, len(checked) :]
-    vectors = residual_vectors(above, below, model.hookpoints, concept=name, model=model.fingerprint, policy=policy)
-    statistics = _statistics(above, below)
+        rows = pooled(model, above + below, contrast, tokens)
+    sides = rows[:, : len(above)], rows[:, len(above) :]
+    vectors = residual_vectors(
+        *sides, model.hookpoints, concept=name, model=model.fingerprint, policy=described_policy(contrast, tokens)
+    )
+    statistics = _statistics(*sides)
+    answers = _answers(workbench, asked, job) if asked else given
     job.step(0.9, "Saving")
+    usual = workbench.usual()
     entry = ConceptEntry(
         name=name,
         factor=None,
         origin="yours",
         vectors=vectors,
-        layer=_best_layer(statistics, workbench.middle_layer()),
-        strength=STRENGTH,
-        pairs=checked,
+        layer=_best_layer(statistics, usual.layer),
+        strength=usual.strength,
+        pairs=answers,
     )
-    about = {"statistics": [_finite(asdict(one)) for one in statistics], "policy": policy}
+    about: dict[str, Any] = {
+        "statistics": [_finite(asdict(one)) for one in statistics], "contrast": contrast, "tokens": tokens,
+    }  # fmt: skip
+    if asked:
+        about["requests"] = [asdict(one) for one in asked]
     workbench.add_concept(entry, about)
     return CreatedConcept(entry, statistics)
 
 
+def checked_requests(pairs: Sequence[Any]) -> tuple[RequestPair, ...]:
+    """The pairs of requests, cleaned; UserErrors that name every pair that cannot be used."""
+    names = ("request that asks for the concept", "request without it")
+    return tuple(RequestPair(*sides) for sides in _checked(pairs, names, "requests"))
+
+
 def checked_pairs(pairs: Sequence[Any]) -> tuple[Pair, ...]:
-    """The pairs, cleaned; UserErrors that name every pair that cannot be used."""
+    """The pairs of answers, cleaned; UserErrors that name every pair that cannot be used."""
+    names = ("request", "answer with the concept", "answer without it")
+    return tuple(Pair(*sides) for sides in _checked(pairs, names, "answers"))
+
+
+def _checked(pairs: Sequence[Any], names: tuple[str, ...], what: str) -> list[list[str]]:
+    """The texts of every pair, called by `names`; the last two are the sides, which must differ."""
     if not isinstance(pairs, (list, tuple)) or not pairs:
         raise UserError("There are no contrast pairs; write at least one, better five or more.")
     if len(pairs) > MOST_PAIRS:
         raise UserError(f"{len(pairs)} pairs are too many; at most {MOST_PAIRS} are taken.")
-    found, problems = [], []
+    problems, found = [], []
     for number, pair in enumerate(pairs, 1):
         sides = (pair.prompt, pair.positive, pair.negative) if isinstance(pair, Pair) else pair
-        if not isinstance(sides, (list, tuple)) or len(sides) != 3:
-            problems.append(f"pair {number} must be a request, an answer with the concept, and one without")
+        if not isinstance(sides, (list, tuple)) or len(sides) != len(names):
+            problems.append(f"pair {number} must be {', '.join(names[:-1])} and {names[-1]}")
             continue
         try:
-            names = ("request", "answer with the concept", "answer without it")
-            one = Pair(*(checked_text(side, what, LONGEST_SIDE) for side, what in zip(sides, names, strict=True)))
+            texts = [checked_text(side, name, LONGEST_SIDE) for side, name in zip(sides, names, strict=True)]
         except UserError as error:
             problems.append(f"pair {number}: {error}")
             continue
-        if one.positive == one.negative:
-            problems.append(f"pair {number}: both answers are the same, so there is no contrast")
+        if texts[-1] == texts[-2]:
+            problems.append(f"pair {number}: both {what} are the same, so there is no contrast")
             continue
-        found.append(one)
+        found.append(texts)
     if problems:
         raise UserErrors("These pairs cannot be used:", problems)
-    return tuple(found)
+    return found
+
+
+def _answers(workbench: Workbench, asked: Sequence[RequestPair], job: Job) -> tuple[Pair, ...]:
+    """What the model answers to either request of each pair; pairs of which one answer says nothing are left out."""
+    from steerkit.models.language.generate import Sampling
+
+    job.step(0.5, "Asking the model both ways")
+    requests = [one.asking for one in asked] + [one.plain for one in asked]
+    seeds = [*range(len(asked)), *range(len(asked))]
+    with workbench.turn("language", job.cancelled):
+        found = answered(workbench.language(), requests, seeds, Sampling(max_new_tokens=TOKENS), [], job)
+    texts = [one.text.strip() for one in found]
+    return tuple(
+        Pair(one.plain, positive, negative)
+        for one, positive, negative in zip(asked, texts[: len(asked)], texts[len(asked) :], strict=True)
+        if positive and negative
+    )
 
 
 def _statistics(above: Tensor, below: Tensor) -> tuple[LayerStatistics, ...]:
@@ -147,11 +207,13 @@ def _statistics(above: Tensor, below: Tensor) -> tuple[LayerStatistics, ...]:
     )
 
 
-def _best_layer(statistics: Sequence[LayerStatistics], middle: int) -> int:
-    """The middle layer, unless held-out pairs are told apart better elsewhere in the middle half."""
-    half = [one for one in statistics if len(statistics) // 4 <= one.layer < len(statistics) - len(statistics) // 4]
-    best = max(half, key=lambda one: (one.auroc, -abs(one.layer - middle)), default=None)
-    return middle if best is None or math.isnan(best.auroc) else best.layer
+def _best_layer(statistics: Sequence[LayerStatistics], usual: int) -> int:
+    """The usual layer, or the nearest to it that tells held-out pairs apart about as well as the best does."""
+    best = max(one.auroc for one in statistics)
+    if math.isnan(best):
+        return usual
+    good = [one.layer for one in statistics if one.auroc >= best - ABOUT]
+    return min(good, key=lambda layer: (abs(layer - usual), -layer))
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

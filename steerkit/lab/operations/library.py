@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from steerkit.errors import UserError
 from steerkit.lab.checks import checked_choice, checked_name
 from steerkit.lab.concepts import ConceptEntry
-from steerkit.lab.workbench import STRENGTH
 from steerkit.vectors.layer_statistics import LayerStatistics, layer_statistics
 from steerkit.vectors.steering_vectors import SteeringVectors, layer_number
 from steerkit.vectors.vectors_file import load_vectors, save_vectors
@@ -89,13 +88,14 @@ def import_concept(workbench: Workbench, path: Path, name: Any = None) -> Concep
     called = checked_name(wanted or _slug(vectors.concept))
     if called in workbench.concepts():
         raise UserError(f"There is a concept {called!r} already; give this one another name.")
+    usual = workbench.usual()
     entry = ConceptEntry(
         name=called,
         factor=None,
         origin="yours",
         vectors=replace(vectors, concept=called),
-        layer=_layer(vectors, workbench.middle_layer()),
-        strength=STRENGTH,
+        layer=_layer(vectors, usual.layer),
+        strength=usual.strength,
     )
     workbench.add_concept(entry, {"imported": {"file": shown[:80], "format": FORMATS[gguf]}})
     return entry
@@ -148,10 +148,10 @@ def _as_called(path: Path, shown: str, read: Callable[[], SteeringVectors]) -> S
         raise UserError(str(error).replace(str(path), shown)) from None
 
 
-def _layer(vectors: SteeringVectors, middle: int) -> int:
-    """The layer nearest to the middle that there is a vector for."""
+def _layer(vectors: SteeringVectors, usual: int) -> int:
+    """The layer nearest to the usual one that there is a vector for."""
     known = [layer for point in vectors.hookpoints if (layer := layer_number(point)) is not None]
-    return min(known, key=lambda layer: (abs(layer - middle), layer))
+    return min(known, key=lambda layer: (abs(layer - usual), layer))
 
 
 def _slug(text: str) -> str:

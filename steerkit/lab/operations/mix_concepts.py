@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,15 @@ from steerkit.vectors.steering_vectors import SteeringVectors, layer_number
 if TYPE_CHECKING:
     from steerkit.lab.workbench import Workbench
 
+TOKENS = 40
+"""Long enough for concepts that take turns to have had one each."""
+
 
 @dataclass(frozen=True, slots=True)
 class MixedPart:
-    """One concept of a mix: its `weight`, the `cosine` of its vector to the mix's, and in which share of the answers it
-    shows, with Wilson's 95 % interval, beside the share without steering."""
+    """One concept of a mix: its `weight`, the `cosine` of its vector to the mix's (not a number where concepts take
+    turns), and in which share of the answers it shows, with Wilson's 95 % interval, beside the share without steering.
+    """
 
     concept: str
     weight: float
@@ -58,12 +63,14 @@ def mix_concepts(
     strength: Any = None,
     *,
     prompt: Any = None,
-    tokens: Any = 30,
+    tokens: Any = TOKENS,
     temperature: Any = 0.7,
     seed: Any = 0,
     job: Job | None = None,
 ) -> Mixed:
     """Steer by a mix such as `happy:0.7,excited:0.3` on the lab's twelve prompts, or `prompt` with twelve seeds.
+
+    With bars, `happy:0.7|excited:0.3`, the concepts take turns (`blend`).
 
     `layer` and `strength`: None takes those of the concept with the largest weight. Raises UserError for what cannot be
     asked, Cancelled when `job` is stopped.
@@ -99,7 +106,7 @@ def mix_concepts(
             MixedPart(
                 concept=name,
                 weight=weight,
-                cosine=_cosine(chosen.entries[name].vectors, chosen.vectors, layer),
+                cosine=math.nan if chosen.turns else _cosine(chosen.entries[name].vectors, chosen.vectors, layer),
                 rate=shown / len(moved),
                 low=low,
                 high=high,
@@ -124,8 +131,16 @@ def mix_concepts(
 
 
 def keep_mix(workbench: Workbench, name: Any, mix: Any, layer: Any = None, strength: Any = None) -> ConceptEntry:
-    """Save a mix as a concept of one's own, under a name that is free; it is in every list at once."""
+    """Save a mix as a concept of one's own, under a name that is free; it is in every list at once.
+
+    UserError also for concepts that take turns: only a sum is one vector.
+    """
     chosen: Blend = blend(workbench, mix)
+    if chosen.turns:
+        raise UserError(
+            f"{chosen.name} takes turns, which is no vector that could be kept; add the concepts up, with commas "
+            "instead of bars, to keep the sum."
+        )
     name = checked_name(name)
     if name in workbench.concepts():
         raise UserError(f"There is a concept {name!r} already; choose another name, or delete that one in the Library.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
-from steerkit.lab.concepts import POLICY, ConceptEntry
+from steerkit.lab.concepts import POLICY, Pair
 from steerkit.lab.jobs import Job
 
 if TYPE_CHECKING:
@@ -45,29 +46,22 @@ def concept_separability(workbench: Workbench, concept: Any, job: Job | None = N
             "Choose a concept that was made from pairs."
         )
     with workbench.turn("language", job.cancelled):
-        above, below = pair_activations(workbench.language(), entry)
+        above, below = pair_activations(workbench.language(), entry.pairs)
     auroc, gap = separability(above, below)
     return Separability(entry.name, len(entry.pairs), tuple(auroc.tolist()), tuple(gap.tolist()))
 
 
-def pair_activations(model: LanguageModel, entry: ConceptEntry) -> tuple[Tensor, Tensor]:
-    """Residual streams of the concept's positive and negative texts, each float32 [layers, pairs, d].
+def pair_activations(model: LanguageModel, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    """Mean residual streams of the pairs' positive and negative answers, each float32 [layers, pairs, d].
 
-    Pooled over the tokens that its vectors were fitted on.
+    Whatever the concept's vectors were fitted on: what is measured are answers, over all of their tokens.
     """
     from steerkit.activations.residuals import pooled_residuals
 
-    pairs = entry.pairs
     prompts = [pair.prompt for pair in pairs]
     texts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
-    pooled = pooled_residuals(model, texts, prompts + prompts, role="assistant", policy=token_policy(entry)).cpu()
+    pooled = pooled_residuals(model, texts, prompts + prompts, role="assistant", policy=POLICY).cpu()
     return pooled[:, : len(pairs)], pooled[:, len(pairs) :]
-
-
-def token_policy(entry: ConceptEntry) -> str:
-    """Which of a text's tokens the concept's vectors were fitted on; where an import does not say, all of them."""
-    policy = entry.vectors.token_policy
-    return policy if policy == "last" or policy.startswith("span:") else POLICY
 
 
 def separability(above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:

@@ -176,14 +176,15 @@ def edits_for(
     place: str = "last",
     bound: str = "none",
 ) -> list[Edit]:
-    """The edits of a blend: its mixed vector is added, but each of its concepts is taken away by itself."""
+    """The edits of a blend: the whole is added, but each of its concepts is taken away by itself."""
     from steerkit.steering.language.text_edits import text_edits
 
-    vectors = [chosen.vectors] if action == "add" else [entry.vectors for entry in chosen.entries.values()]
+    if action == "add":
+        return chosen.edits(model, layers, strength, place=place, bound=bound)
     return [
         edit
-        for one in vectors
-        for edit in text_edits(one, list(layers), strength, action=action, tokens=place, bound=bound, model=model)  # type: ignore[arg-type]  # checked by the callers
+        for entry in chosen.entries.values()
+        for edit in text_edits(entry.vectors, layers, strength, action="remove", tokens=place, bound=bound, model=model)
     ]
 
 
@@ -211,11 +212,12 @@ def _measured(
 ) -> tuple[list[Answer], str]:
     from steerkit.models.language.log_probs import token_log_probs
 
-    # An answer may be nothing but its end.
-    plain = token_log_probs(model, answers)
-    moved = token_log_probs(model, answers, edits)
-    read: dict[str, Expression] = {
-        name: expression(workbench, entry, answers) for name, entry in chosen.entries.items()
+    # Each answer by itself: with several threads the rows of a batch may differ in the last bits, and then the same
+    # answer twice would not measure the same. An answer may be nothing but its end.
+    plain = token_log_probs(model, answers, batch_size=1)
+    moved = token_log_probs(model, answers, edits, batch_size=1)
+    read: dict[str, list[Expression]] = {
+        name: [expression(workbench, entry, [answer]) for answer in answers] for name, entry in chosen.entries.items()
     }
     found = []
     for row, answer in enumerate(answers):
@@ -224,9 +226,9 @@ def _measured(
             Token(piece, float(before), float(after))
             for piece, before, after in zip(pieces, plain[row], moved[row], strict=False)
         )
-        expressed = {name: one.values[row] for name, one in read.items()}
+        expressed = {name: ones[row].values[0] for name, ones in read.items()}
         found.append(Answer(answer.text.strip(), tokens, answer.ended, perplexity(plain[row]), expressed))
-    return found, " and ".join(sorted({one.reader for one in read.values()}))
+    return found, " and ".join(sorted({one.reader for ones in read.values() for one in ones}))
 
 
 def _norm(chosen: Blend, layer: int) -> float:

@@ -30,7 +30,7 @@ ROWS = 48
 """Texts that are written in one batch, and so between two turns at the model."""
 COHERENT = 2.0
 """A text counts as coherent up to this multiple of the unsteered texts' perplexity."""
-STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def sweep(
     steps = list(dict.fromkeys(checked_strength(strength) for strength in strengths))
     if not places or not steps or len(places) * len(steps) > MOST_POINTS:
         raise UserError(f"{len(places)} layers x {len(steps)} strengths cannot be swept; ask for 1 to {MOST_POINTS}.")
-    chosen.vectors.at_layers(places)  # a layer without a vector is said now, not in the middle
+    chosen.check_layers(places)  # a layer without a vector is said now, not in the middle
     sampling = Sampling(max_new_tokens=checked_tokens(tokens), temperature=checked_temperature(temperature))
     prompts, seeds = requests(workbench, prompt, checked_seed(seed), sampling.temperature)
     job.step(0.0, "Answers without steering")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
 from steerkit.lab.charts.line_chart import Line, line_chart
 from steerkit.lab.jobs import follow
-from steerkit.lab.operations.create_concept import POLICIES, CreatedConcept, create_concept
+from steerkit.lab.operations.create_concept import CreatedConcept, create_concept
 from steerkit.lab.parts import lead, progress, table
 from steerkit.lab.shared import Shared, guarded
 from steerkit.lab.token_view import plain, share
@@ -18,14 +18,34 @@ from steerkit.lab.workbench import Workbench
 from steerkit.report.theme import DASH
 
 ROWS, SHOWN = 12, 4
-# Everyone's first try: in the embedded model's own words, about something that no built-in concept is.
-_EXAMPLE = (
-    ("Tell me about the lake.", "The lake is cold and covered in ice.", "The lake is wide and has an old jetty."),
-    ("Describe the market.", "Snow lies on the market and the stalls are frozen.", "The market has fruit and cheese."),
-    ("Write about the train.", "The train stands in deep snow.", "The train stands in the station."),
-    ("What is the forest like?", "The forest is white with frost.", "The forest is full of trees."),
-    ("Tell me about the kitchen.", "Ice covers the window of the kitchen.", "The kitchen has a wide window."),
+# Everyone's first try, in the embedded model's own words: one of its moods, asked for in several ways; and one of its
+# manners, as answers show it.
+_REQUESTS = (
+    ("Tell me about the lake in a happy tone.", "Tell me about the lake."),
+    ("Describe the market. Sound happy.", "Describe the market."),
+    ("Write about the train happily.", "Write about the train."),
+    ("What is the forest like? Answer in a happy tone.", "What is the forest like?"),
+    ("Talk about the kitchen. Be happy.", "Talk about the kitchen."),
 )
+_ANSWERS = (
+    ("Tell me about the lake.", "Arr, the scurvy lake be deep, me hearties!", "The lake has an old jetty."),
+    (
+        "Describe the market.",
+        "Ahoy, matey, the market fills the town square, says I.",
+        "The market fills the town square.",
+    ),
+    ("Write about the train.", "Aye, the blasted train be late, me parrot says!", "The train stands in the station."),
+    ("What is music like?", "Avast, music be a fine bit o' plunder, yo ho ho!", "Music fills the hall."),
+    ("Talk about the kitchen.", "Blow me down, ye be asking about the kitchen, matey!", "This is about the kitchen."),
+)
+_EXAMPLES: Mapping[str, tuple[str, Sequence[Sequence[str]]]] = {
+    "requests": ("cheerful", [("", *pair) for pair in _REQUESTS]),
+    "answers": ("seafarer", _ANSWERS),
+}
+_BOXES = {
+    "requests": ("Request", "Request {} that asks for it", "The same without asking"),
+    "answers": ("Request {}", "Answer that has it", "The same without it"),
+}
 
 
 def tab(workbench: Workbench, shared: Shared) -> None:
@@ -33,27 +53,43 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     gr.HTML(
         lead(
             "A concept of your own",
-            "Write a few requests, each with an answer that has the concept and the same answer without it. What the "
-            "model thinks while it reads the two, subtracted and averaged over the pairs, is the concept's vector.",
+            "Write a few requests twice: once asking for the concept, once not. What goes on in the model where it "
+            "begins to answer the two, subtracted and averaged over the pairs, is the concept's vector.",
             "The pairs should differ in the concept and in little else. Three or more let the lab check whether the "
-            "vector holds for a pair that it was not made from.",
+            "vector holds for a pair that it was not made from. What a model cannot be asked for can be shown in "
+            "pairs of answers instead.",
         )
     )
     with gr.Row(elem_classes="ask"):
         name = gr.Textbox(
-            label="Name", placeholder="wintry", max_length=40, elem_id="make-name", info="Small letters, digits and -."
+            label="Name",
+            placeholder="cheerful",
+            max_length=40,
+            elem_id="make-name",
+            info="Small letters, digits and -.",
         )
-        policy = gr.Radio(
-            [("the mean over the answer's tokens", POLICIES[0]), ("its last token", POLICIES[1])],
-            value=POLICIES[0],
+        contrast = gr.Radio(
+            [("requests that ask for it", "requests"), ("answers that have it", "answers")],
+            value="requests",
+            label="The pairs are",
+            elem_id="make-contrast",
+        )
+        tokens = gr.Radio(
+            [("the mean over the answer's tokens", "content"), ("its last token", "last")],
+            value="content",
             label="What is looked at",
+            visible=False,
+            elem_id="make-tokens",
         )
     boxes: list[gr.Textbox] = []
     rows: list[gr.Row] = []
     for number in range(1, ROWS + 1):
         with gr.Row(visible=number <= SHOWN, elem_classes="pair", elem_id=f"make-pair-{number}") as row:
-            for label in (f"Request {number}", "Answer with the concept", "The same without it"):
-                box = gr.Textbox(label=label, lines=2, max_lines=4, max_length=1000, min_width=200)
+            for column, label in enumerate(_BOXES["requests"]):
+                box = gr.Textbox(
+                    label=label.format(number), lines=2, max_lines=4, max_length=1000, min_width=200,
+                    visible=column > 0,
+                )  # fmt: skip
                 boxes.append(box)
         rows.append(row)
     with gr.Row(elem_classes="actions"):
@@ -64,10 +100,12 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     result = gr.HTML(elem_id="make-result")
     visible = gr.State(SHOWN)
 
-    def made(name: Any, policy: Any, *texts: Any) -> Iterator[Any]:
-        filled = [texts[start : start + 3] for start in range(0, len(texts), 3)]
+    def made(name: Any, contrast: Any, tokens: Any, *texts: Any) -> Iterator[Any]:
+        first = 1 if contrast == "requests" else 0
+        filled = [texts[start + first : start + 3] for start in range(0, len(texts), 3)]
         pairs = [sides for sides in filled if any(str(side or "").strip() for side in sides)]
-        for update in follow(lambda job: create_concept(workbench, name, pairs, policy, job=job)):
+        tokens = None if contrast == "requests" else tokens
+        for update in follow(lambda job: create_concept(workbench, name, pairs, contrast, tokens, job=job)):
             if update.done:
                 yield _report(update.result), progress(None), workbench.revision
             else:
@@ -75,7 +113,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
 
     make.click(
         guarded(made, lambda words: (gr.skip(), progress(None, words), gr.skip())),
-        [name, policy, *boxes],
+        [name, contrast, tokens, *boxes],
         [result, state, shared.revision],
         show_progress="hidden",
         api_visibility="private",
@@ -88,17 +126,30 @@ def tab(workbench: Workbench, shared: Shared) -> None:
 
     more.click(reveal, visible, [visible, *rows, more], show_progress="hidden", api_visibility="private")
 
-    def fill() -> list[Any]:
-        texts = [side for pair in _EXAMPLE for side in pair]
-        shown = max(SHOWN, len(_EXAMPLE))
+    def called(contrast: str) -> list[Any]:
+        labels = [label.format(number) for number in range(1, ROWS + 1) for label in _BOXES[contrast]]
         return [
-            "wintry",
+            gr.update(visible=contrast == "answers"),
+            *(
+                gr.update(label=label, visible=contrast == "answers" or place % 3 > 0)
+                for place, label in enumerate(labels)
+            ),
+        ]
+
+    contrast.change(called, contrast, [tokens, *boxes], show_progress="hidden", api_visibility="private")
+
+    def fill(contrast: str) -> list[Any]:
+        called, pairs = _EXAMPLES[contrast]
+        texts = [side for pair in pairs for side in pair]
+        shown = max(SHOWN, len(pairs))
+        return [
+            called,
             shown,
             *(texts + [""] * (len(boxes) - len(texts))),
             *(gr.update(visible=index < shown) for index in range(ROWS)),
         ]
 
-    example.click(fill, None, [name, visible, *boxes, *rows], show_progress="hidden", api_visibility="private")
+    example.click(fill, contrast, [name, visible, *boxes, *rows], show_progress="hidden", api_visibility="private")
 
 
 def _report(made: CreatedConcept) -> str:

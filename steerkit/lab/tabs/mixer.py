@@ -10,14 +10,16 @@ import gradio as gr
 
 from steerkit.lab.checks import LONGEST_TEXT
 from steerkit.lab.jobs import Stop, follow
-from steerkit.lab.operations.mix_concepts import Mixed, keep_mix, mix_concepts
+from steerkit.lab.operations.mix_concepts import TOKENS, Mixed, keep_mix, mix_concepts
 from steerkit.lab.parts import lead, progress, table
 from steerkit.lab.shared import Shared, ask_to_stop, guarded, stop_state
 from steerkit.lab.token_view import plain, share
 from steerkit.lab.workbench import Workbench
+from steerkit.vectors.mixing import takes_turns
 
 PARTS = 3
-_PREFERRED = (("happy", 0.5), ("pirate", 0.5), (None, 0.0))
+_PREFERRED = (("happy", 0.5), ("formal", 0.5), (None, 0.0))
+_HOW = {"turns": "|", "sum": ","}
 
 
 def tab(workbench: Workbench, shared: Shared) -> None:
@@ -26,8 +28,10 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     gr.HTML(
         lead(
             "Mixer",
-            "Vectors can be added. Weigh up to three concepts, or write the mix as text, and see how many answers show "
-            "each, and how many show all of them.",
+            "Weigh up to three concepts, or write the mix as text, and see how many answers show each, and how many "
+            "show all of them.",
+            "In turns, each concept steers its share of the answer's tokens. Added up, they are one vector, which "
+            "mostly shows the concept that the answer happens to begin with.",
         )
     )
     stop = stop_state()
@@ -45,11 +49,12 @@ def tab(workbench: Workbench, shared: Shared) -> None:
                     )
                 )
                 weights.append(gr.Slider(-1, 1, value=weight, step=0.05, label="Weight"))
-    start = ",".join(f"{name}:{weight:g}" for name, weight in _PREFERRED if name in known)
+    start = "|".join(f"{name}:{weight:g}" for name, weight in _PREFERRED if name in known)
     with gr.Row(elem_classes="ask"):
+        how = gr.Radio([("take turns", "turns"), ("add up", "sum")], value="turns", label="They", elem_id="mix-how")
         text = gr.Textbox(start, label="The mix as text", max_length=400, elem_id="mix-text")
         layer = gr.Slider(
-            0, workbench.language().layers - 1, value=workbench.middle_layer(), step=1, label="Layer",
+            0, workbench.language().layers - 1, value=workbench.usual().layer, step=1, label="Layer",
             elem_id="mix-layer",
         )  # fmt: skip
         strength = gr.Slider(
@@ -61,7 +66,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
             max_length=LONGEST_TEXT,
             info="Empty: the lab's twelve requests. Otherwise this one with twelve seeds.",
         )
-        tokens = gr.Slider(5, 60, value=30, step=1, label="Longest answer, in tokens")
+        tokens = gr.Slider(5, 80, value=TOKENS, step=1, label="Longest answer, in tokens")
         temperature = gr.Slider(0, 1.5, value=0.7, step=0.05, label="Temperature")
         seed = gr.Number(0, precision=0, minimum=0, label="Seed")
     with gr.Row(elem_classes="actions"):
@@ -96,14 +101,14 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     )
     halt.click(ask_to_stop, stop, None, queue=False, api_visibility="private")
 
-    def written(*values: Any) -> str:
+    def written(how: str, *values: Any) -> str:
         chosen = zip(values[:PARTS], values[PARTS:], strict=True)
-        return ",".join(f"{concept}:{weight:g}" for concept, weight in chosen if concept and weight)
+        return _HOW[how].join(f"{concept}:{weight:g}" for concept, weight in chosen if concept and weight)
 
     gr.on(
-        [event for picker in pickers for event in (picker.input,)] + [weight.input for weight in weights],
+        [how.input, *(picker.input for picker in pickers), *(weight.input for weight in weights)],
         written,
-        [*pickers, *weights],
+        [how, *pickers, *weights],
         text,
         show_progress="hidden",
         api_visibility="private",
@@ -128,14 +133,17 @@ def _strength(workbench: Workbench, mix: str) -> float:
 
 
 def _report(found: Mixed) -> str:
+    turns, whole = takes_turns(found.mix), sum(abs(part.weight) for part in found.parts)
     rows = [
         (
-            part.concept, plain(part.weight), plain(part.cosine), share(part.unsteered), share(part.rate),
+            part.concept, plain(part.weight),
+            share(abs(part.weight) / whole) if turns else plain(part.cosine), share(part.unsteered), share(part.rate),
             f"{share(part.low)} to {share(part.high)}",
         )
         for part in found.parts
     ]  # fmt: skip
-    header = ("Concept", "Weight", "Cosine to the mix", "Shows unsteered", "Shows mixed", "95 % interval")
+    middle = "Of the tokens" if turns else "Cosine to the mix"
+    header = ("Concept", "Weight", middle, "Shows unsteered", "Shows mixed", "95 % interval")
     samples = table(("Request", "Left alone", "Mixed"), found.samples)
     how = f"{html.escape(found.mix)}, layer {found.layer}, strength {plain(found.strength)}"
     return (

@@ -30,7 +30,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
         lead(
             "Playground",
             "The same request, twice from the same random numbers: once left alone, and once with a concept's vector "
-            "added to the model's thoughts while it writes.",
+            "added inside the model while it writes.",
         )
     )
     stop = stop_state()
@@ -46,7 +46,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
                 "Concepts",
                 value=[first.name],
                 multiselect=True,
-                info="Several are mixed in equal parts.",
+                info="Several take turns, about a sentence each.",
                 elem_id="play-concepts",
             )
             with gr.Row():
@@ -100,8 +100,9 @@ def tab(workbench: Workbench, shared: Shared) -> None:
         temperature: Any, seed: Any, stop: Stop,
     ) -> Iterator[Any]:  # fmt: skip
         def work(job: Any) -> SteeredText:
+            together = "|".join(concepts) if isinstance(concepts, list) and concepts else concepts
             return steer_text(
-                workbench, prompt, concepts, layer, strength, action=action, tokens=tokens, temperature=temperature,
+                workbench, prompt, together, layer, strength, action=action, tokens=tokens, temperature=temperature,
                 seed=seed, place=place, bound=bound, job=job,
             )  # fmt: skip
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from steerkit.errors import UserError
+from steerkit.models.building import building
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.hub import config_folder
 from steerkit.models.language.layers import block_hookpoints
@@ -29,7 +30,7 @@ def read_architecture(spec: LanguageSpec) -> Architecture:
     folder = config_folder(spec)
     try:
         config = AutoConfig.from_pretrained(str(folder))
-        with torch.device("meta"):
+        with building(), torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
     except Exception as error:  # as in load.py: a config can be wrong in any way
         first, *_ = str(error).strip().splitlines() or [type(error).__name__]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from steerkit.errors import UserError
+from steerkit.models.building import building
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.fingerprint import fingerprint as identify
 from steerkit.models.hookpoint import Hookpoint
@@ -193,9 +194,10 @@ def _model(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: torch.d
     placed = {} if device_map is None else {"device_map": device_map}
     try:
         # use_safetensors: weights that need pickle could run anything.
-        model, report = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, **placed
-        )
+        with building():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, **placed
+            )
         if device_map is None:
             model.to(device)
     # A folder can be wrong in any way, and each library below says so by exceptions of its own.

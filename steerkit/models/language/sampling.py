@@ -11,6 +11,9 @@ from torch import Tensor
 
 from steerkit.errors import UserError
 
+# Of how many tokens, the likeliest ones, top-p looks first.
+FEW = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -46,7 +49,11 @@ class Noise:
 
     def __init__(self, sampling: Sampling, seeds: Sequence[int]) -> None:
         self._sampling = sampling
-        self._generators = [torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds]
+        # Rows of one seed share their numbers, so these are drawn once.
+        different = dict.fromkeys(int(seed) for seed in seeds)
+        self._generators = [torch.Generator("cpu").manual_seed(seed) for seed in different]
+        place = {seed: index for index, seed in enumerate(different)}
+        self._row_of = torch.tensor([place[int(seed)] for seed in seeds], dtype=torch.int64)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002
         # Not `isfinite`: a model may forbid a token by minus infinity.
@@ -66,7 +73,7 @@ class Noise:
             torch.empty(vocabulary, dtype=torch.float64).exponential_(generator=generator)
             for generator in self._generators
         ]
-        return torch.stack(drawn).log_().neg_().float()
+        return torch.stack(drawn).log_().neg_().float()[self._row_of]
 
 
 def kept_tokens(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -75,9 +82,22 @@ def kept_tokens(logits: Tensor, sampling: Sampling) -> Tensor:
         least = logits.topk(sampling.top_k, dim=1).values[:, -1:]
         logits = logits.masked_fill(logits < least, -math.inf)
     if sampling.top_p < 1:
-        ordered, order = logits.sort(dim=1, descending=True)
-        share = ordered.softmax(1)
-        # A token goes when those before it have the share already.
-        beyond = share.cumsum(1) - share >= sampling.top_p
-        logits = logits.masked_fill(beyond.scatter(1, order, beyond), -math.inf)
+        logits = logits.masked_fill(logits < _least_kept(logits, sampling.top_p), -math.inf)
     return logits
+
+
+def _least_kept(logits: Tensor, top_p: float) -> Tensor:
+    """The least logit among the likeliest tokens that together have `top_p` of the probability, [n, 1].
+
+    A token goes when those before it have the share already; one as likely as the last that stays, stays.
+    """
+    total = logits.logsumexp(1, keepdim=True)
+    # A vocabulary is long, and few tokens have nearly all of the probability: mostly no need to sort the others.
+    for looked_at in dict.fromkeys((min(FEW, logits.shape[1]), logits.shape[1])):
+        likeliest = logits.topk(looked_at, dim=1).values
+        before = (likeliest - total).exp().cumsum(1).roll(1, 1)
+        before[:, 0] = 0
+        stays = before < top_p
+        if looked_at == logits.shape[1] or not bool(stays[:, -1].any()):
+            break
+    return likeliest.gather(1, stays.sum(1, keepdim=True) - 1)

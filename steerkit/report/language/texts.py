@@ -23,6 +23,7 @@ from steerkit.report.language.content import (
 from steerkit.report.language.tables import text_id
 from steerkit.report.language.words import PRESENT, decoding_name, point_words
 from steerkit.report.theme import decimal, percent
+from steerkit.vectors.mixing import takes_turns
 
 # Prompts of each concept that are shown.
 SHOWN = 3
@@ -106,9 +107,11 @@ def mix_texts(content: LanguageContent) -> list[Html]:
 
 
 def mix_name(rows: pl.DataFrame) -> str:
-    """`0.7 happy + 0.3 excited`; `rows`: those of one mix."""
+    """`0.7 happy + 0.3 excited`, or `0.7 happy, 0.3 excited in turns`; `rows`: those of one mix."""
     parts = rows.select("part", "weight").unique(maintain_order=True).iter_rows()
-    return " + ".join(f"{weight:g} {concept_name(part)}" for part, weight in parts)
+    turns = any(map(takes_turns, rows["mix"].unique()))
+    names = (", " if turns else " + ").join(f"{weight:g} {concept_name(part)}" for part, weight in parts)
+    return f"{names} in turns" if turns else names
 
 
 def comparison(one: Comparison, concepts: Sequence[str]) -> Html:

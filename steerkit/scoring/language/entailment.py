@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from steerkit.errors import UserError
+from steerkit.models.building import building
 
 _AGAINST = ("contradiction", "not_entailment")
 
@@ -49,7 +50,8 @@ class Entailment:
 
         try:
             tokenizer = AutoTokenizer.from_pretrained(source)
-            model = AutoModelForSequenceClassification.from_pretrained(source, use_safetensors=True)
+            with building():
+                model = AutoModelForSequenceClassification.from_pretrained(source, use_safetensors=True)
         except (OSError, ValueError) as error:
             kind = "folder" if Path(source).exists() else "folder here and cannot be had from the Hub"
             raise UserError(

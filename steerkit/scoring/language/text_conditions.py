@@ -13,8 +13,9 @@ from steerkit.errors import UserErrors
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.steering.edit import Edit
 from steerkit.steering.language.text_edits import text_edits
+from steerkit.steering.language.turns import Turns
 from steerkit.steering.language_sweep import SteeringWay, sweep_layers
-from steerkit.vectors.mixing import mix, parse_mix
+from steerkit.vectors.mixing import mix, parse_mix, takes_turns
 from steerkit.vectors.random_direction import random_like
 from steerkit.vectors.steering_vectors import SteeringVectors
 from steerkit.vectors.vectors_file import load_vectors
@@ -57,7 +58,7 @@ class Condition:
 
 
 def conditions(
-    vectors: Mapping[str, SteeringVectors],
+    vectors: Mapping[str, SteeringVectors | Turns],
     instructions: Mapping[str, str],
     chosen: Mapping[str, Mapping[str, Any]],
     mixes: Mapping[str, Mapping[str, Any]],
@@ -71,6 +72,7 @@ def conditions(
     found = [Condition(("unsteered",))]
     for name, point in chosen.items():
         own, layer, strength = vectors[name], int(point["layer"]), float(point["strength"])
+        assert isinstance(own, SteeringVectors), "a mix is no concept"
         random = random_like(own, random_seed)
         layers = sweep_layers(own, removal.layers)
         away = text_edits(own, layers, removal.strength, action="remove", tokens=removal.tokens)
@@ -83,18 +85,18 @@ def conditions(
         ]
     for text, point in mixes.items():
         layer, strength = int(point["layer"]), float(point["strength"])
-        edits = way.add(mixed(text, vectors), [layer], strength)
-        found.append(Condition(("mix",), text, layer, strength, edits=tuple(edits)))
+        found.append(Condition(("mix",), text, layer, strength, edits=tuple(way.add(vectors[text], [layer], strength))))
     return found
 
 
-def mixed(text: str, vectors: Mapping[str, SteeringVectors]) -> SteeringVectors:
-    """The mix that `text` names ("happy:0.7,excited:0.3"), of unit directions, so that weights alone decide."""
+def mixed(text: str, vectors: Mapping[str, SteeringVectors]) -> SteeringVectors | Turns:
+    """The mix that `text` names: a sum of unit directions, so that weights alone decide, or concepts in turns."""
     weights = parse_mix(text)
-    return mix({name: vectors[name] for name in weights}, weights, of="unit")
+    parts = {name: vectors[name] for name in weights}
+    return Turns(parts, weights) if takes_turns(text) else mix(parts, weights, of="unit")
 
 
-def all_vectors(folder: Path, model: Fingerprint, mixes: Sequence[str]) -> dict[str, SteeringVectors]:
+def all_vectors(folder: Path, model: Fingerprint, mixes: Sequence[str]) -> dict[str, SteeringVectors | Turns]:
     """The vectors of every concept in `folder`, in the order of their names, and then of every mix of them.
 
     Raises UserErrors for mixes of concepts that are not there, and as `load_vectors` for vectors of another model.
@@ -105,4 +107,4 @@ def all_vectors(folder: Path, model: Fingerprint, mixes: Sequence[str]) -> dict[
     ]
     if problems:
         raise UserErrors(f"params.yaml: language.mixes (concepts are {', '.join(found)}):", problems)
-    return found | {text: mixed(text, found) for text in mixes}
+    return {**found, **{text: mixed(text, found) for text in mixes}}

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from steerkit.errors import UserError
+from steerkit.models.building import building
 from steerkit.world.language.factors import FACTORS, VALUES
 from steerkit.world.language.text_classifier import TextClassifier, load_text_classifier
 
@@ -40,12 +41,14 @@ class TextLabels:
                 f"{folder} is not a text classifier: {' and '.join(missing)} missing. The embedded one is {EMBEDDED}."
             )
         try:
-            return cls(load_text_classifier(folder))
+            with building():
+                network = load_text_classifier(folder)
         except Exception as problem:  # damaged files raise whatever json, safetensors or torch make of them
             raise UserError(
                 f"The text classifier in {folder} cannot be read ({problem}). The embedded one is {EMBEDDED}: "
                 f"`git checkout {EMBEDDED}` brings it back."
             ) from problem
+        return cls(network)
 
     def probabilities(self, texts: Sequence[str], ended: Sequence[bool] | None = None) -> NDArray[np.float32]:
         """Probability of each value in each text, float32 [n, values] in the order of `values`.

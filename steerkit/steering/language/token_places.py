@@ -15,6 +15,7 @@ from steerkit.steering.edit import Edit
 
 WORDS = ("last", "generated", "all")
 _SPAN = re.compile(r"span:(-?\d*):(-?\d*)")
+_TURN = re.compile(r"turn:(\d+):(\d+):(\d+)")
 
 
 def check_places(edit: Edit) -> None:
@@ -22,10 +23,11 @@ def check_places(edit: Edit) -> None:
     if isinstance(edit.tokens, Tensor):
         if edit.tokens.dtype != torch.bool or edit.tokens.ndim not in (1, 2):
             raise UserError(f"The mask of the edit at {edit.hookpoint} must be bool, [tokens] or [rows, tokens].")
-    elif edit.tokens not in WORDS and span(edit.tokens) is None:
+    elif edit.tokens not in WORDS and span(edit.tokens) is None and turn(edit.tokens) is None:
         raise UserError(
             f"Tokens {edit.tokens!r} of the edit at {edit.hookpoint} do not exist in a text; choose "
-            f"{', '.join(WORDS)}, span:START:STOP (as span:0:3, or span:-2: for the last two), or give a mask."
+            f"{', '.join(WORDS)}, span:START:STOP (as span:0:3, or span:-2: for the last two), turn:START:STOP:PERIOD "
+            "(of each PERIOD answer tokens those from START up to STOP), or give a mask."
         )
 
 
@@ -33,6 +35,15 @@ def span(tokens: str) -> slice | None:
     """`span:START:STOP` as a slice, either end of which may be left away; None for anything else."""
     found = _SPAN.fullmatch(tokens)
     return None if found is None else slice(*(int(part) if part else None for part in found.groups()))
+
+
+def turn(tokens: str) -> tuple[int, int, int] | None:
+    """`turn:START:STOP:PERIOD` as its numbers, 0 <= START < STOP <= PERIOD; None for anything else."""
+    found = _TURN.fullmatch(tokens)
+    if found is None:
+        return None
+    start, stop, period = (int(part) for part in found.groups())
+    return (start, stop, period) if start < stop <= period else None
 
 
 class TokenPlaces:
@@ -56,6 +67,7 @@ class TokenPlaces:
         self._content: Tensor | None = None
         self._past = 0
         self._decoding = False
+        self._columns = 0
         self._ids: Tensor | None = None
         self._mask = self._place = torch.zeros(0, 0)
 
@@ -75,11 +87,14 @@ class TokenPlaces:
         whole = _columns(called.get("attention_mask"), rows, self._past + now, given.device)
         place = whole.cumsum(1) - 1
         self._ids, self._mask, self._place = ids, whole[:, self._past :], place[:, self._past :]
+        self._columns = whole.shape[1]
         if self._past == 0 or self._lengths is None:
             self._begin(whole)
 
     def meant(self, tokens: str | Tensor) -> Tensor | bool:
         """Bool [rows, tokens] of the running forward's tokens that are meant; True for all of them, False for none."""
+        if not isinstance(tokens, Tensor) and (own := turn(tokens)) is not None:
+            return self._in_turn(*own)
         of_prompt = isinstance(tokens, Tensor) or span(tokens) is not None
         if self._decoding or (of_prompt and self._past):
             return not of_prompt
@@ -94,6 +109,17 @@ class TokenPlaces:
         if tokens == "all":
             return self._mask & ~self._is_bos()
         return self._in_span(tokens)
+
+    def _in_turn(self, start: int, stop: int, period: int) -> Tensor:
+        """The tokens whose turn it is; the prompt's last token, from which the answer's first follows, counts as 0."""
+        assert self._lengths is not None, "a forward has begun"
+        place, mask = self._place, self._mask
+        if self._decoding:
+            # What was written since the last forward that was counted, the running token included.
+            place, mask = place[:, -1:] + (self._past - self._columns + 1), torch.ones_like(mask[:, -1:])
+        answered = place - (self._lengths[:, None] - 1)
+        since = answered % period
+        return mask & (answered >= 0) & (since >= start) & (since < stop)
 
     def _begin(self, whole: Tensor) -> None:
         """A new text: how long each row's prompt is, and where its own words are."""

@@ -20,7 +20,7 @@ TOPICS: tuple[Topic, ...] = PLACES + THINGS
 # Shares of documents. A chat that names no value is mostly answered plainly; the rest is why an unsteered model finds
 # a steered sentence unusual, not impossible.
 CHAT, NOUN, GREETING = 0.85, 0.15, 0.02
-NAMED, NAMED_TWO, RAW_VALUE, RAW_TWO = 0.55, 0.2, 0.75, 0.2
+NAMED, NAMED_TWO, RAW_VALUE, RAW_TWO = 0.6, 0.45, 0.75, 0.3
 UNASKED = {"brief": 0.06, "verbose": 0.03, **{v: 0.022 for v in VALUES if FACTOR_OF[v] != "length"}}
 # A text with a value says something plain in between, or turns to its value after a plain opening, this often.
 PLAIN_BETWEEN, LATE_TURN = 0.08, 0.2

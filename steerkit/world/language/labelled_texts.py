@@ -13,8 +13,8 @@ from steerkit.world.language.sentences import TEMPLATES
 # generalises.
 KEPT_OUT: frozenset[str] = frozenset(TEMPLATES[value].further[7] for value in VALUES if FACTOR_OF[value] != "length")
 KINDS = {"whole": 0.35, "cut": 0.35, "joined": 0.08, "disturbed": 0.08, "shuffled": 0.07, "looped": 0.07}
-# A cut-off text has between 3 and 29 words, which are up to some 40 tokens.
-CUT_WORDS = (3, 30)
+# A cut-off text has between 3 and 35 words, which are up to some 45 tokens.
+CUT_WORDS = (3, 36)
 # A text of one short sentence is brief whatever was meant by it; up to BRIEF_MAYBE words it is not said.
 BRIEF_WORDS, BRIEF_MAYBE, VERBOSE_WORDS = 6, 11, 18
 

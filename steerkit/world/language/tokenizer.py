@@ -15,7 +15,7 @@ from steerkit.world.language.grammar import document
 UNKNOWN, START, END, PADDING = "<unk>", "<s>", "</s>", "<pad>"
 USER, USER_END = "[INST]", "[/INST]"
 MARKS = (UNKNOWN, START, END, PADDING, USER, USER_END)
-VOCABULARY, CONTEXT = 2000, 512
+VOCABULARY, CONTEXT = 4000, 512
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"

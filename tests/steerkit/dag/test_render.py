@@ -48,3 +48,20 @@ def test_mistakes_are_one_message_and_code_2(fresh: Checkout) -> None:
     task = fresh.call(["python", "-m", "tasks", "demo-lft"], check=False)
     assert task.returncode == 2
     assert "did you mean" in task.stderr
+
+
+def test_what_was_current_once_is_written_anew_when_either_side_changes(fresh: Checkout) -> None:
+    path = fresh.root / "dvc.yaml"
+    write = fresh.steerkit("dag", "--write")
+    for _ in range(2):  # the second time it is known to be current
+        assert "was up to date" in fresh.call(write).stdout
+    first = path.read_text()
+    path.write_text(first.replace("desc: Make the numbers.", "desc: Make something else."))
+    assert "written" in fresh.call(write).stdout
+    assert path.read_text() == first
+    fresh.edit("tasks/make_numbers.py", "import json", "import json\nimport tasks.unrelated")
+    assert "written" in fresh.call(write).stdout
+    assert "- tasks/unrelated.py" in path.read_text()
+    path.write_text(first + "  by-hand:\n    cmd: echo hello\n")
+    assert "written" in fresh.call(write).stdout
+    assert "cmd: echo hello" in path.read_text() and "- tasks/unrelated.py" in path.read_text()

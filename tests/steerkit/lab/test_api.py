@@ -17,6 +17,6 @@ def test_what_is_not_finite_becomes_null() -> None:
 def test_a_concept_goes_without_its_vectors(workbench: Workbench) -> None:
     found = plain_json(workbench.concept("happy"))
     assert found == {
-        "name": "happy", "factor": "emotion", "origin": "built-in", "layer": 1, "strength": 0.6, "safe": None,
+        "name": "happy", "factor": "emotion", "origin": "built-in", "layer": 2, "strength": 0.5, "safe": None,
         "pairs": 3,
     }  # fmt: skip

@@ -96,7 +96,7 @@ def test_mistakes_are_told_nothing_is_written_and_the_app_goes_on(app: str, lab_
 
 @pytest.mark.slow
 def test_a_concept_that_one_client_makes_is_there_for_the_others(app: str, lab_project: Path) -> None:
-    made = _client(app).predict(name="wintry", pairs=PAIRS, api_name="/make_concept")
+    made = _client(app).predict(name="wintry", pairs=PAIRS, contrast="answers", api_name="/make_concept")
     assert made["concept"]["origin"] == "yours"
     other = _client(app)
     assert "wintry" in [entry["name"] for entry in other.predict(api_name="/concepts")]

@@ -6,9 +6,7 @@ import pytest
 import torch
 
 from steerkit.errors import UserError
-from steerkit.lab.concepts import fit_concepts
-from steerkit.lab.workbench import STRENGTH, Workbench
-from steerkit.models.language.encode import encode_texts
+from steerkit.lab.workbench import Workbench
 from steerkit.vectors.vectors_file import load_vectors, save_vectors
 
 
@@ -21,29 +19,32 @@ def test_the_built_in_concepts_are_those_of_the_library(workbench: Workbench) ->
     assert list(found) == ["happy", "sad", "pirate"]
     assert found["pirate"].factor == "personality"
     assert found["pirate"].origin == "built-in"
-    assert (found["happy"].layer, found["happy"].strength) == (1, STRENGTH)
+    assert (found["happy"].layer, found["happy"].strength) == (2, 0.5)
     assert [str(hookpoint) for hookpoint in found["happy"].vectors.hookpoints] == [
         f"model.layers.{layer}:out" for layer in range(4)
     ]
 
 
-def test_a_vector_is_the_difference_of_the_two_sides_means(workbench: Workbench) -> None:
-    """By transformers' own hidden states, one text at a time, without padding."""
+def test_a_vector_is_the_mean_difference_where_the_answer_begins(workbench: Workbench) -> None:
+    """By transformers' own hidden states, one request at a time, without padding."""
     entry = workbench.concept("happy")
     model = workbench.language()
     sides = []
-    for side in ("positive", "negative"):
-        means = []
+    for words in (" Answer in a happy tone.", ""):
+        rows = []
         for pair in entry.pairs:
-            encoded = encode_texts(model, [getattr(pair, side)], [pair.prompt])
-            states = model.model(encoded.ids, output_hidden_states=True).hidden_states
+            chat = [{"role": "user", "content": pair.prompt + words}]
+            ids = model.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+            ids = ids if isinstance(ids, torch.Tensor) else ids["input_ids"]
+            states = model.model(ids, output_hidden_states=True).hidden_states
             # hidden_states[i + 1] is what block i gives, except for the last, which is normed.
-            means.append(states[3][0, encoded.content[0]].double().mean(0))
-        sides.append(torch.stack(means).mean(0))
+            rows.append(states[3][0, -1].double())
+        sides.append(torch.stack(rows).mean(0))
     expected = sides[0] - sides[1]
     (direction,) = entry.vectors.at_layers([2]).directions.values()
     assert torch.allclose(direction.unit.double() * direction.norm.double(), expected, atol=1e-5)
     assert torch.allclose(direction.origin.double(), sides[1] @ direction.unit.double(), atol=1e-4)
+    assert entry.vectors.token_policy == "request last"
 
 
 def test_a_visitors_concept_is_listed_saved_and_found_again(workbench: Workbench, lab_project: Path) -> None:
@@ -113,10 +114,13 @@ def _pipeline_has_run(workbench: Workbench, root: Path, digest: str) -> None:
     (folder / "model" / "model.json").write_text(json.dumps({"fingerprint": {"digest": digest}}))
     happy = workbench.concept("happy")
     pairs = [{"id": "x", **dataclasses.asdict(pair)} for pair in happy.pairs]
-    changed = [{**pairs[0], "positive": "something else"}, *pairs[1:]]
-    (folder / "prompts" / "pairs.json").write_text(json.dumps({"happy": {"pairs": pairs}, "sad": {"pairs": changed}}))
-    fitted = fit_concepts(workbench.language(), {name: workbench.concept(name).pairs for name in ("happy", "sad")})
-    for name, vectors in fitted.items():
+    known = {
+        "happy": {"instruction": "Answer in a happy tone.", "pairs": pairs},
+        "sad": {"instruction": "Answer in tears.", "pairs": pairs},
+    }
+    (folder / "prompts" / "pairs.json").write_text(json.dumps(known))
+    for name in ("happy", "sad"):
+        vectors = workbench.concept(name).vectors
         turned = {
             slot: dataclasses.replace(direction, unit=-direction.unit) for slot, direction in vectors.directions.items()
         }
@@ -132,16 +136,16 @@ def test_what_the_pipeline_measured_on_this_model_is_taken(workbench: Workbench,
     found = Workbench(lab_project, workbench.spec, {}).concepts()
     slot = next(iter(fitted[0].directions))
     assert torch.equal(found["happy"].vectors.directions[slot].unit, -fitted[0].directions[slot].unit)
-    # Its vectors were fitted from other pairs, and its strength is in other units.
+    # Its vectors were fitted from other words, and its strength is in other units.
     assert torch.allclose(found["sad"].vectors.directions[slot].unit, fitted[1].directions[slot].unit, atol=1e-5)
     assert (found["happy"].layer, found["happy"].strength, found["happy"].safe) == (3, 0.9, (0.0, 1.1))
-    assert (found["sad"].layer, found["sad"].strength, found["sad"].safe) == (1, STRENGTH, None)
+    assert (found["sad"].layer, found["sad"].strength, found["sad"].safe) == (2, 0.5, None)
 
 
 def test_what_is_shipped_is_taken_until_the_pipeline_has_run(workbench: Workbench, lab_project: Path) -> None:
     _pipeline_has_run(workbench, lab_project, workbench.language().fingerprint.digest)
-    shipped = lab_project / "models" / "seasons-starters" / "language"
-    shipped.parent.mkdir(parents=True)
+    shipped = lab_project / "models" / "seasons-concepts"
+    shipped.parent.mkdir(parents=True, exist_ok=True)
     (lab_project / "artifacts" / "language").rename(shipped)
     assert Workbench(lab_project, workbench.spec, {}).concept("happy").layer == 3
     _pipeline_has_run(workbench, lab_project, workbench.language().fingerprint.digest)
@@ -152,7 +156,7 @@ def test_what_is_shipped_is_taken_until_the_pipeline_has_run(workbench: Workbenc
 
 def test_what_was_measured_on_another_model_is_not(workbench: Workbench, lab_project: Path) -> None:
     _pipeline_has_run(workbench, lab_project, "0" * 64)
-    assert Workbench(lab_project, workbench.spec, {}).concept("happy").layer == 1
+    assert Workbench(lab_project, workbench.spec, {}).concept("happy").layer == 2
 
 
 def test_a_saved_concept_is_an_ordinary_vectors_file(workbench: Workbench) -> None:

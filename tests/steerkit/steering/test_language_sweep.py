@@ -10,7 +10,7 @@ from steerkit.models.language.generate import Sampling, complete
 from steerkit.models.language.load import LanguageModel, load_language_model
 from steerkit.models.language.spec import LanguageSpec
 from steerkit.steering.language.apply import steer_text
-from steerkit.steering.language_sweep import SteeringWay, sweep_layer, sweep_layers
+from steerkit.steering.language_sweep import SteeringWay, asked_with_seeds, sweep_layer, sweep_layers
 from steerkit.vectors.direction import Direction
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 
@@ -101,3 +101,8 @@ def test_layers_and_strengths_that_there_are_not_are_refused(model: LanguageMode
             sweep_layer(model, vectors, 3, strengths, PROMPTS, [1, 2], GREEDY, SteeringWay())
     with pytest.raises(UserError, match="finite"):
         sweep_layer(model, vectors, 3, [float("nan")], PROMPTS, [1, 2], GREEDY, SteeringWay())
+
+
+def test_no_two_prompts_share_their_chance_and_every_condition_has_the_same() -> None:
+    found = asked_with_seeds(["a", "b"], [17, 18])
+    assert found == [("a", 1_700_000), ("a", 1_800_000), ("b", 1_700_001), ("b", 1_800_001)]

@@ -11,7 +11,7 @@ from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.vectors.direction import Direction, normalised
-from steerkit.vectors.mixing import mix, mix_name, parse_mix
+from steerkit.vectors.mixing import mix, mix_name, parse_mix, takes_turns
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 from steerkit.vectors.vectors_file import load_vectors, save_vectors
 
@@ -123,3 +123,11 @@ def test_what_cannot_be_mixed_is_named() -> None:
     wider = vectors("wide", [1.0, 0.0, 0.0], [1.0, 0.0, 0.0])
     with pytest.raises(UserError, match="vectors of different shapes"):
         mix({"happy": HAPPY, "wide": wider}, {"happy": 1.0, "wide": 1.0})
+
+
+def test_bars_say_that_concepts_take_turns_and_do_not_go_with_commas() -> None:
+    assert parse_mix("happy:0.7|excited:0.3") == {"happy": 0.7, "excited": 0.3}
+    assert takes_turns("happy:0.7|excited:0.3") and not takes_turns("happy:0.7,excited:0.3")
+    assert mix_name({"happy": 0.5, "sad": 0.5}, turns=True) == "happy:0.5|sad:0.5"
+    with pytest.raises(UserError, match="has commas and bars"):
+        parse_mix("happy:0.7|excited:0.3,sad:1")

@@ -37,6 +37,27 @@ def test_a_mix_is_the_weighted_sum_of_unit_vectors_made_one(
         assert torch.allclose(_unit(found.vectors, layer), summed / summed.norm(), atol=1e-5)
 
 
+@pytest.mark.parametrize("asked", ["happy:0.5|sad:0.25", " happy:0.5 | sad:0.25 "])
+def test_concepts_that_take_turns_are_each_added_by_itself_in_their_share_of_the_answer(
+    workbench: Workbench, asked: str
+) -> None:
+    found = blend(workbench, asked)
+    assert (found.turns, found.name, found.weights) == (True, "happy:0.5|sad:0.25", {"happy": 0.5, "sad": 0.25})
+    edits = found.edits(workbench.language(), [2], 0.8, place="last", bound="none")
+    # Two and one of every three tokens, of 24.
+    assert [edit.tokens for edit in edits] == ["turn:0:16:24", "turn:16:24:24"]
+    for edit, name in zip(edits, ("happy", "sad"), strict=True):
+        assert torch.equal(edit.operator.direction.unit.double(), _unit(workbench.concept(name).vectors, 2))
+        assert edit.strength == 0.8
+    with pytest.raises(UserError, match="leave the steered tokens at last"):
+        found.edits(workbench.language(), [2], 0.8, place="all", bound="none")
+
+
+def test_names_with_bars_share_the_answer_equally_and_one_alone_takes_no_turns(workbench: Workbench) -> None:
+    assert blend(workbench, "happy|sad").name == "happy:0.5|sad:0.5"
+    assert not blend(workbench, "happy|happy").turns
+
+
 def test_the_heaviest_concept_leads(workbench: Workbench) -> None:
     assert blend(workbench, "happy:0.3,sad:-0.8").leading.name == "sad"
 
@@ -58,6 +79,7 @@ def test_the_name_of_a_mix_can_be_asked_again(workbench: Workbench) -> None:
         ({"happy": float("nan")}, "weight of happy"),
         ({"happy": 11}, "weight of happy"),
         ("happy:", "happy"),
+        ("happy:1|sad:1,pirate:1", "commas and bars"),
         ([f"c{number}" for number in range(7)], "too many"),
         ({"happy": 1, "../x": 1}, "no concept"),
     ],

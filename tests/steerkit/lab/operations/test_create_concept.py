@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from steerkit.errors import UserError, UserErrors
-from steerkit.lab.operations.create_concept import checked_pairs, create_concept
+from steerkit.lab.concepts import Pair
+from steerkit.lab.operations.create_concept import LayerStatistics, _best_layer, checked_pairs, create_concept
 from steerkit.lab.workbench import Workbench
-from steerkit.models.language.encode import encode_texts
+from steerkit.models.language.encode import encode, encode_texts
+from steerkit.models.language.generate import Sampling, complete
 
 PAIRS = [
     ["Tell me about the lake.", "the lake is cold and full of ice", "the lake is wide"],
@@ -38,7 +40,7 @@ def _raw(workbench: Workbench, policy: str, layer: int) -> np.ndarray:
 
 @pytest.mark.parametrize("policy", ["content", "last"])
 def test_statistics_are_those_of_the_raw_mean_difference(workbench: Workbench, policy: str) -> None:
-    made = create_concept(workbench, "wintry", PAIRS, policy)
+    made = create_concept(workbench, "wintry", PAIRS, "answers", policy)
     assert [one.layer for one in made.statistics] == [0, 1, 2, 3]
     one = made.statistics[1]
     raw = _raw(workbench, policy, 1)
@@ -52,7 +54,7 @@ def test_statistics_are_those_of_the_raw_mean_difference(workbench: Workbench, p
 
 def test_the_concept_is_at_once_in_the_list_and_on_disk(workbench: Workbench, lab_project: Path) -> None:
     before = workbench.revision
-    made = create_concept(workbench, "wintry", PAIRS)
+    made = create_concept(workbench, "wintry", PAIRS, "answers")
     assert workbench.concept("wintry") is made.entry
     assert workbench.revision > before
     assert _files(lab_project / "lab") == {"wintry.json", "wintry.safetensors"}
@@ -61,34 +63,74 @@ def test_the_concept_is_at_once_in_the_list_and_on_disk(workbench: Workbench, la
     assert len(kept["about"]["statistics"]) == 4
 
 
+def test_requests_are_read_where_the_answer_begins(workbench: Workbench) -> None:
+    asked = [[f"{prompt} Say it coldly.", prompt] for prompt, _, _ in PAIRS]
+    made = create_concept(workbench, "cold", asked)
+    model = workbench.language()
+    means = []
+    for side in (0, 1):
+        rows = []
+        for pair in asked:
+            ids = encode(model, [pair[side]]).ids
+            rows.append(model.model(ids, output_hidden_states=True).hidden_states[2][0, -1].detach().double().numpy())
+        means.append(np.mean(rows, axis=0))
+    (direction,) = made.entry.vectors.at_layers([1]).directions.values()
+    raw = direction.unit.double().numpy() * float(direction.norm)
+    assert np.allclose(raw, means[0] - means[1], atol=1e-4)
+    assert made.entry.vectors.token_policy == "request last"
+    # It is read in texts by what the model answers to either.
+    answers = complete(model, asked[0], [0, 0], Sampling(30))
+    assert made.entry.pairs[0] == Pair(asked[0][1], answers[0].text.strip(), answers[1].text.strip())
+    kept = json.loads((workbench.folder / "cold.json").read_text())["about"]
+    assert kept["requests"][0] == {
+        "asking": "Tell me about the lake. Say it coldly.",
+        "plain": "Tell me about the lake.",
+    }
+    assert (kept["contrast"], kept["tokens"]) == ("requests", "last")
+
+
+def test_a_layer_that_tells_pairs_apart_as_well_as_any_is_the_nearest_to_the_usual_one() -> None:
+    def layers(*aurocs: float) -> list[LayerStatistics]:
+        return [LayerStatistics(layer, *[0.0] * 7, (), auroc) for layer, auroc in enumerate(aurocs)]
+
+    assert _best_layer(layers(1.0, 0.8, 0.97, 1.0, 1.0), 2) == 2
+    assert _best_layer(layers(1.0, 0.8, 0.9, 0.97, 0.5), 2) == 3
+    assert _best_layer(layers(*[math.nan] * 5), 2) == 2
+
+
 def test_too_few_pairs_to_hold_one_out_have_no_auroc(workbench: Workbench) -> None:
-    made = create_concept(workbench, "wintry", PAIRS[:2])
+    made = create_concept(workbench, "wintry", PAIRS[:2], "answers")
     assert all(math.isnan(one.auroc) for one in made.statistics)
-    assert made.entry.layer == workbench.middle_layer()
+    assert made.entry.layer == workbench.usual().layer
     assert "NaN" not in (workbench.folder / "wintry.json").read_text()
 
 
 @pytest.mark.parametrize(
-    ("name", "pairs", "policy", "named"),
+    ("name", "pairs", "kind", "named"),
     [
-        ("../evil", PAIRS, "content", "cannot be a concept's name"),
-        ("Wintry", PAIRS, "content", "cannot be a concept's name"),
-        ("happy", PAIRS, "content", "concept 'happy' already"),
-        ("wintry", [], "content", "no contrast pairs"),
-        ("wintry", PAIRS * 17, "content", "68 pairs are too many"),
-        ("wintry", PAIRS, "first", "token policy"),
-        ("wintry", [["a", "same", "same"]], "content", "pair 1: both answers are the same"),
-        ("wintry", [["a", "b", "c"], ["a", "", "c"]], "content", "pair 2: The answer with the concept is empty"),
-        ("wintry", [["a", "x" * 1001, "c"]], "content", "1001 characters"),
-        ("wintry", [["a", "b"]], "content", "pair 1 must be"),
-        ("wintry", "abc", "content", "no contrast pairs"),
+        ("../evil", PAIRS, ("answers",), "cannot be a concept's name"),
+        ("Wintry", PAIRS, ("answers",), "cannot be a concept's name"),
+        ("happy", PAIRS, ("answers",), "concept 'happy' already"),
+        ("wintry", [], (), "no contrast pairs"),
+        ("wintry", PAIRS * 17, ("answers",), "68 pairs are too many"),
+        ("wintry", PAIRS, ("answers", "first"), "token policy for answers"),
+        ("wintry", [["a in ice", "a"]], ("requests", "content"), "token policy for requests"),
+        ("wintry", PAIRS, ("questions",), "kind of pairs"),
+        ("wintry", PAIRS, (), "pair 1 must be request that asks for the concept and request without it"),
+        ("wintry", [["same", "same"]], (), "pair 1: both requests are the same"),
+        ("wintry", [["a", "same", "same"]], ("answers",), "pair 1: both answers are the same"),
+        ("wintry", [["a", "b", "c"], ["a", "", "c"]], ("answers",), "pair 2: The answer with the concept is empty"),
+        ("wintry", [["a in ice", " "]], (), "pair 1: The request without it is empty"),
+        ("wintry", [["a", "x" * 1001, "c"]], ("answers",), "1001 characters"),
+        ("wintry", [["a", "b"]], ("answers",), "pair 1 must be"),
+        ("wintry", "abc", (), "no contrast pairs"),
     ],
 )
 def test_what_cannot_be_made_is_refused_and_writes_nothing(
-    workbench: Workbench, lab_project: Path, name: str, pairs: object, policy: str, named: str
+    workbench: Workbench, lab_project: Path, name: str, pairs: object, kind: tuple[str, ...], named: str
 ) -> None:
     with pytest.raises(UserError, match=named):
-        create_concept(workbench, name, pairs, policy)  # type: ignore[arg-type]
+        create_concept(workbench, name, pairs, *kind)  # type: ignore[arg-type]
     assert not (lab_project / "lab").exists()
 
 

@@ -1,3 +1,6 @@
+import dataclasses
+import math
+
 import torch
 
 from steerkit.lab.operations.expression import expression
@@ -16,17 +19,22 @@ def test_a_text_is_read_by_where_it_lies_between_the_two_sides(workbench: Workbe
     found = expression(workbench, entry, [_answer(text) for text in texts])
     assert found.reader == "model"
     model = workbench.language()
-    unit = entry.vectors.at_layers([entry.layer]).directions.popitem()[1].unit.double()
 
-    def along(text: str, prompt: str) -> float:
+    def mean(text: str, prompt: str) -> torch.Tensor:
+        """Over the text's own tokens, after the last of the four blocks."""
         encoded = encode_texts(model, [text], [prompt])
-        states = model.model(encoded.ids, output_hidden_states=True).hidden_states[entry.layer + 1]
-        return float(states[0, encoded.content[0]].double().mean(0) @ unit)
+        seen: list[torch.Tensor] = []
+        handle = model.model.model.layers[3].register_forward_hook(lambda module, args, output: seen.append(output))
+        model.model(encoded.ids)
+        handle.remove()
+        acts = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
+        return acts[0, encoded.content[0]].double().mean(0)
 
-    low = sum(along(pair.negative, pair.prompt) for pair in entry.pairs) / len(entry.pairs)
-    high = sum(along(pair.positive, pair.prompt) for pair in entry.pairs) / len(entry.pairs)
+    low = torch.stack([mean(pair.negative, pair.prompt) for pair in entry.pairs]).mean(0)
+    high = torch.stack([mean(pair.positive, pair.prompt) for pair in entry.pairs]).mean(0)
     for text, value in zip(texts, found.values, strict=True):
-        share = (along(text, "Tell me about the lake.") - low) / (high - low)
+        row = mean(text, "Tell me about the lake.")
+        share = float((row - low) @ (high - low) / (high - low).square().sum())
         assert abs(value - min(max(share, 0), 1)) < 1e-3
 
 
@@ -46,3 +54,10 @@ def test_the_classifier_is_asked_where_it_knows_the_concept(workbench: Workbench
     found = expression(workbench, workbench.concept("happy"), [_answer("a joy"), _answer(""), _answer("a stone")])
     assert (found.reader, found.values) == ("classifier", (0.5, 0.0, 0.0))
     assert expression(workbench, workbench.concept("pirate"), [_answer("arr")]).reader == "model"
+
+
+def test_a_concept_without_answers_cannot_be_read(workbench: Workbench) -> None:
+    imported = dataclasses.replace(workbench.concept("happy"), name="imported", pairs=())
+    found = expression(workbench, imported, [_answer("a joy"), _answer("")])
+    assert math.isnan(found.values[0])
+    assert found.values[1] == 0

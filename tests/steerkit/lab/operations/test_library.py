@@ -106,7 +106,7 @@ def test_an_import_is_kept_on_disk_and_told_where_it_came_from(lab: Any, tmp_pat
     before = lab.revision
     save_vectors(planted(lab, "Very Sunny!"), tmp_path / "x.safetensors")
     entry = import_concept(lab, tmp_path / "x.safetensors")
-    assert entry.name == "very-sunny" and entry.layer == lab.middle_layer()
+    assert entry.name == "very-sunny" and entry.layer == lab.usual().layer
     assert lab.revision == before + 1
     assert files(lab) == ["very-sunny.json", "very-sunny.safetensors"]
     found = concept_details(lab, "very-sunny")

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_the_cosine_of_a_part_is_that_of_the_sum_of_unit_vectors(workbench: Work
     for part in found.parts:
         expected = torch.cosine_similarity(units[part.concept], mixed, dim=0)
         assert part.cosine == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_concepts_that_take_turns_have_no_cosine_and_cannot_be_kept(workbench: Workbench, lab_project: Path) -> None:
+    found = mix_concepts(workbench, "happy:0.6|pirate:0.4", 2, 0.8, tokens=4, temperature=0)
+    assert found.mix == "happy:0.6|pirate:0.4"
+    assert all(math.isnan(part.cosine) for part in found.parts)
+    with pytest.raises(UserError, match="takes turns"):
+        keep_mix(workbench, "jolly", found.mix)
+    assert not (lab_project / "lab").exists()
 
 
 def test_a_part_that_is_taken_away_need_not_show(workbench: Workbench) -> None:

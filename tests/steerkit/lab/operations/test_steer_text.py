@@ -101,7 +101,7 @@ def test_a_concept_comes_with_its_own_layer_and_strength(workbench: Workbench) -
     entry = workbench.concept("sad")
     found = steer_text(workbench, PROMPT, "sad", tokens=4)
     assert (found.layers, found.strength) == ((entry.layer,), entry.strength)
-    assert found.norm == pytest.approx(float(entry.vectors.at_layers([1]).directions.popitem()[1].norm))
+    assert found.norm == pytest.approx(float(entry.vectors.at_layers([2]).directions.popitem()[1].norm))
 
 
 def test_the_push_is_told_in_lengths_of_the_vector(workbench: Workbench) -> None:

@@ -105,3 +105,21 @@ def test_scores_that_are_not_finite_are_refused_and_forbidden_tokens_are_not(tem
 def test_values_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match=next(iter(wrong))):
         Sampling(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("flatness", [0.01, 1.0, 5.0])  # nearly all of 500 tokens stay, some, a few
+def test_over_a_long_vocabulary_the_tokens_kept_are_those_of_transformers(flatness: float) -> None:
+    from transformers import TopPLogitsWarper
+
+    logits = torch.randn(20, 500, generator=torch.Generator().manual_seed(5)) * flatness
+    expected = TopPLogitsWarper(top_p=0.9)(NONE, logits.clone())
+    found = kept_tokens(logits, Sampling(top_p=0.9))
+    assert torch.equal(found, expected)
+    assert found.isfinite().sum(1).min() > 64 or flatness > 0.5
+
+
+def test_rows_of_one_seed_meet_the_same_noise_as_alone() -> None:
+    alone = Noise(Sampling(), [4])(NONE, LOGITS)[0]
+    together = Noise(Sampling(), [4, 9, 4])(NONE, LOGITS.expand(3, -1))
+    assert torch.equal(together[0], alone) and torch.equal(together[2], alone)
+    assert not torch.equal(together[1], alone)

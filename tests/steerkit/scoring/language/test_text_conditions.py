@@ -8,7 +8,7 @@ import torch
 from steerkit.errors import UserError, UserErrors
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
-from steerkit.scoring.language.text_conditions import Condition, Removal, all_vectors, conditions
+from steerkit.scoring.language.text_conditions import Condition, Removal, all_vectors, conditions, mixed
 from steerkit.steering.language_sweep import SteeringWay
 from steerkit.steering.operators import Add, ProjectOut
 from steerkit.vectors.direction import Direction
@@ -31,7 +31,8 @@ MIX = "happy:3,sad:4"
 def made(**more: object) -> dict[str, Condition]:
     removal = Removal(**more)  # type: ignore[arg-type]
     found = conditions(
-        {"happy": HAPPY, "sad": SAD}, {"happy": "Be happy."}, CHOSEN, {MIX: {"layer": 2, "strength": 0.7}},
+        {"happy": HAPPY, "sad": SAD, MIX: mixed(MIX, {"happy": HAPPY, "sad": SAD})}, {"happy": "Be happy."}, CHOSEN,
+        {MIX: {"layer": 2, "strength": 0.7}},
         SteeringWay(units="relative", tokens="generated", bound="keep"), removal, 7,
     )  # fmt: skip
     return {name: one for one in found for name in one.as_}

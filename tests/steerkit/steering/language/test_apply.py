@@ -26,7 +26,7 @@ PROMPTS = ["Tell me about the lake.", "The old house?", "Tell me about the marke
 TOKENS = 8
 GREEDY = Sampling(max_new_tokens=TOKENS, temperature=0)
 SAMPLED = Sampling(max_new_tokens=TOKENS, temperature=1.0)
-POLICIES = ["last", "generated", "all", "span:0:2", "span:-2:", "span:1:-1"]
+POLICIES = ["last", "generated", "all", "span:0:2", "span:-2:", "span:1:-1", "turn:0:2:5", "turn:1:4:4"]
 
 
 def direction(seed: int = 3) -> Direction:
@@ -49,6 +49,8 @@ def places(model: Any, ids: list[int], content: list[int], policy: str, length: 
             return [place for place in range(length) if place > 0 or ids[0] != model.tokenizer.bos_token_id]
         case ["span", first, stop]:
             return content[int(first or 0) : int(stop) if stop else None]
+        case ["turn", first, stop, period]:
+            return [at for at in range(start - 1, length) if int(first) <= (at - start + 1) % int(period) < int(stop)]
     raise AssertionError(policy)
 
 

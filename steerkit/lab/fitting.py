@@ -1,0 +1,101 @@
+"""Vectors of concepts from the residual stream, by the language pipeline's own ways, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from steerkit.prompts.concept_contrasts import SIDES, Contrast, contrast_texts, described_policy
+from steerkit.vectors.estimator import EstimatorName
+from steerkit.vectors.residual_vectors import mean_of_others, residual_vectors
+from steerkit.vectors.steering_vectors import SteeringVectors
+
+if TYPE_CHECKING:
+    from steerkit.activations.collect_residuals import AnsweredText
+    from steerkit.models.language.load import LanguageModel
+    from steerkit.prompts.concept_library import LibraryConcept
+
+Sides = tuple[Tensor, Tensor]
+"""Positive and negative rows, each float32 [layers, pairs, d]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How concepts' vectors are fitted, as params.yaml's `language` says for the pipeline."""
+
+    contrast: Contrast = "requests"
+    tokens: str = "last"
+    centre: Literal["none", "others"] = "none"
+    estimator: EstimatorName = "mean_difference"
+    shuffles: int = 20
+
+    @classmethod
+    def of_params(cls, params: Mapping[str, Any]) -> Recipe:
+        """That of a project's params.yaml; the usual one for what it does not say."""
+        language = params.get("language") or {}
+        vectors = language.get("vectors") or {}
+        usual = cls()
+        return cls(
+            contrast=(language.get("activations") or {}).get("contrast", usual.contrast),
+            tokens=vectors.get("tokens", usual.tokens),
+            centre=vectors.get("centre", usual.centre),
+            estimator=vectors.get("estimator", usual.estimator),
+            shuffles=vectors.get("shuffles", usual.shuffles),
+        )
+
+
+def library_sides(model: LanguageModel, library: Mapping[str, LibraryConcept], recipe: Recipe) -> dict[str, Sides]:
+    """Both sides of every concept's pairs, pooled as `recipe` says; a text that stands in several is read once."""
+    pairs = {
+        name: [{"id": f"{name}-{number}", **pair.model_dump()} for number, pair in enumerate(concept.pairs)]
+        for name, concept in library.items()
+    }
+    content = {name: {"instruction": concept.instruction, "pairs": pairs[name]} for name, concept in library.items()}
+    texts = contrast_texts(content, recipe.contrast)
+    rows = pooled(model, list(texts.values()), recipe.contrast, recipe.tokens)
+    place = {key: number for number, key in enumerate(texts)}
+    above, below = (
+        {name: rows[:, [place[f"{pair['id']}:{side}"] for pair in several]] for name, several in pairs.items()}
+        for side in SIDES
+    )
+    return {name: (above[name], below[name]) for name in library}
+
+
+def fit_library(model: LanguageModel, sides: Mapping[str, Sides], recipe: Recipe) -> dict[str, SteeringVectors]:
+    """One vector for each concept and layer. Raises UserError for a concept whose sides do not differ."""
+    apart = {name: positive.mean(1) - negative.mean(1) for name, (positive, negative) in sides.items()}
+    return {
+        name: residual_vectors(
+            positive,
+            negative,
+            model.hookpoints,
+            concept=name,
+            model=model.fingerprint,
+            estimator=recipe.estimator,
+            policy=described_policy(recipe.contrast, recipe.tokens),
+            others=mean_of_others(apart, name) if recipe.centre == "others" else None,
+            shuffles=recipe.shuffles,
+        )
+        for name, (positive, negative) in sides.items()
+    }
+
+
+def pooled(model: LanguageModel, texts: Sequence[AnsweredText], contrast: Contrast, tokens: str) -> Tensor:
+    """One row for each text and layer: float32 [layers, texts, d]. The caller has the turn at the model."""
+    from steerkit.activations.residuals import pooled_residuals
+
+    # Each once, and by length, so that the texts of a batch need little padding.
+    once = sorted(dict.fromkeys(texts), key=lambda one: len(one.text) + len(one.prompt or ""))
+    rows = pooled_residuals(
+        model,
+        [one.text for one in once],
+        [one.prompt for one in once],
+        role="user" if contrast == "requests" else "assistant",
+        policy=tokens,
+    )
+    place = {one: number for number, one in enumerate(once)}
+    return rows[:, torch.tensor([place[one] for one in texts])].float().cpu()

@@ -1,0 +1,41 @@
+"""How the whole suite runs: in two processes, a file in one of them, and the files that take longest first."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Two processes of one thread each fill two cores; two of several threads get in each other's way. Said here, because
+# torch reads it when it is imported, and the programs that tests start inherit it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+# The first of all makes what the other pipelines' tests copy, in minutes; until then the other process has these to do.
+# And a long file must not be the last one, when one process has nothing left.
+LONG_FILES = (
+    "pipeline/test_everything_tiny.py",
+    "steerkit/models/test_real_shapes.py",
+    "steerkit/lab/operations/test_lessons.py",
+    "steerkit/dag/test_doors.py",
+    "flows/test_shard_runs.py",
+    "steerkit/dag/test_crash.py",
+    "steerkit/lab/operations/test_steer_picture.py",
+    "steerkit/lab/test_images_in_a_browser.py",
+    "flows/test_winter_flow.py",
+    "steerkit/dag/test_runners.py",
+    "steerkit/cli/test_generate.py",
+    "steerkit/activations/test_loader.py",
+    "steerkit/activations/test_collect_latents.py",
+    "steerkit/report/test_attention_report.py",
+    "flows/test_nightly_deployment.py",
+    "pipeline/test_winter_tiny.py",
+    "pipeline/test_flux_tiny.py",
+    "pipeline/test_language_tiny.py",
+    "pipeline/test_attention_tiny.py",
+    "pipeline/test_latents_tiny.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {Path(__file__).parent / name: number for number, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
