@@ -31,7 +31,7 @@ from rich.table import Table
 from benchmarks.language_peers import ANSWER
 
 ALLOWED = 1.05
-WIDTH, HEADS, INNER, LAYERS, VOCABULARY = 3072, 32, 8192, 2, 2000
+WIDTH, HEADS, INNER, LAYERS, VOCABULARY = 3072, 32, 8192, 2, 4000
 PROMPT, LAYER, STRENGTH = 24, 0, 0.6
 SEED = 11
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,6 +22,7 @@ def language_choice(
     mixes: Annotated[list[str], Param("/language.mixes")],
     units: Annotated[TextUnits, Param("/language.steering.units")],
     perplexity_ratio: Annotated[float, Param()],
+    mix_perplexity_ratio: Annotated[float, Param()],
     distinct: Annotated[float, Param()],
     resamples: Annotated[int, Param("/language.scores.resamples")],
     bootstrap_seed: Annotated[int, Param("/language.scores.bootstrap_seed")],
@@ -35,14 +36,14 @@ def language_choice(
     content = json.loads(pairs.read_text())
     judge = TextJudge.load(scorer, {name: concept["hypothesis"] for name, concept in content.items()})
     table = judge.judged(pl.read_parquet(texts))
-    limits = Limits(perplexity_ratio, distinct)
     bootstrap = Bootstrap(resamples=resamples, seed=bootstrap_seed)
     unsteered = table.filter(condition="unsteered")
     numbers: dict[str, dict[str, float]] = {}
-    for condition, parts, points, file in (
-        ("steered", {name: [name] for name in content}, sweep, chosen),
-        ("mix", {text: list(parse_mix(text)) for text in mixes}, mix_sweep, chosen_mixes),
+    for condition, parts, limit, points, file in (
+        ("steered", {name: [name] for name in content}, perplexity_ratio, sweep, chosen),
+        ("mix", {text: list(parse_mix(text)) for text in mixes}, mix_perplexity_ratio, mix_sweep, chosen_mixes),
     ):
+        limits = Limits(limit, distinct)
         swept = sweep_table(table.filter(condition=condition), unsteered, parts, limits, bootstrap)
         swept.write_parquet(points)
         best = chosen_points(swept, units)

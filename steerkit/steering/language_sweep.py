@@ -14,7 +14,7 @@ from steerkit.models.language.generate import Completion, Sampling, complete
 from steerkit.models.language.load import LanguageModel
 from steerkit.steering.edit import Edit
 from steerkit.steering.language.text_edits import TextUnits, text_edits
-from steerkit.steering.language.turns import PERIOD, Turns
+from steerkit.steering.language.turns import Turns
 from steerkit.vectors.steering_vectors import SteeringVectors, layer_number
 
 # Rows that a model writes at once: strengths and prompts share batches, so that small prompt sets cost no more.
@@ -27,18 +27,17 @@ T = TypeVar("T")
 class SteeringWay:
     """How strengths count (`units`), which tokens are steered, and how far each may be moved; see `text_edits`.
 
-    Concepts that take turns (`Turns`) steer `tokens` of their own: each its share of every `period` of an answer.
+    Concepts that take turns (`Turns`) steer sentences of their own, whatever `tokens` says.
     """
 
     units: TextUnits = "relative"
     tokens: str = "last"
     bound: str = "none"
-    period: int = PERIOD
 
     def add(self, vectors: SteeringVectors | Turns, layers: Sequence[int], strength: float | Tensor) -> list[Edit]:
         """The edits that add `vectors` at `layers`; `strength` is one number, or one per row [rows]."""
         if isinstance(vectors, Turns):
-            return vectors.edits(layers, strength, units=self.units, bound=self.bound, period=self.period)
+            return vectors.edits(layers, strength, units=self.units, bound=self.bound)
         return text_edits(vectors, layers, strength, units=self.units, tokens=self.tokens, bound=self.bound)
 
 

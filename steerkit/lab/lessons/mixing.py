@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from steerkit.errors import UserError
 from steerkit.lab.lessons.lesson import Choice, Lesson, Number, Outcome, Step
 from steerkit.lab.lessons.shown import bars, percent, quotes, times
-from steerkit.steering.language.turns import PERIOD
 
 if TYPE_CHECKING:
     from steerkit.lab.lessons.experiment import Experiment
@@ -142,8 +141,8 @@ LESSON = Lesson(
             (
                 "If concepts are directions, two of them can be added up. Whether the model can make sense of the sum "
                 "is another question.",
-                f"Or they take turns: of every {PERIOD} tokens of the answer the first concept steers the first half, "
-                "then the second the other.",
+                "Or they take turns: the first concept steers the answer's first sentence, the second the next one, "
+                "and so on.",
             ),
             f"Find a way and a strength with which at least {percent(_SOME)} of the answers show both, at no more than "
             f"{_COHERENT:g} times the perplexity.",

@@ -178,8 +178,9 @@ def _removal(content: LanguageContent, beside: Beside) -> list[Html]:
     if not conditions:
         return [_none("No concept was removed.")]
     text = (
-        "The prompt asks for the concept in words, and the concept's direction is taken out of the activations while "
-        "the model writes. The fewer texts still show the concept, the better."
+        "The prompt asks for the concept in words, and an edit works against it while the model writes: the concept's "
+        "direction is subtracted from the activations or projected out of them, as texts.removal of the parameters "
+        "says. The fewer texts still show the concept, and the less it costs, the better."
     )
     numbers = beside.table("removal", rates.rates_table(content, conditions))
     drawn = beside.figure("removal", rates.removal_rates(content), numbers, "Rates with and without",

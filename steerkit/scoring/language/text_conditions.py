@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from steerkit.errors import UserErrors
@@ -26,13 +27,25 @@ UNDER_GIVEN: tuple[ConditionName, ...] = ("asked", "removed")
 
 
 class Removal(BaseModel):
-    """How a concept that a prompt asks for is taken out: the component along its direction, at these layers."""
+    """How a concept that a prompt asks for is taken out.
+
+    `project` takes the component along its direction out of tokens, measured from where texts without it lie;
+    `subtract` pushes them the other way, in the units of steering.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    layers: list[int] | None = Field(default=None, description="null: all of them.")
-    strength: float = Field(default=1.0, gt=0, description="1 takes the component out, 2 reflects it.")
+    by: Literal["project", "subtract"] = "project"
+    layers: list[int] | None = Field(default=None, description="null: project at all, subtract at the chosen one.")
+    strength: float = Field(default=1.0, gt=0, description="To project: 1 takes the component out, 2 reflects it.")
     tokens: str = Field(default="all", description="Which tokens: last, generated, all, span:a:b.")
+
+    def edits(self, vectors: SteeringVectors, way: SteeringWay, chosen: int) -> list[Edit]:
+        """The edits that take the concept of `vectors` out; `chosen`: the layer at which it is added."""
+        if self.by == "project":
+            layers = sweep_layers(vectors, self.layers)
+            return text_edits(vectors, layers, self.strength, action="remove", tokens=self.tokens)
+        return replace(way, tokens=self.tokens).add(vectors, self.layers or [chosen], -self.strength)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,8 +87,7 @@ def conditions(
         own, layer, strength = vectors[name], int(point["layer"]), float(point["strength"])
         assert isinstance(own, SteeringVectors), "a mix is no concept"
         random = random_like(own, random_seed)
-        layers = sweep_layers(own, removal.layers)
-        away = text_edits(own, layers, removal.strength, action="remove", tokens=removal.tokens)
+        away = removal.edits(own, way, layer)
         said = instructions[name]
         found += [
             Condition(("steered",), name, layer, strength, edits=tuple(way.add(own, [layer], strength))),
@@ -86,6 +98,20 @@ def conditions(
     for text, point in mixes.items():
         layer, strength = int(point["layer"]), float(point["strength"])
         found.append(Condition(("mix",), text, layer, strength, edits=tuple(way.add(vectors[text], [layer], strength))))
+    return found
+
+
+def joined(several: Sequence[Condition], rows: int) -> list[Edit]:
+    """The edits of `several` conditions that are written as one batch, `rows` texts of each, one after the other.
+
+    Each edit has its strength on its own condition's rows and zero, which changes nothing, on all others.
+    """
+    found = []
+    for place, condition in enumerate(several):
+        for edit in condition.edits:
+            strength = torch.zeros(len(several) * rows)
+            strength[place * rows : (place + 1) * rows] = edit.strength
+            found.append(replace(edit, strength=strength))
     return found
 
 

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -15,7 +16,8 @@ from steerkit.steering.edit import Edit
 
 WORDS = ("last", "generated", "all")
 _SPAN = re.compile(r"span:(-?\d*):(-?\d*)")
-_TURN = re.compile(r"turn:(\d+):(\d+):(\d+)")
+_ENDS: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
+_SENTENCES = re.compile(r"sentences:([01]*1[01]*)")
 
 
 def check_places(edit: Edit) -> None:
@@ -23,11 +25,11 @@ def check_places(edit: Edit) -> None:
     if isinstance(edit.tokens, Tensor):
         if edit.tokens.dtype != torch.bool or edit.tokens.ndim not in (1, 2):
             raise UserError(f"The mask of the edit at {edit.hookpoint} must be bool, [tokens] or [rows, tokens].")
-    elif edit.tokens not in WORDS and span(edit.tokens) is None and turn(edit.tokens) is None:
+    elif edit.tokens not in WORDS and span(edit.tokens) is None and sentences(edit.tokens) is None:
         raise UserError(
             f"Tokens {edit.tokens!r} of the edit at {edit.hookpoint} do not exist in a text; choose "
-            f"{', '.join(WORDS)}, span:START:STOP (as span:0:3, or span:-2: for the last two), turn:START:STOP:PERIOD "
-            "(of each PERIOD answer tokens those from START up to STOP), or give a mask."
+            f"{', '.join(WORDS)}, span:START:STOP (as span:0:3, or span:-2: for the last two), sentences:PATTERN (as "
+            "sentences:10 for every other sentence of the answer, from the first on), or give a mask."
         )
 
 
@@ -37,13 +39,11 @@ def span(tokens: str) -> slice | None:
     return None if found is None else slice(*(int(part) if part else None for part in found.groups()))
 
 
-def turn(tokens: str) -> tuple[int, int, int] | None:
-    """`turn:START:STOP:PERIOD` as its numbers, 0 <= START < STOP <= PERIOD; None for anything else."""
-    found = _TURN.fullmatch(tokens)
-    if found is None:
-        return None
-    start, stop, period = (int(part) for part in found.groups())
-    return (start, stop, period) if start < stop <= period else None
+def sentences(tokens: str) -> str | None:
+    """The pattern of `sentences:PATTERN`, a 1 for each sentence of the answer that is meant and a 0 for each that is
+    not, over and over; None for anything else."""
+    found = _SENTENCES.fullmatch(tokens)
+    return None if found is None else found[1]
 
 
 class TokenPlaces:
@@ -62,13 +62,16 @@ class TokenPlaces:
         self._names = list(inspect.signature(forward).parameters)
         self._bos = getattr(tokenizer, "bos_token_id", None)
         self._special = list(getattr(tokenizer, "all_special_ids", []))
+        self._tokenizer = tokenizer
         self._given_lengths, self._given_content = prompt_lengths, content
         self._lengths: Tensor | None = None
         self._content: Tensor | None = None
         self._past = 0
         self._decoding = False
-        self._columns = 0
         self._ids: Tensor | None = None
+        # Of each row how many sentences of its answer are over, and the forwards' ids that are not counted yet.
+        self._over: Tensor | None = None
+        self._uncounted: list[Tensor | None] = []
         self._mask = self._place = torch.zeros(0, 0)
 
     def forward_begins(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -83,18 +86,18 @@ class TokenPlaces:
         # A single token after a cache is one that was just written: every word means it, and nothing is to be counted.
         self._decoding = self._past > 0 and now == 1 and self._lengths is not None
         if self._decoding:
+            self._uncounted.append(ids)
             return
         whole = _columns(called.get("attention_mask"), rows, self._past + now, given.device)
         place = whole.cumsum(1) - 1
         self._ids, self._mask, self._place = ids, whole[:, self._past :], place[:, self._past :]
-        self._columns = whole.shape[1]
         if self._past == 0 or self._lengths is None:
             self._begin(whole)
 
     def meant(self, tokens: str | Tensor) -> Tensor | bool:
         """Bool [rows, tokens] of the running forward's tokens that are meant; True for all of them, False for none."""
-        if not isinstance(tokens, Tensor) and (own := turn(tokens)) is not None:
-            return self._in_turn(*own)
+        if not isinstance(tokens, Tensor) and (pattern := sentences(tokens)) is not None:
+            return self._in_sentences(pattern)
         of_prompt = isinstance(tokens, Tensor) or span(tokens) is not None
         if self._decoding or (of_prompt and self._past):
             return not of_prompt
@@ -110,16 +113,35 @@ class TokenPlaces:
             return self._mask & ~self._is_bos()
         return self._in_span(tokens)
 
-    def _in_turn(self, start: int, stop: int, period: int) -> Tensor:
-        """The tokens whose turn it is; the prompt's last token, from which the answer's first follows, counts as 0."""
+    def _in_sentences(self, pattern: str) -> Tensor:
+        """The tokens from which a sentence that `pattern` means is written: the one that ends a sentence is the next's,
+        and the prompt's last token is the first's."""
+        sentence = self._sentence()
+        wanted = torch.tensor([mark == "1" for mark in pattern], device=sentence.device)
+        return (sentence >= 0) & wanted[sentence.clamp_min(0) % len(pattern)]
+
+    def _sentence(self) -> Tensor:
+        """Which sentence of its answer each token of the running forward belongs to, int64 [rows, tokens]; -1: none."""
         assert self._lengths is not None, "a forward has begun"
-        place, mask = self._place, self._mask
         if self._decoding:
-            # What was written since the last forward that was counted, the running token included.
-            place, mask = place[:, -1:] + (self._past - self._columns + 1), torch.ones_like(mask[:, -1:])
-        answered = place - (self._lengths[:, None] - 1)
-        since = answered % period
-        return mask & (answered >= 0) & (since >= start) & (since < stop)
+            assert self._over is not None, "asked for at every forward"
+            while self._uncounted:
+                self._over = self._over + self._ends_sentence(self._uncounted.pop(0))
+            return self._over
+        length = self._lengths[:, None]
+        ends = self._ends_sentence(self._ids) & self._mask & (self._place >= length)
+        before = 0 if self._past == 0 or self._over is None else self._over
+        found = before + ends.cumsum(1)
+        self._uncounted.clear()
+        self._over = found[:, -1:]
+        return found.masked_fill(~(self._mask & (self._place >= length - 1)), -1)
+
+    def _ends_sentence(self, ids: Tensor | None) -> Tensor:
+        """Bool, shaped as `ids`: the tokens whose text ends in a full stop, an exclamation or a question mark."""
+        if ids is None:
+            raise UserError("A model that reads embeddings, not tokens, has no sentences to steer; name other tokens.")
+        enders = _sentence_ends(self._tokenizer)
+        return enders.to(ids.device)[ids.clamp_max(len(enders) - 1)]
 
     def _begin(self, whole: Tensor) -> None:
         """A new text: how long each row's prompt is, and where its own words are."""
@@ -168,6 +190,14 @@ class TokenPlaces:
                 inside = inside & ~torch.isin(self._ids, torch.tensor(self._special, device=self._ids.device))
             self._content = inside
         return self._content
+
+
+def _sentence_ends(tokenizer: Any) -> Tensor:
+    """Bool [vocabulary]: the tokens that end a sentence. Found once for each tokenizer."""
+    if tokenizer not in _ENDS:
+        said = tokenizer.batch_decode([[number] for number in range(len(tokenizer))])
+        _ENDS[tokenizer] = torch.tensor([one.rstrip().endswith((".", "!", "?")) for one in said])
+    return _ENDS[tokenizer]
 
 
 def _columns(mask: Any, rows: int, columns: int, device: torch.device) -> Tensor:

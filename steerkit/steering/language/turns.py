@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 from torch import Tensor
 
@@ -15,13 +14,13 @@ from steerkit.steering.language.text_edits import TextUnits, text_edits
 from steerkit.vectors.mixing import mix_name
 from steerkit.vectors.steering_vectors import SteeringVectors
 
-# About a short sentence for each of two concepts.
-PERIOD = 20
+# After so many sentences turns begin anew.
+ROUND = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Turns:
-    """Vectors by concept, and the share of the answer's tokens, by weight, that each of them steers.
+    """Vectors by concept, and the share of the answer's sentences, by weight, that each of them steers.
 
     A sum of directions mostly shows the concept whose words come first, because a model goes on as its text began; in
     turns each concept is pushed alone. A negative weight steers away from its concept in its turn.
@@ -48,35 +47,32 @@ class Turns:
         return tuple(place for place in each[0] if all(place in other for other in each))
 
     def edits(
-        self,
-        layers: Sequence[int],
-        strength: float | Tensor,
-        *,
-        units: TextUnits = "relative",
-        bound: str = "none",
-        period: int = PERIOD,
+        self, layers: Sequence[int], strength: float | Tensor, *, units: TextUnits = "relative", bound: str = "none"
     ) -> list[Edit]:
-        """Of every `period` tokens of the answer the first ones steered by the first concept, and so on.
+        """The answer's sentences steered by one concept each (`whose_turn`), at full `strength`.
 
-        Each concept's turn is as long as its weight's share, at least a token; each is steered at full `strength`, at
-        each of `layers` by that layer's own vector. Raises UserError as `text_edits`, and for a period with fewer
-        tokens than concepts.
+        At each of `layers` by that layer's own vector. Raises UserError as `text_edits`.
         """
-        if period < len(self.weights):
-            raise UserError(f"{len(self.weights)} concepts cannot take turns in {period} tokens; give more tokens.")
-        bounds = turn_bounds([abs(weight) for weight in self.weights.values()], period)
+        turns = whose_turn([abs(weight) for weight in self.weights.values()], max(ROUND, len(self.weights)))
         found: list[Edit] = []
-        for (name, weight), start, stop in zip(self.weights.items(), [0, *bounds], bounds, strict=False):
+        for place, (name, weight) in enumerate(self.weights.items()):
+            if place not in turns:
+                continue
+            tokens = f"sentences:{''.join('1' if turn == place else '0' for turn in turns)}"
             signed = strength if weight > 0 else -strength
-            tokens = f"turn:{start}:{stop}:{period}"
             found += text_edits(self.parts[name], layers, signed, units=units, tokens=tokens, bound=bound)
         return found
 
 
-def turn_bounds(weights: Sequence[float], period: int) -> list[int]:
-    """Where each turn ends, of `period` tokens: as near to the weights' shares as whole turns of a token or more go."""
+def whose_turn(weights: Sequence[float], sentences: int) -> list[int]:
+    """Which concept steers each sentence: every time the one that is furthest behind its share, the first of equals."""
     total = sum(weights)
-    ends = [round(period * sofar / total) for sofar in accumulate(weights)]
-    for place in range(len(ends)):
-        ends[place] = min(max(ends[place], (ends[place - 1] if place else 0) + 1), period - (len(ends) - 1 - place))
-    return ends
+    had = [0] * len(weights)
+    turns: list[int] = []
+    for number in range(1, sentences + 1):
+        behind = [weight / total * number - count for weight, count in zip(weights, had, strict=True)]
+        # A share of a thousandth more is rounding.
+        place = max(range(len(weights)), key=lambda at: (round(behind[at], 9), -at))
+        had[place] += 1
+        turns.append(place)
+    return turns

@@ -44,8 +44,8 @@ def test_concepts_that_take_turns_are_each_added_by_itself_in_their_share_of_the
     found = blend(workbench, asked)
     assert (found.turns, found.name, found.weights) == (True, "happy:0.5|sad:0.25", {"happy": 0.5, "sad": 0.25})
     edits = found.edits(workbench.language(), [2], 0.8, place="last", bound="none")
-    # Two and one of every three tokens, of 24.
-    assert [edit.tokens for edit in edits] == ["turn:0:16:24", "turn:16:24:24"]
+    # Two and one of every three sentences.
+    assert [edit.tokens for edit in edits] == ["sentences:1011011011", "sentences:0100100100"]
     for edit, name in zip(edits, ("happy", "sad"), strict=True):
         assert torch.equal(edit.operator.direction.unit.double(), _unit(workbench.concept(name).vectors, 2))
         assert edit.strength == 0.8

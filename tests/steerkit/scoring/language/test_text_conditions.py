@@ -8,7 +8,7 @@ import torch
 from steerkit.errors import UserError, UserErrors
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
-from steerkit.scoring.language.text_conditions import Condition, Removal, all_vectors, conditions, mixed
+from steerkit.scoring.language.text_conditions import Condition, Removal, all_vectors, conditions, joined, mixed
 from steerkit.steering.language_sweep import SteeringWay
 from steerkit.steering.operators import Add, ProjectOut
 from steerkit.vectors.direction import Direction
@@ -65,6 +65,22 @@ def test_removal_takes_the_component_out_at_every_layer_or_those_named() -> None
     assert {edit.strength for edit in edits} == {1.0} and {edit.tokens for edit in edits} == {"all"}
     (one,) = made(layers=[2], strength=2.0, tokens="last")["removed"].edits
     assert (one.hookpoint, one.strength, one.tokens) == (POINTS[2], 2.0, "last")
+
+
+def test_a_concept_is_subtracted_where_it_is_added_or_at_the_layers_named() -> None:
+    (edit,) = made(by="subtract", strength=0.8, tokens="last")["removed"].edits
+    assert (edit.hookpoint, edit.strength, edit.tokens) == (POINTS[1], -0.8, "last")
+    assert isinstance(edit.operator, Add) and edit.operator.units == "relative"
+    assert torch.equal(edit.operator.direction.unit, torch.eye(4)[0])  # type: ignore[union-attr]
+    assert [one.hookpoint for one in made(by="subtract", layers=[0, 2])["removed"].edits] == [POINTS[0], POINTS[2]]
+
+
+def test_joined_conditions_steer_their_own_rows_alone() -> None:
+    found = made()
+    edits = joined([found["unsteered"], found["steered"], found["removed"]], 2)
+    assert [edit.hookpoint for edit in edits] == [POINTS[1], *POINTS]
+    strengths = [edit.strength.tolist() for edit in edits]  # type: ignore[union-attr]
+    assert strengths == [[0, 0, 0.5, 0.5, 0, 0], *[[0, 0, 0, 0, 1, 1]] * 3]
 
 
 def test_a_mix_goes_its_own_way_by_the_weights_alone() -> None:

@@ -13,8 +13,10 @@ from steerkit.errors import UserError
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.language.encode import encode, encode_texts, last_tokens
 from steerkit.models.language.generate import complete
+from steerkit.models.language.load import load_language_model
 from steerkit.models.language.log_probs import token_log_probs
 from steerkit.models.language.sampling import Sampling
+from steerkit.models.language.spec import LanguageSpec
 from steerkit.steering.bounds import Cap, KeepNorm
 from steerkit.steering.edit import Edit
 from steerkit.steering.gates import InImage, WherePresent
@@ -26,20 +28,20 @@ PROMPTS = ["Tell me about the lake.", "The old house?", "Tell me about the marke
 TOKENS = 8
 GREEDY = Sampling(max_new_tokens=TOKENS, temperature=0)
 SAMPLED = Sampling(max_new_tokens=TOKENS, temperature=1.0)
-POLICIES = ["last", "generated", "all", "span:0:2", "span:-2:", "span:1:-1", "turn:0:2:5", "turn:1:4:4"]
+POLICIES = ["last", "generated", "all", "span:0:2", "span:-2:", "span:1:-1", "sentences:10", "sentences:011"]
 
 
-def direction(seed: int = 3) -> Direction:
-    return normalised(torch.randn(32, generator=torch.Generator().manual_seed(seed)))
+def direction(seed: int = 3, width: int = 32) -> Direction:
+    return normalised(torch.randn(width, generator=torch.Generator().manual_seed(seed)))
 
 
 def add(model: Any, strength: Any, tokens: Any = "last", layer: int = 1, **more: Any) -> Edit:
-    return Edit(model.hookpoints[layer], Add(direction(), "relative"), strength, tokens=tokens, **more)
+    return Edit(model.hookpoints[layer], Add(direction(width=model.width), "relative"), strength, tokens=tokens, **more)
 
 
-def places(model: Any, ids: list[int], content: list[int], policy: str, length: int) -> list[int]:
-    """The places of one text without padding that `policy` means, once it is `length` long: said anew, by hand."""
-    start = len(ids)
+def places(model: Any, ids: list[int], start: int, content: list[int], policy: str) -> list[int]:
+    """The places of one text without padding, answered from `start` on, that `policy` means: said anew, by hand."""
+    length = len(ids)
     match policy.split(":"):
         case ["last"]:
             return list(range(start - 1, length))
@@ -49,27 +51,31 @@ def places(model: Any, ids: list[int], content: list[int], policy: str, length: 
             return [place for place in range(length) if place > 0 or ids[0] != model.tokenizer.bos_token_id]
         case ["span", first, stop]:
             return content[int(first or 0) : int(stop) if stop else None]
-        case ["turn", first, stop, period]:
-            return [at for at in range(start - 1, length) if int(first) <= (at - start + 1) % int(period) < int(stop)]
+        case ["sentences", pattern]:
+            wanted, sentence = [], 0
+            for at in range(start - 1, length):
+                sentence += at >= start and model.tokenizer.decode([ids[at]]).strip()[-1:] in tuple(".!?")
+                wanted += [at] if pattern[sentence % len(pattern)] == "1" else []
+            return wanted
     raise AssertionError(policy)
 
 
-def written_by_hand(model: Any, prompt: str, strength: float, policy: str) -> list[int]:
+def written_by_hand(model: Any, prompt: str, strength: float, policy: str, tokens: int = TOKENS) -> list[int]:
     """Greedy tokens of one prompt: no cache, no padding, every step the whole text, the edit by a hook of its own."""
     encoded = encode(model, [prompt])
     prompt_ids = encoded.ids[0].tolist()
     content = encoded.content[0].nonzero().flatten().tolist()
     block = model.model.get_submodule(model.hookpoints[1].path)
-    unit, ids = direction().unit, list(prompt_ids)
+    unit, ids = direction(width=model.width).unit, list(prompt_ids)
 
     def hook(_: Any, __: Any, output: Any) -> Any:
         acts = output[0] if isinstance(output, tuple) else output
         moved = acts.clone()
-        for place in places(model, prompt_ids, content, policy, len(ids)):
+        for place in places(model, ids, len(prompt_ids), content, policy):
             moved[0, place] = acts[0, place] + strength * acts[0, place].norm() * unit
         return (moved, *output[1:]) if isinstance(output, tuple) else moved
 
-    for _ in range(TOKENS):
+    for _ in range(tokens):
         handle = block.register_forward_hook(hook)
         logits = model.model(input_ids=torch.tensor([ids]), use_cache=False).logits
         handle.remove()
@@ -88,6 +94,21 @@ def test_a_batch_with_a_cache_is_each_row_by_hand(
     found = complete(model, PROMPTS, [0, 0, 0], GREEDY, [add(model, torch.tensor(strengths), policy)])
     for prompt, strength, one in zip(PROMPTS, strengths, found, strict=True):
         assert list(one.tokens) == written_by_hand(model, prompt, strength, policy)
+
+
+def test_sentences_are_told_apart_as_they_are_written() -> None:
+    model = load_language_model(LanguageSpec(name="seasons-lm", source="models/seasons-lm"))
+    sampling = Sampling(max_new_tokens=30, temperature=0)
+    prompts = ["Tell me about the garden.", "Say something about the old harbour and the stars, at length."]
+    different = set()
+    for policy in ("sentences:10", "sentences:01", "sentences:11"):
+        found = complete(model, prompts, [0, 0], sampling, [add(model, 0.9, policy)])
+        for prompt, one in zip(prompts, found, strict=True):
+            assert list(one.tokens) == written_by_hand(model, prompt, 0.9, policy, 30)
+        different.add(found[0].tokens)
+    assert len(different) == 3  # more than a sentence was written, and each was steered or not
+    read = token_log_probs(model, found, [add(model, 0.9, "sentences:11")])
+    assert torch.allclose(read[0], token_log_probs(model, found, [add(model, 0.9, "last")])[0], atol=1e-5)
 
 
 def test_what_is_written_depends_on_the_tokens_that_are_steered(language: Callable[[str], Any]) -> None:

@@ -6,7 +6,7 @@ import torch
 from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
-from steerkit.steering.language.turns import Turns, turn_bounds
+from steerkit.steering.language.turns import Turns, whose_turn
 from steerkit.steering.language_sweep import SteeringWay, sweep_layers
 from steerkit.steering.operators import Add
 from steerkit.vectors.direction import Direction
@@ -25,25 +25,32 @@ PARTS = {"happy": vectors("happy", 0), "sad": vectors("sad", 1), "calm": vectors
 
 
 @pytest.mark.parametrize(
-    ("weights", "period", "expected"),
+    ("weights", "expected"),
     [
-        ([0.5, 0.5], 24, [12, 24]),
-        ([0.7, 0.3], 20, [14, 20]),
-        ([7, 3], 20, [14, 20]),  # shares, whatever they add up to
-        ([1, 1, 2], 8, [2, 4, 8]),
-        ([0.99, 0.01], 10, [9, 10]),  # a turn is a token at least
-        ([0.01, 0.99], 10, [1, 10]),
-        ([0.98, 0.01, 0.01], 3, [1, 2, 3]),
+        ([0.5, 0.5], "ABABAB"),
+        ([2, 2], "ABABAB"),  # shares, whatever they add up to
+        ([2, 1], "ABAABA"),
+        ([1, 3], "BABBBA"),  # the one with the larger share begins
+        ([1, 1, 1], "ABCABC"),
+        ([0.9, 0.1], "AAAAAB"),
     ],
 )
-def test_turns_end_where_the_weights_shares_do(weights: list[float], period: int, expected: list[int]) -> None:
-    assert turn_bounds(weights, period) == expected
+def test_every_sentence_goes_to_the_concept_that_is_furthest_behind_its_share(
+    weights: list[float], expected: str
+) -> None:
+    assert "".join("ABC"[place] for place in whose_turn(weights, 6)) == expected
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.5], [0.7, 0.3], [0.2, 0.3, 0.5]])
+def test_over_many_sentences_every_concept_has_its_share(weights: list[float]) -> None:
+    turns = whose_turn(weights, 1000)
+    assert [turns.count(place) for place in range(len(weights))] == [round(1000 * weight) for weight in weights]
 
 
 def test_each_concept_is_pushed_alone_in_its_turn_and_away_by_a_negative_weight() -> None:
     turns = Turns(PARTS, {"happy": 3.0, "sad": -1.0})
-    happy, sad = turns.edits([2], 0.8, bound="keep", period=8)
-    assert (happy.tokens, sad.tokens) == ("turn:0:6:8", "turn:6:8:8")
+    happy, sad = turns.edits([2], 0.8, bound="keep")
+    assert (happy.tokens, sad.tokens) == ("sentences:1101110111", "sentences:0010001000")
     assert (happy.strength, sad.strength) == (0.8, -0.8)
     for edit, axis in ((happy, 0), (sad, 1)):
         assert edit.hookpoint == POINTS[2] and isinstance(edit.operator, Add)
@@ -51,10 +58,10 @@ def test_each_concept_is_pushed_alone_in_its_turn_and_away_by_a_negative_weight(
     assert turns.concept == "happy:3|sad:-1"
 
 
-def test_a_way_of_steering_gives_turns_its_period_and_strength_by_row() -> None:
+def test_a_way_of_steering_gives_turns_strengths_by_row() -> None:
     each = torch.tensor([0.5, 0.9])
-    first, second = SteeringWay(tokens="all", period=10).add(Turns(PARTS, {"calm": 1.0, "sad": 1.0}), [0], each)
-    assert (first.tokens, second.tokens) == ("turn:0:5:10", "turn:5:10:10")
+    first, second = SteeringWay(tokens="all").add(Turns(PARTS, {"calm": 1.0, "sad": 1.0}), [0], each)
+    assert (first.tokens, second.tokens) == ("sentences:1010101010", "sentences:0101010101")
     assert torch.equal(first.strength, each) and torch.equal(second.strength, each)  # type: ignore[arg-type]
 
 
@@ -66,8 +73,6 @@ def test_layers_are_those_that_all_concepts_have() -> None:
         sweep_layers(turns, [0])
 
 
-def test_unknown_concepts_and_too_short_a_period_are_refused() -> None:
+def test_unknown_concepts_are_refused() -> None:
     with pytest.raises(UserError, match="needs the vectors of angry; there are happy, sad, calm"):
         Turns(PARTS, {"happy": 1.0, "angry": 1.0})
-    with pytest.raises(UserError, match="3 concepts cannot take turns in 2 tokens"):
-        Turns(PARTS, {"happy": 1.0, "sad": 1.0, "calm": 1.0}).edits([0], 1.0, period=2)
