@@ -40,10 +40,14 @@ def what_was_done(
     splits = dict(prompts.group_by("split", maintain_order=True).len().iter_rows())
     layers, policy = statistics["layer"].n_unique(), str(_of(params, "vectors.tokens") or "")
     estimator = str(_of(params, "vectors.estimator") or "").replace("_", " ")
-    how = ", ".join(part for part in (estimator, f"from {TOKENS[policy]}" if policy in TOKENS else "") if part)
+    asked = _of(params, "activations.contrast") == "requests"
+    where_read = "where the answer to each request begins" if asked and policy == "last" else TOKENS.get(policy, "")
+    how = ", ".join(part for part in (estimator, f"from {where_read}" if where_read else "") if part)
+    sides = "one request, with words that ask for the concept and without them" if asked \
+        else "two answers to one request, with the concept and without it"  # fmt: skip
     found = {
         "Concepts": f"{number(len(pairs), 'concept')} ({listed([name for name in factors if name])}), each with "
-        f"{_between(each)} contrast pairs: two answers to one request, with the concept and without it.",
+        f"{_between(each)} contrast pairs: {sides}.",
         "Vectors": f"One for every concept at each of {number(layers, 'layer')}{f': {how}' if how else ''}.",
     }
     if sweep.height:
@@ -62,7 +66,7 @@ def what_was_done(
             f"times the unsteered one and at least {100 * varied:.0f} % of its distinct-2."
         )
     found["Texts"] = f"Answers to {number(splits.get('test', 0), 'test prompt')}{_sampling(params)}: unsteered, " \
-        "steered, in a random direction, asked for the concept in words, and asked while its direction is removed" \
+        "steered, in a random direction, asked for the concept in words, and asked while the edit works against it" \
         + (f"; and {_mixes(mixes['mix'].n_unique())}." if mixes.height else ".")  # fmt: skip
     found["Judge"] = f"{judge[:1].upper()}{judge[1:]} reads every concept off every text."
     return found

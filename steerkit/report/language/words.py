@@ -19,6 +19,7 @@ from steerkit.report.language.content import (
 from steerkit.report.language.verdicts import reached, verdicts
 from steerkit.report.theme import DASH, THIN, decimal, percent, span
 from steerkit.report.words import Headline
+from steerkit.vectors.mixing import takes_turns
 
 TIMES = "\u00d7"
 # A text shows a concept where the judge gives it at least this.
@@ -95,8 +96,10 @@ def numbers(content: LanguageContent) -> dict[str, float]:
             found[f"rate_{condition}"] = round(mean(rates.values()), 6)
     if ratios := means(content, STEERED, "ratio"):
         found["perplexity_ratio"] = round(median(ratios.values()), 6)
-    if both := _both(content):
-        found["mixes_show_all"] = round(mean(both.values()), 6)
+    both = _both(content)
+    for name, some in (("added", False), ("in_turns", True)):
+        if shares := [share for mix, share in both.items() if takes_turns(mix) == some]:
+            found[f"mixes_{name}_show_all"] = round(mean(shares), 6)
     return found
 
 
@@ -164,12 +167,20 @@ def _ratio(content: LanguageContent) -> Headline | None:
 
 
 def _mixes(content: LanguageContent) -> Headline | None:
-    if not (both := _both(content)):
+    both = _both(content)
+    turns = {mix: share for mix, share in both.items() if takes_turns(mix)}
+    # In turns and added are two ways; the first leads where there is any.
+    leading, other = (turns, {mix: share for mix, share in both.items() if mix not in turns}) if turns else (both, {})
+    if not leading:
         return None
     over = "of texts steered with a mix show all of its concepts"
-    if len(both) > 1:
-        over += f" (mean over {len(both)} mixes, {span(min(both.values()), max(both.values()))})"
-    return Headline(percent(mean(both.values())), f"{over}.", "", None)
+    if turns:
+        over = "of texts that concepts steer in turns show all of these"
+    if len(leading) > 1:
+        over += f" (mean over {len(leading)} mixes, {span(min(leading.values()), max(leading.values()))})"
+    if other:
+        over += f"; {percent(mean(other.values()))} where the directions are added"
+    return Headline(percent(mean(leading.values())), f"{over}.", "", None)
 
 
 def _both(content: LanguageContent) -> dict[str, float]:
@@ -185,8 +196,12 @@ def _removed(content: LanguageContent) -> Headline | None:
     before = means(content, ASKED, "rate") or means(content, INSTRUCTION, "rate")
     before = {concept: rate for concept, rate in before.items() if concept in left}
     beside = [f"{percent(mean(before.values()))} without the edit"] if before else []
-    sentence = "of texts whose prompt asks for a concept still show it when its direction is removed" + _beside(beside)
-    return Headline(percent(mean(left.values())), f"{sentence} (means over {number(len(left), 'concept')}).", "", None)
+    sentence = "of texts whose prompt asks for a concept still show it when the edit works against it" + _beside(beside)
+    cost = means(content, REMOVED, "ratio")
+    paid = f", at {times(median(cost.values()))} the perplexity (median)" if cost else ""
+    return Headline(
+        percent(mean(left.values())), f"{sentence} (means over {number(len(left), 'concept')}){paid}.", "", None
+    )
 
 
 def means(content: LanguageContent, condition: str, measure: str) -> dict[str, float]:

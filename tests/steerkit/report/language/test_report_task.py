@@ -67,4 +67,4 @@ def test_the_task_gets_by_without_mixes(tmp_path: Path, content: LanguageContent
         **arguments, params={}, scorer="models/seasons-text-labels", perplexity_ratio=1.5, distinct=0.5
     )
     assert "No concepts were mixed." in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
-    assert "mixes_show_all" not in json.loads((tmp_path / "metrics.json").read_text())
+    assert "mixes_" not in (tmp_path / "metrics.json").read_text()

@@ -69,7 +69,7 @@ def test_numbers_are_those_of_the_headlines(make: Make) -> None:
     assert found == {
         "concepts": 4, "concepts_as_hoped": 3, "concepts_as_hoped_sampled": 3, "concepts_as_hoped_greedy": 3,
         "rate_steered": pytest.approx(0.86), "rate_unsteered": 0.06, "rate_random": 0.08, "rate_instruction": 0.98,
-        "rate_removed": 0.15, "perplexity_ratio": 1.315, "mixes_show_all": 0.71,
+        "rate_removed": 0.15, "perplexity_ratio": 1.315, "mixes_added_show_all": 0.71,
     }  # fmt: skip
 
 
