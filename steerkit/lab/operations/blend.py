@@ -77,7 +77,7 @@ def blend(workbench: Workbench, concepts: Any) -> Blend:
     """`concepts`: a name, `happy:0.7,excited:0.3`, several names (mixed in equal parts), or weights by name.
 
     Mixing adds the concepts' unit vectors layer by layer, each times its weight. With bars instead of commas,
-    `happy:0.7|excited:0.3`, the concepts take turns over the answer's tokens, each as long as its weight's share.
+    `happy:0.7|excited:0.3`, the concepts take turns sentence by sentence, each as often as its weight says.
     Raises UserError for unknown names, weights that are not finite or all zero, and more than six concepts.
     """
     weights, turns = _weights(concepts)

@@ -30,7 +30,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
             "Mixer",
             "Weigh up to three concepts, or write the mix as text, and see how many answers show each, and how many "
             "show all of them.",
-            "In turns, each concept steers its share of the answer's tokens. Added up, they are one vector, which "
+            "In turns, each concept steers its share of the answer's sentences. Added up, they are one vector, which "
             "mostly shows the concept that the answer happens to begin with.",
         )
     )
@@ -142,7 +142,7 @@ def _report(found: Mixed) -> str:
         )
         for part in found.parts
     ]  # fmt: skip
-    middle = "Of the tokens" if turns else "Cosine to the mix"
+    middle = "Of the sentences" if turns else "Cosine to the mix"
     header = ("Concept", "Weight", middle, "Shows unsteered", "Shows mixed", "95 % interval")
     samples = table(("Request", "Left alone", "Mixed"), found.samples)
     how = f"{html.escape(found.mix)}, layer {found.layer}, strength {plain(found.strength)}"
