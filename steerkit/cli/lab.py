@@ -17,8 +17,12 @@ def lab(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
     """Open the steering lab: a page for steering texts and pictures, layer by layer and step by step."""
+    import gc
     import signal
     import threading
+
+    # What is made until the page stands stays: looking through it again and again is a tenth of the start.
+    gc.disable()
 
     from steerkit.dag.params import load_params
     from steerkit.dag.project import find_root
@@ -36,6 +40,7 @@ def lab(
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     page, address = launch(workbench, port, open_browser=browser)
+    gc.enable()
     typer.echo(f"The lab is at {address} (only from this machine). Stop it with Ctrl-C.")
     try:
         ended.wait()
