@@ -23,7 +23,7 @@ IGNORED = -100
 
 
 def make_language_model(vocabulary: int, marks: dict[str, int]) -> nn.Module:
-    """A randomly initialised MistralForCausalLM of 3.0 M weights; `marks`: {bos,eos,pad}_token_id."""
+    """A randomly initialised MistralForCausalLM of 3.6 M weights; `marks`: {bos,eos,pad}_token_id."""
     from transformers import MistralConfig, MistralForCausalLM
 
     config = MistralConfig(
