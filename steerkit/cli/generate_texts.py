@@ -77,7 +77,7 @@ def _edits(asked: Mapping[str, Any], order: Sequence[str], layers: tuple[int, ..
         parts = {found.concept: found for found in (_open(file, model) for file in asked["vectors"])}
         if takes_turns(asked["mix"]):
             if asked["on"] is not None:
-                raise UserError("--on does not go with concepts that take turns: they steer the answer's tokens.")
+                raise UserError("--on does not go with concepts that take turns: each steers sentences of its own.")
             return Turns(parts, weights).edits(
                 layers, asked["add"][0], units=settings["units"], bound=settings["bound"]
             )

@@ -96,10 +96,9 @@ def numbers(content: LanguageContent) -> dict[str, float]:
             found[f"rate_{condition}"] = round(mean(rates.values()), 6)
     if ratios := means(content, STEERED, "ratio"):
         found["perplexity_ratio"] = round(median(ratios.values()), 6)
-    both = _both(content)
-    for name, some in (("added", False), ("in_turns", True)):
-        if shares := [share for mix, share in both.items() if takes_turns(mix) == some]:
-            found[f"mixes_{name}_show_all"] = round(mean(shares), 6)
+    for way, shares in zip(("in_turns", "added"), _both(content), strict=True):
+        if shares:
+            found[f"mixes_{way}_show_all"] = round(mean(shares.values()), 6)
     return found
 
 
@@ -167,26 +166,26 @@ def _ratio(content: LanguageContent) -> Headline | None:
 
 
 def _mixes(content: LanguageContent) -> Headline | None:
-    both = _both(content)
-    turns = {mix: share for mix, share in both.items() if takes_turns(mix)}
-    # In turns and added are two ways; the first leads where there is any.
-    leading, other = (turns, {mix: share for mix, share in both.items() if mix not in turns}) if turns else (both, {})
+    turns, added = _both(content)
+    leading = turns or added
     if not leading:
         return None
-    over = "of texts steered with a mix show all of its concepts"
-    if turns:
-        over = "of texts that concepts steer in turns show all of these"
+    over = "of texts that concepts steer in turns show all of these" if turns \
+        else "of texts steered with a mix show all of its concepts"  # fmt: skip
     if len(leading) > 1:
         over += f" (mean over {len(leading)} mixes, {span(min(leading.values()), max(leading.values()))})"
-    if other:
-        over += f"; {percent(mean(other.values()))} where the directions are added"
+    if turns and added:
+        over += f"; {percent(mean(added.values()))} where the directions are added"
     return Headline(percent(mean(leading.values())), f"{over}.", "", None)
 
 
-def _both(content: LanguageContent) -> dict[str, float]:
-    """Mix -> the share of its texts that show all parts, the mean over ways of decoding."""
+def _both(content: LanguageContent) -> tuple[dict[str, float], dict[str, float]]:
+    """Mix -> the share of its texts that show all parts, the mean over ways of decoding: those in turns, those added."""
     rows = content.mixes.filter(pl.col("both").is_not_nan()).drop_nulls("both")
-    return dict(rows.group_by("mix", maintain_order=True).agg(pl.col("both").mean()).iter_rows())
+    found = rows.group_by("mix", maintain_order=True).agg(pl.col("both").mean()).rows()
+    return {mix: share for mix, share in found if takes_turns(mix)}, dict(
+        row for row in found if not takes_turns(row[0])
+    )
 
 
 def _removed(content: LanguageContent) -> Headline | None:

@@ -69,9 +69,9 @@ class TokenPlaces:
         self._past = 0
         self._decoding = False
         self._ids: Tensor | None = None
-        # Of each row how many sentences of its answer are over, and the forwards' ids that are not counted yet.
+        # Of each row how many sentences of its answer are over, and whether the token just written is counted in.
         self._over: Tensor | None = None
-        self._uncounted: list[Tensor | None] = []
+        self._counted = True
         self._mask = self._place = torch.zeros(0, 0)
 
     def forward_begins(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -86,7 +86,7 @@ class TokenPlaces:
         # A single token after a cache is one that was just written: every word means it, and nothing is to be counted.
         self._decoding = self._past > 0 and now == 1 and self._lengths is not None
         if self._decoding:
-            self._uncounted.append(ids)
+            self._ids, self._counted = ids, False
             return
         whole = _columns(called.get("attention_mask"), rows, self._past + now, given.device)
         place = whole.cumsum(1) - 1
@@ -125,14 +125,13 @@ class TokenPlaces:
         assert self._lengths is not None, "a forward has begun"
         if self._decoding:
             assert self._over is not None, "asked for at every forward"
-            while self._uncounted:
-                self._over = self._over + self._ends_sentence(self._uncounted.pop(0))
+            if not self._counted:  # several edits ask in one forward
+                self._over, self._counted = self._over + self._ends_sentence(self._ids), True
             return self._over
         length = self._lengths[:, None]
         ends = self._ends_sentence(self._ids) & self._mask & (self._place >= length)
         before = 0 if self._past == 0 or self._over is None else self._over
         found = before + ends.cumsum(1)
-        self._uncounted.clear()
         self._over = found[:, -1:]
         return found.masked_fill(~(self._mask & (self._place >= length - 1)), -1)
 
