@@ -36,8 +36,7 @@ def reading_of(model: LanguageModel, entry: ConceptEntry) -> Reading | None:
     """Fit it from the entry's answers; None where it has none. Late in the model, where what is said is settled."""
     if not entry.pairs:
         return None
-    layer = (3 * model.layers) // 4 if model.layers > 1 else 0
-    layer = min(layer, model.layers - 1)
+    layer = 3 * model.layers // 4
     prompts = [pair.prompt for pair in entry.pairs]
     above = read_answers(model, [pair.positive for pair in entry.pairs], prompts)[layer]
     below = read_answers(model, [pair.negative for pair in entry.pairs], prompts)[layer]

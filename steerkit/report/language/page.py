@@ -156,8 +156,8 @@ def _mixes(content: LanguageContent, beside: Beside) -> list[Html]:
         return [_none("No concepts were mixed.")]
     text = (
         "With a plus sign one vector, the weighted sum of the concepts' vectors, is added at one layer. In turns each "
-        "concept steers sentences of the answer, as many as its weight says. All parts at once is the share of texts in "
-        "which the judge sees every part."
+        "concept steers sentences of the answer, as many as its weight says. All parts at once is the share of texts "
+        "in which the judge sees every part."
     )
     parts = texts.mix_texts(content)
     shown = [el("details", el("summary", "Texts of the mixes"), *parts)] if parts else []

@@ -180,7 +180,7 @@ def _mixes(content: LanguageContent) -> Headline | None:
 
 
 def _both(content: LanguageContent) -> tuple[dict[str, float], dict[str, float]]:
-    """Mix -> the share of its texts that show all parts, the mean over ways of decoding: those in turns, those added."""
+    """Mix -> share of its texts that show all parts, the mean over ways of decoding: those in turns, those added."""
     rows = content.mixes.filter(pl.col("both").is_not_nan()).drop_nulls("both")
     found = rows.group_by("mix", maintain_order=True).agg(pl.col("both").mean()).rows()
     return {mix: share for mix, share in found if takes_turns(mix)}, dict(
