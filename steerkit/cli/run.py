@@ -40,7 +40,8 @@ def run(
         bool | None, typer.Option("--prefect/--no-prefect", help="Default: if a Prefect server answers.")
     ] = None,
     runner: Annotated[
-        str | None, typer.Option(metavar="NAME", help="threads, dask or ray: where the shards of a stage run.")
+        str | None,
+        typer.Option(metavar="NAME", help="threads, processes, dask or ray: where the shards of a stage run."),
     ] = None,
     runner_address: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A running Dask or Ray cluster; default: one of its own here.")

@@ -1,4 +1,4 @@
-"""The workers of Dask and Ray: a cluster of our own on this machine, for as long as a stage needs it, or one found."""
+"""The workers of a runner: some of our own on this machine, for as long as a stage needs them, or a cluster found."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from steerkit.dag.context import running_stage
+from steerkit.dag.local_processes import LocalProcesses, local_processes
 from steerkit.dag.runners import Runner
 from steerkit.dag.shard_worker import THREAD_LIMITS
 from steerkit.errors import UserError
@@ -24,10 +25,14 @@ RAY_STORE_BYTES = 100_000_000
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running cluster: how to reach it (None: this process's Ray), and how many shards it computes at once."""
+    """A running cluster: how to reach it (None: this process's), and how many shards it computes at once.
+
+    `processes`: those of the runner of that name.
+    """
 
     address: str | None
     slots: int
+    processes: LocalProcesses | None = None
 
 
 _lock = threading.Lock()
@@ -57,8 +62,7 @@ def cluster_of(runner: Runner, root: Path) -> Iterator[Cluster]:
     with _lock:
         if runner not in _open:
             stack = ExitStack()
-            start = _dask_cluster if runner.kind == "dask" else _ray_cluster
-            _open[runner] = (stack, stack.enter_context(start(runner, root)), 0)
+            _open[runner] = (stack, stack.enter_context(_started(runner, root)), 0)
         stack, cluster, users = _open[runner]
         _open[runner] = (stack, cluster, users + 1)
     try:
@@ -70,6 +74,18 @@ def cluster_of(runner: Runner, root: Path) -> Iterator[Cluster]:
             if users == 1:
                 del _open[runner]
                 stack.close()
+
+
+def _started(runner: Runner, root: Path) -> AbstractContextManager[Cluster]:
+    if runner.kind == "processes":
+        return _processes(runner)
+    return _dask_cluster(runner, root) if runner.kind == "dask" else _ray_cluster(runner, root)
+
+
+@contextmanager
+def _processes(runner: Runner) -> Iterator[Cluster]:
+    with local_processes(runner.workers) as started:
+        yield Cluster(None, runner.workers, started)
 
 
 def _search_path(root: Path) -> str:

@@ -17,26 +17,32 @@ from steerkit.dag.shard_worker import ShardCall, pack, run_shard
 def map_directly(runner: Runner, root: Path, work: Callable[[Any], Any], jobs: Sequence[Any], what: str) -> list[Any]:
     """Results of ``work`` in the order of ``jobs``, computed by the runner's workers.
 
-    A shard whose worker dies is started again on another (Dask and Ray both do so, three times at most).
+    A shard whose worker dies is started again on another (Dask and Ray do so, too), three times at most.
     """
 
     def on_done(done: int) -> None:
         progress(done, len(jobs), what)
 
     if runner.kind == "threads":
-        with ThreadPoolExecutor(runner.workers, thread_name_prefix="shard") as pool:
-            return drive(
-                len(jobs),
-                runner.workers,
-                lambda index: pool.submit(work, jobs[index]),
-                lambda _, future: future.result(),
-                on_done,
-            )
+        return _in_threads(runner.workers, work, jobs, on_done)
     call = ShardCall.of(work, root, runner.worker_threads)
     cluster = cluster_for_stage(runner, root)
+    if cluster.processes is not None:
+        return _in_threads(cluster.slots, cluster.processes.work(call), jobs, on_done)
     if runner.kind == "dask":
         return _on_dask(cluster.address, 2 * cluster.slots, call, jobs, on_done)
     return _on_ray(2 * cluster.slots, call, jobs, on_done)
+
+
+def _in_threads(
+    workers: int, work: Callable[[Any], Any], jobs: Sequence[Any], on_done: Callable[[int], None]
+) -> list[Any]:
+    def take(index: int, future: Any) -> Any:
+        with deaths_told(f"shard {index + 1} of {len(jobs)}"):
+            return future.result()
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="shard") as pool:
+        return drive(len(jobs), workers, lambda index: pool.submit(work, jobs[index]), take, on_done)
 
 
 def _on_dask(

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from steerkit.dag import project, runners
 from steerkit.dag.context import progress, running_stage
+from steerkit.dag.runners import Runner
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -20,27 +21,32 @@ KEPT = "kept"
 class ShardMapper(Protocol):
     """How the shards of the running stage are spread."""
 
-    def __call__(self, work: Callable[[Any], Any], jobs: Sequence[Any], what: str) -> list[Any]: ...
+    def __call__(
+        self, work: Callable[[Any], Any], jobs: Sequence[Any], what: str, runner: Runner | None
+    ) -> list[Any]: ...
 
 
 _mapper: ContextVar[ShardMapper | None] = ContextVar("steerkit_shard_mapper", default=None)
 
 
-def map_shards(work: Callable[[Job], Result], jobs: Sequence[Job], what: str = "shards") -> list[Result]:
+def map_shards(
+    work: Callable[[Job], Result], jobs: Sequence[Job], what: str = "shards", *, processes: int = 1
+) -> list[Result]:
     """The results of ``work(job)`` for each job, in the order of ``jobs``; reports progress in units of ``what``.
 
-    They are spread by the runner that `steerkit run --runner` or STEERKIT_RUNNER names; without one, and outside a
-    stage, they are computed here in order.
+    They are spread by the runner that `steerkit run --runner` or STEERKIT_RUNNER names; without one over as many
+    ``processes`` of this machine as the stage thinks worth their start. Outside a stage they are computed here.
 
     Shards may run in other processes, so ``work`` is a function of a module (no closure, no lambda), jobs and results
     are small and picklable, and all that a shard needs of the stage (code_digest(), files of previous_output()) is in
     its job. A shard may be started twice: ``work`` writes its output atomically and returns KEPT if it is there.
     What it keeps between shards, such as a loaded model, it keeps per thread.
     """
-    mapper = _mapper.get()
+    mapper, runner = _mapper.get(), runners.chosen()
+    if runner is None and min(processes, len(jobs)) > 1:
+        runner = runners.Runner("processes", workers=min(processes, len(jobs)))
     if mapper is not None:
-        return mapper(work, jobs, what)
-    runner = runners.chosen()
+        return mapper(work, jobs, what, runner)
     if runner is not None and jobs and running_stage() is not None:
         from steerkit.dag.direct_shards import map_directly
 

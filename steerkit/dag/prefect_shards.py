@@ -21,7 +21,7 @@ from steerkit.dag.prefect_reaper import recorded
 from steerkit.dag.prefect_retry import RETRY_DELAYS_SECONDS, worth_retrying
 from steerkit.dag.prefect_settings import records_folder
 from steerkit.dag.prefect_settle import settle
-from steerkit.dag.runners import Runner, WorkersDied, chosen, deaths_told
+from steerkit.dag.runners import LOCAL, Runner, WorkersDied, deaths_told
 from steerkit.dag.shard_queue import drive
 from steerkit.dag.shard_worker import ShardCall, pack, run_shard
 from steerkit.errors import UserError
@@ -33,10 +33,9 @@ _body: ContextVar[Callable[[], Any]] = ContextVar("steerkit_shards_body")
 
 
 def prefect_mapper(root: Path) -> ShardMapper:
-    """What map_shards() does inside a stage's task run: a sub-flow on the runner that the environment names."""
+    """What map_shards() does inside a stage's task run: a sub-flow on the runner."""
 
-    def mapper(work: Callable[[Any], Any], jobs: Sequence[Any], what: str) -> list[Any]:
-        runner = chosen()
+    def mapper(work: Callable[[Any], Any], jobs: Sequence[Any], what: str, runner: Runner | None) -> list[Any]:
         if not jobs:
             return []
         running = running_stage()
@@ -45,6 +44,9 @@ def prefect_mapper(root: Path) -> ShardMapper:
             return _SubFlow(root, stage, work, jobs, what, runner, runner.workers if runner else 1).run()
         call = ShardCall.of(work, root, runner.worker_threads)
         cluster = cluster_for_stage(runner, root)
+        if cluster.processes is not None:
+            # A thread of the flow's process waits for each shard, and has its task run.
+            return _SubFlow(root, stage, cluster.processes.work(call), jobs, what, runner, runner.workers).run()
         return _SubFlow(root, stage, call, jobs, what, runner, 2 * cluster.slots, cluster.address).run()
 
     return mapper
@@ -214,7 +216,7 @@ def _is_kept(result: Any) -> bool:
 def _task_runner(runner: Runner | None, address: str | None) -> Any:
     from prefect.task_runners import ThreadPoolTaskRunner
 
-    if runner is None or runner.kind == "threads":
+    if runner is None or runner.kind in LOCAL:
         return ThreadPoolTaskRunner(max_workers=runner.workers if runner else None)
     if runner.kind == "dask":
         from prefect_dask import DaskTaskRunner

@@ -1,4 +1,4 @@
-"""Which runner has the shards of a stage: threads, Dask or Ray, by the command line or by the environment."""
+"""Which runner has the shards of a stage, by the command line or by the environment."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Literal, get_args
 
 from steerkit.errors import UserError
 
-Kind = Literal["threads", "dask", "ray"]
+Kind = Literal["threads", "processes", "dask", "ray"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 KIND, ADDRESS, WORKERS = "STEERKIT_RUNNER", "STEERKIT_RUNNER_ADDRESS", "STEERKIT_RUNNER_WORKERS"
 
 LOCAL_WORKERS = 2
+# As concurrent.futures, Dask, Ray and Prefect name it.
+_DEATHS = {"BrokenProcessPool", "KilledWorker", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError", "CrashedRun"}
+LOCAL: tuple[str, ...] = ("threads", "processes")
+"""Kinds that are this machine's own."""
 
 
 class WorkersDied(UserError):
@@ -49,8 +53,8 @@ def chosen() -> Runner | None:
         return None
     if kind not in KINDS:
         raise UserError(f"there is no runner {kind!r}; known are {', '.join(KINDS)}")
-    if address is not None and kind == "threads":
-        raise UserError(f"the runner `threads` has no address; leave {address!r} out, or choose dask or ray")
+    if address is not None and kind in LOCAL:
+        raise UserError(f"the runner `{kind}` has no address; leave {address!r} out, or choose dask or ray")
     if not workers.isdecimal() or int(workers) < 1:
         raise UserError(f"{workers!r} workers: give a whole number from 1 upwards")
     runner = Runner(kind, address, int(workers))  # type: ignore[arg-type]
@@ -73,7 +77,7 @@ def choose(kind: str | None, address: str | None, workers: int | None) -> None:
 
 
 def _require(runner: Runner) -> None:
-    if runner.kind == "threads":
+    if runner.kind in LOCAL:
         return
     module = "distributed" if runner.kind == "dask" else "ray"
     if importlib.util.find_spec(module) is None or importlib.util.find_spec(f"prefect_{runner.kind}") is None:
@@ -82,12 +86,12 @@ def _require(runner: Runner) -> None:
 
 @contextmanager
 def deaths_told(shard: str) -> Iterator[None]:
-    """Turn what Dask, Ray and Prefect say when the workers of ``shard`` died into a UserError with advice."""
+    """Turn what is said when the workers of ``shard`` died, by whichever runner, into a UserError with advice."""
     try:
         yield
     except Exception as error:
         names = {kind.__name__ for kind in type(error).__mro__}
-        if not names & {"KilledWorker", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError", "CrashedRun"}:
+        if not names & _DEATHS:
             raise
         raise WorkersDied(
             f"every worker that took {shard} died at it; if memory ran out, have fewer at a time: --runner-workers 1"

@@ -96,6 +96,21 @@ def test_a_killed_worker_costs_only_its_shard_and_every_shard_is_a_task_run(shar
     assert {run["state_name"] for run in runs.values()} == {"Completed"}
 
 
+def test_processes_of_this_machine_compute_shards_that_are_task_runs(sharded, expected):
+    flow = sharded.flow(STEERKIT_RUNNER="processes", SYNTHETIC_PAUSE="0.5")
+    output, _ = flow.communicate(timeout=120)
+
+    assert flow.returncode == 0, output
+    assert hashes(sharded.checkout.root) == expected[1]
+    processes = Counter(int(pid) for what, _, pid in sharded.noted() if what == "made")
+    assert flow.pid not in processes
+    assert len(processes) == 2
+    assert sum(processes.values()) == 6
+    runs = sharded.shard_runs()
+    assert set(runs) == {f"{STAGE} {number} of 6" for number in range(1, 7)}
+    assert {run["state_name"] for run in runs.values()} == {"Completed"}
+
+
 def test_without_a_runner_shards_are_task_runs_too_and_those_that_were_there_are_cached(sharded, expected):
     # A run that ends in the middle: four shards stay in the temporary folder.
     failed = sharded.flow(SYNTHETIC_FAIL="8 UserError")

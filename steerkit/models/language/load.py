@@ -86,7 +86,7 @@ def load_language_model(
     Raises UserError where they have another one, where the model can be had from no folder, cache or hub, where it is
     no causal language model or has no safetensors, and NotEnoughMemory, a UserError too, where memory does not suffice.
     """
-    device = device or _default_device()
+    device = device or language_device()
     folder = _folder(spec)
     dtype = _dtype_on(device, spec)
     # A map of one place is none; a CPU is one.
@@ -125,7 +125,8 @@ def load_or_fall_back(
             tried.append(spec.name)
 
 
-def _default_device() -> torch.device:
+def language_device() -> torch.device:
+    """Where a language model runs unless told otherwise: STEERKIT_DEVICE, else CUDA, else MPS, else the CPU."""
     device = default_device()
     if device.type == "cpu" and not os.environ.get("STEERKIT_DEVICE") and torch.backends.mps.is_available():
         return torch.device("mps")

@@ -10,6 +10,7 @@ import pytest
 
 from steerkit.dag import map_shards, runners
 from steerkit.dag.context import RunningStage, running
+from steerkit.dag.map_shards import shards_mapped_by
 from steerkit.dag.runners import Runner
 from steerkit.dag.shard_queue import drive
 from steerkit.dag.shard_worker import ShardCall, pack, run_shard
@@ -113,8 +114,9 @@ def test_the_environment_says_which_runner(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("kind", "address", "workers", "said"),
     [
-        ("spark", None, None, "no runner 'spark'; known are threads, dask, ray"),
+        ("spark", None, None, "no runner 'spark'; known are threads, processes, dask, ray"),
         ("threads", "127.0.0.1:8786", None, "has no address"),
+        ("processes", "127.0.0.1:8786", None, "has no address"),
         ("threads", None, 0, "'0' workers"),
         (None, "127.0.0.1:8786", None, "give --runner dask or ray too"),
         (None, None, 3, "give --runner dask or ray too"),
@@ -133,6 +135,31 @@ def test_a_runner_that_is_not_installed_names_what_to_install(kind: str, monkeyp
     )
     with pytest.raises(UserError, match=rf"pip install 'steerkit\[{kind}\]'"):
         runners.choose(kind, None, None)
+
+
+def test_a_stage_s_own_wish_for_processes_gives_way_to_the_runner_that_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Runner | None] = []
+
+    def mapper(_work: object, _jobs: object, _what: str, runner: Runner | None) -> list[int]:
+        asked.append(runner)
+        return []
+
+    with shards_mapped_by(mapper):
+        map_shards(abs, [1, 2, 3], processes=8)
+        map_shards(abs, [1, 2, 3], processes=1)
+        map_shards(abs, [1], processes=8)
+        monkeypatch.setenv("STEERKIT_RUNNER", "threads")
+        map_shards(abs, [1, 2, 3], processes=8)
+    # No more processes than there are shards, and none for a single one.
+    assert asked == [Runner("processes", workers=3), None, None, Runner("threads")]
+
+
+def test_outside_a_stage_shards_stay_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    here: list[int] = []
+    map_shards(here.append, [3, 1], processes=2)
+    assert here == [3, 1]
 
 
 def checkout_with_work(root: Path, module: str) -> Path:

@@ -1,8 +1,11 @@
-"""Shards on threads, Dask and Ray without Prefect: results as in one process, and a killed worker costs its shard."""
+"""Shards on threads, processes, Dask and Ray, without Prefect: equal results, and a killed worker costs its shard."""
 
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.crash import hashes
@@ -51,10 +54,55 @@ def test_a_killed_worker_costs_only_its_shard(fresh: Checkout, done: Checkout, r
     assert len({pid for _, _, pid in noted(log)}) in (2, 3)
 
 
+@pytest.mark.slow
+def test_a_killed_process_costs_what_was_under_way(fresh: Checkout, done: Checkout) -> None:
+    log = log_of(fresh)
+    process = fresh.start(fresh.steerkit("run", STAGE, "--no-prefect", "--runner", "processes"), SYNTHETIC_PAUSE="0.7")
+    kill_a_worker(log, after=2, unless_ended=process)
+    assert process.wait(120) == 0
+    assert shards_of(fresh) == shards_of(done)
+    began = Counter(shard for what, shard, _ in noted(log) if what == "began")
+    # Two processes: the shard of the one that was killed, and at most that of the other.
+    assert len(began) == 6
+    assert max(began.values()) == 2
+    assert 7 <= sum(began.values()) <= 8
+    assert process.pid not in {int(pid) for _, _, pid in noted(log)}
+
+
+@pytest.mark.slow
+def test_a_shard_at_which_every_process_dies_ends_the_run_in_one_line(fresh: Checkout) -> None:
+    log = log_of(fresh)
+    command = fresh.steerkit("run", STAGE, "--no-prefect", "--runner", "processes", "--runner-workers", "1")
+    refused = fresh.call(command, check=False, SYNTHETIC_FAIL="8 SIGKILL")
+    assert refused.returncode == 2
+    assert "died at it; if memory ran out, have fewer at a time: --runner-workers 1" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert Counter(shard for what, shard, _ in noted(log) if what == "began")["8"] == 3
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_run_that_is_killed(fresh: Checkout) -> None:
+    log = log_of(fresh)
+    process = fresh.start(fresh.steerkit("run", STAGE, "--no-prefect", "--runner", "processes"), SYNTHETIC_PAUSE="60")
+    workers = until(lambda: {int(pid) for _, _, pid in noted(log)} if log.exists() else set(), 2)
+    process.kill()
+    process.wait(30)
+    assert until(lambda: {pid for pid in workers if not psutil.pid_exists(pid)}, 2) == workers
+
+
+def until(found: Callable[[], set[int]], count: int, seconds: float = 60) -> set[int]:
+    """What `found` gives once it is `count` of them."""
+    for _ in range(int(10 * seconds)):
+        if len(known := found()) == count:
+            return known
+        time.sleep(0.1)
+    raise AssertionError(f"{found()} after {seconds} s")
+
+
 def test_a_runner_that_does_not_exist_is_one_line(fresh: Checkout) -> None:
     refused = fresh.run("--runner", "spark", check=False)
     assert refused.returncode == 2
-    assert "there is no runner 'spark'; known are threads, dask, ray" in refused.stderr
+    assert "there is no runner 'spark'; known are threads, processes, dask, ray" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert fresh.started() == []
 

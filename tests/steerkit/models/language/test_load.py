@@ -145,7 +145,7 @@ def test_a_model_that_does_not_fit_gives_way_to_its_fallback_and_says_so(
     asked, models = two
     needs = [weight_bytes(Path(source), torch.float32) for source in (asked.source, models["small"]["source"])]
     told: list[str] = []
-    monkeypatch.setattr(loading, "_default_device", lambda: CPU)
+    monkeypatch.setattr(loading, "language_device", lambda: CPU)
     monkeypatch.setattr("steerkit.models.language.memory.free_bytes", lambda device, spread: 1.1 * min(needs) + 1)
     if needs[1] > needs[0]:  # whichever is smaller must be the fallback
         models = {"small": {"family": "language", "source": asked.source}}
