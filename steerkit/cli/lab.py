@@ -21,7 +21,7 @@ def lab(
     import signal
     import threading
 
-    # What is made until the page stands stays: looking through it again and again is a tenth of the start.
+    # What is made until the models stand stays: looking through it again and again is a tenth of the start.
     gc.disable()
 
     from steerkit.dag.params import load_params
@@ -40,9 +40,10 @@ def lab(
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     page, address = launch(workbench, port, open_browser=browser)
-    gc.enable()
     typer.echo(f"The lab is at {address} (only from this machine). Stop it with Ctrl-C.")
     try:
+        workbench.load_ahead().join()
+        gc.enable()
         ended.wait()
     except KeyboardInterrupt:
         typer.echo("The lab is closed.")

@@ -81,6 +81,7 @@ def build(workbench: Workbench) -> gr.Blocks:
         with gr.Tabs(elem_classes="lab-tabs"):
             for title, tab in _tabs():
                 with gr.Tab(title, id=title.lower()) as here:
+                    shared.here = here
                     tab(workbench, shared)
                 opened.append(here)
         shared.connect(page, opened)
@@ -101,14 +102,13 @@ def _hide_events(page: gr.Blocks) -> None:
 def launch(workbench: Workbench, port: int, *, open_browser: bool = False) -> tuple[gr.Blocks, str]:
     """Serve the page at `port` of this machine alone, and return at once with the page and its address.
 
+    The language model comes after it, while the browser draws the page; whoever asks for it sooner waits for it.
+
     Raises UserError for a port that is taken. `close` ends it.
     """
     cache = workbench.cache
     cache.mkdir(parents=True, exist_ok=True)
     prepare(cache)
-    # Fitting the concepts leaves the interpreter free, and importing gradio needs little else.
-    workbench.begin()
-
     from steerkit.lab.charts.style import CHART_STYLE
     from steerkit.lab.style import SHEET, theme
 
@@ -145,7 +145,7 @@ def close(workbench: Workbench, page: gr.Blocks) -> None:
 
 
 def _head(workbench: Workbench) -> str:
-    model = workbench.language()
-    facts = f"{html.escape(model.spec.name)} · {model.layers} layers · width {model.width}"
+    model = workbench.outline()
+    facts = f"{html.escape(model.name)} · {model.layers} layers · width {model.width}"
     notes = "".join(f'<p class="lab-note">{html.escape(note)}</p>' for note in workbench.notes)
     return f'<header class="lab-head"><h1>{_TITLE}</h1><p>{_PURPOSE}</p><p>{facts}</p>{notes}</header>'

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _PACE = 0.08  # seconds between two updates that are passed on: more are more than an eye follows
+_PATIENCE = 0.4  # seconds after which whoever follows is told that the work waits
 
 
 class Cancelled(Exception):
@@ -71,6 +72,7 @@ class _Running:
     changed: threading.Condition = field(default_factory=threading.Condition)
     latest: Update = field(default_factory=lambda: Update(0.0, "Waiting for the model"))
     seen: bool = False
+    begun: bool = False
     stopped: bool = False
     error: BaseException | None = None
 
@@ -127,7 +129,12 @@ def _put(running: _Running, update: Update) -> None:
 
 def _next(running: _Running) -> Update:
     with running.changed:
-        running.changed.wait_for(lambda: running.seen or running.error is not None)
+        # Nothing is said for long where the model is busy, or is still being loaded.
+        waiting = not running.begun
+        running.begun = True
+        running.changed.wait_for(
+            lambda: running.seen or running.error is not None, timeout=_PATIENCE if waiting else None
+        )
         if running.error is not None:
             raise running.error
         running.seen = False

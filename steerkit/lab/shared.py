@@ -21,12 +21,14 @@ log = logging.getLogger(__name__)
 class Shared:
     """Made inside the page's Blocks, before the tabs; `connect` is called after them.
 
-    `revision` is a gr.State: a handler that changes the concepts gives `workbench.revision` as one of its outputs, and
-    every picker of the session follows. Pickers of other sessions follow when their visitor opens a tab.
+    `here`: the gr.Tab that is being built. `revision` is a gr.State: a handler that changes the concepts gives
+    `workbench.revision` as one of its outputs, and every picker of the session follows. Pickers of other sessions
+    follow when their visitor opens a tab.
     """
 
     def __init__(self, workbench: Workbench) -> None:
         self.workbench = workbench
+        self.here: gr.Tab
         self.revision = gr.State(workbench.revision)
         self._pickers: list[gr.Dropdown] = []
 

@@ -15,6 +15,7 @@ from steerkit.lab.checks import checked_choice, checked_name
 from steerkit.lab.concepts import ConceptEntry, Pair
 from steerkit.lab.fitting import Recipe, fit_library, library_sides
 from steerkit.lab.measured import Choice, Measured
+from steerkit.lab.outline import Outline
 from steerkit.lab.own_concepts import OwnConcepts
 from steerkit.lab.reading import Reading, reading_of
 from steerkit.lab.turns import Turns
@@ -69,6 +70,7 @@ class Workbench:
         self._loading: dict[str, threading.RLock] = {}
         self._guard = threading.RLock()
         self._language: LanguageModel | None = None
+        self._outline: Outline | None = None
         self._pictures: dict[str, LoadedModel] = {}
         self._concepts: dict[str, ConceptEntry] | None = None
         self._labels: TextLabels | None = None
@@ -87,10 +89,20 @@ class Workbench:
                 self._language = load_or_fall_back(self.spec, self.models, self.note)
             return self._language
 
-    def begin(self) -> None:
-        """Load the language model, and fit the concepts in a thread; whoever asks for them waits until they are."""
-        self.language()
-        threading.Thread(target=self._fit_ahead, name="lab-concepts", daemon=True).start()
+    def outline(self) -> Outline:
+        """Name, layers and identity of the language model; loads it, but for the embedded one."""
+        if self._language is None and self._outline is None and self.spec.name == EMBEDDED_LANGUAGE:
+            # One that memory might not hold may turn out to be its fallback.
+            self._outline = None if self.spec.fallback else Outline.of_embedded(self.spec)
+        if self._outline is None:
+            self._outline = Outline.of(self.language())
+        return self._outline
+
+    def load_ahead(self) -> threading.Thread:
+        """Load the language model and fit the concepts in a thread; whoever asks for them waits until they are."""
+        thread = threading.Thread(target=self._load_ahead, name="lab-models", daemon=True)
+        thread.start()
+        return thread
 
     def picture_model(self, name: str) -> LoadedModel:
         """A model of pictures by its name in params.yaml, loaded at the first call."""
@@ -126,12 +138,12 @@ class Workbench:
     @property
     def embedded(self) -> bool:
         """Whether this is the project's own model, whose concepts are known truths."""
-        return self.language().spec.name == EMBEDDED_LANGUAGE
+        return self.outline().name == EMBEDDED_LANGUAGE
 
     @property
     def folder(self) -> Path:
         """Where the visitors' concepts for this model are."""
-        return self.root / "lab" / "concepts" / self.language().fingerprint.digest[:12]
+        return self.root / "lab" / "concepts" / self.outline().fingerprint.digest[:12]
 
     @property
     def cache(self) -> Path:
@@ -158,7 +170,7 @@ class Workbench:
 
     def store(self) -> OwnConcepts:
         """The visitors' concepts on disk."""
-        return OwnConcepts(self.folder, self.language().fingerprint)
+        return OwnConcepts(self.folder, self.outline().fingerprint)
 
     def add_concept(self, entry: ConceptEntry, about: Mapping[str, Any] | None = None) -> None:
         """Keep a visitor's concept: on disk, and at once in every list. UserError for the name of a built-in one."""
@@ -182,14 +194,21 @@ class Workbench:
     def usual(self) -> Choice:
         """Where and how far to steer when nothing was measured."""
         depth, strength = USUAL[self.embedded]
-        return Choice(int(depth * self.language().layers), strength, None)
+        return Choice(int(depth * self.outline().layers), strength, None)
 
-    def _fit_ahead(self) -> None:
+    def _load_ahead(self) -> None:
+        from steerkit.models.language.generate import Sampling, complete
+
         try:
+            model = self.language()
             self.concepts()
+            self.labels()
+            # What generating imports is then there, too.
+            with self.turn("language"):
+                complete(model, ["Hello."], [0], Sampling(max_new_tokens=1))
         except UserError as error:
             # Whoever asks next gets it as its own.
-            log.debug("The concepts could not be fitted ahead: %s", error)
+            log.debug("The model and its concepts could not be had ahead: %s", error)
 
     def _set(self, concepts: dict[str, ConceptEntry]) -> None:
         with self._guard:
@@ -205,14 +224,15 @@ class Workbench:
 
     def _built_in(self) -> dict[str, ConceptEntry]:
         library = self._library()
-        model = self.language()
+        identity = self.outline().fingerprint
         vectors: dict[str, SteeringVectors] = {}
         choices: dict[str, Choice] = {}
         for folder in reversed(MEASURED):
-            measured = Measured(self.root / folder, model.fingerprint)
+            measured = Measured(self.root / folder, identity)
             vectors |= measured.vectors(library)
             choices |= measured.choices()
         if set(library) - set(vectors):
+            model = self.language()
             # All of them, since each may be taken less what the others have in common.
             with self.turn("language"):
                 sides = library_sides(model, library, self.recipe)

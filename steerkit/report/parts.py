@@ -1,14 +1,19 @@
 """What every page is made of: the document around it, pictures and files within it, figures with their captions."""
 
+from __future__ import annotations
+
 import base64
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import polars as pl
 from PIL import Image
 
 from steerkit.report.html import Html, el
 from steerkit.report.style import STYLE_SHEET
+
+if TYPE_CHECKING:
+    import polars as pl
 
 # Pictures up to this side go into the page as they are; larger ones as WebP of at most the shown size.
 SMALL, SHOWN = 128, 384

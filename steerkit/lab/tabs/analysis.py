@@ -26,7 +26,7 @@ WHAT = (("every layer, one strength", "layers"), ("one layer, many strengths", "
 
 def tab(workbench: Workbench, shared: Shared) -> None:
     """Build the tab inside the current Blocks."""
-    count = workbench.language().layers
+    count = workbench.outline().layers
     first = next(iter(workbench.concepts().values()))
     gr.HTML(
         lead(

@@ -32,7 +32,7 @@ _MAPS = {
 
 def tab(workbench: Workbench, shared: Shared) -> None:
     """Build the tab inside the current Blocks."""
-    layers = workbench.language().layers
+    layers = workbench.outline().layers
     entries = workbench.concepts()
     name = next(iter(entries), None)
     entry = entries[name] if name else None

@@ -40,7 +40,7 @@ class _View:
 
 def tab(workbench: Workbench, shared: Shared) -> None:
     """Build the tab inside the current Blocks."""
-    layers = workbench.language().layers
+    layers = workbench.outline().layers
 
     @functools.cache
     def first() -> _View | None:
@@ -78,9 +78,6 @@ def tab(workbench: Workbench, shared: Shared) -> None:
                     gr.skip(), gr.skip(),
                 )  # fmt: skip
 
-    def greet() -> tuple[str, str]:
-        return moved(layers // 2, None)
-
     def again() -> tuple[Any, Any, str]:
         return gr.update(visible=True), gr.update(visible=False), ""
 
@@ -95,8 +92,8 @@ def tab(workbench: Workbench, shared: Shared) -> None:
         [run, stop, told, card, charts, state], **quiet,
     ).then(again, None, [run, stop, told], **quiet)  # fmt: skip
     stop.click(ask_to_stop, wish, None, queue=False, **quiet)
-    # Without a trigger: when the page has loaded, so that opening the lab does not wait for it.
-    gr.on(None, guarded(greet), None, [card, charts], **quiet)
+    # Not when the page has loaded: whoever asks for an answer then would wait for this look.
+    shared.here.select(guarded(moved), [layer, state], [card, charts], **quiet)
     layer.change(guarded(moved), [layer, state], [card, charts], trigger_mode="always_last", **quiet)
 
 

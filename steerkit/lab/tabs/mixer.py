@@ -54,7 +54,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
         how = gr.Radio([("take turns", "turns"), ("add up", "sum")], value="turns", label="They", elem_id="mix-how")
         text = gr.Textbox(start, label="The mix as text", max_length=400, elem_id="mix-text")
         layer = gr.Slider(
-            0, workbench.language().layers - 1, value=workbench.usual().layer, step=1, label="Layer",
+            0, workbench.outline().layers - 1, value=workbench.usual().layer, step=1, label="Layer",
             elem_id="mix-layer",
         )  # fmt: skip
         strength = gr.Slider(

@@ -51,7 +51,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
             )
             with gr.Row():
                 layer = gr.Slider(
-                    0, workbench.language().layers - 1, value=first.layer, step=1, label="Layer", elem_id="play-layer"
+                    0, workbench.outline().layers - 1, value=first.layer, step=1, label="Layer", elem_id="play-layer"
                 )
                 strength = gr.Slider(
                     -WIDEST, WIDEST, value=first.strength, step=0.05, label="Strength", elem_id="play-strength"

@@ -33,7 +33,7 @@ Passed = frozenset[tuple[str, str]]
 
 def tab(workbench: Workbench, shared: Shared) -> None:  # noqa: ARG001
     """Build the tab inside the current Blocks."""
-    known, layers = known_concepts(workbench), workbench.language().layers
+    known, layers = known_concepts(workbench), workbench.outline().layers
     gr.HTML(f"<style>{LESSON_STYLE}</style>" + lead("Learn by measuring", _LEAD))
     if not known:
         gr.HTML(

@@ -32,6 +32,20 @@ def test_progress_and_what_there_is_so_far_are_passed_on() -> None:
     assert (0.25, "a quarter", ["one"]) in found
 
 
+def test_work_that_waits_says_so_before_it_begins() -> None:
+    begun = threading.Event()
+
+    def work(job: Job) -> None:
+        assert begun.wait(30)
+        job.step(0.5, "half")
+
+    updates = follow(work)
+    first = next(updates)
+    begun.set()
+    assert (first.share, first.words) == (0.0, "Waiting for the model")
+    assert [*updates][-1].done
+
+
 def test_a_stop_ends_the_work_at_its_next_step() -> None:
     stop = Stop()
     steps = 0

@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from steerkit.errors import UserError
+from steerkit.lab.outline import Outline
 from steerkit.lab.workbench import Workbench
+from steerkit.models.hub import EMBEDDED_LANGUAGE
+from steerkit.models.language.load import load_language_model
+from steerkit.models.language.spec import LanguageSpec
 from steerkit.vectors.vectors_file import load_vectors, save_vectors
 
 
@@ -45,6 +49,33 @@ def test_a_vector_is_the_mean_difference_where_the_answer_begins(workbench: Work
     assert torch.allclose(direction.unit.double() * direction.norm.double(), expected, atol=1e-5)
     assert torch.allclose(direction.origin.double(), sides[1] @ direction.unit.double(), atol=1e-4)
     assert entry.vectors.token_policy == "request last"
+
+
+def test_the_embedded_model_is_known_before_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).resolve().parents[3]
+    monkeypatch.chdir(root)
+    spec = LanguageSpec(name=EMBEDDED_LANGUAGE, source="models/seasons-lm", dtype="float16")
+    with monkeypatch.context() as patch:
+        patch.setattr("steerkit.models.language.load.load_language_model", lambda *_: pytest.fail("it was loaded"))
+        lab = Workbench(root, spec, {})
+        known, concepts = lab.outline(), lab.concepts()
+    model = load_language_model(spec)
+    assert (known.name, known.layers, known.width) == (spec.name, model.layers, model.width)
+    assert known.fingerprint == model.fingerprint
+    # Their vectors are shipped, so that nothing has to be fitted either.
+    assert {one.layer < model.layers for one in concepts.values()} == {True}
+    assert len(concepts) >= 12
+
+
+def test_another_model_is_known_once_it_is_loaded(workbench: Workbench) -> None:
+    known = workbench.outline()
+    assert (known.name, known.layers, known.width) == ("tiny", 4, workbench.language().width)
+    assert known.fingerprint == workbench.language().fingerprint
+
+
+def test_a_model_whose_config_says_too_little_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 8}))
+    assert Outline.of_embedded(LanguageSpec(name=EMBEDDED_LANGUAGE, source=str(tmp_path))) is None
 
 
 def test_a_visitors_concept_is_listed_saved_and_found_again(workbench: Workbench, lab_project: Path) -> None:
