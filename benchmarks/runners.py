@@ -33,7 +33,7 @@ from benchmarks.synthetic_project import Checkout, copy_checkout, make_checkout
 STAGE = "demo-shards"
 ROWS = [
     ("one process", None, False), ("threads", "threads", False), ("dask", "dask", False), ("ray", "ray", False),
-    ("dask", "dask", True), ("ray", "ray", True),
+    ("processes", "processes", False), ("dask", "dask", True), ("ray", "ray", True),
 ]  # fmt: skip
 
 

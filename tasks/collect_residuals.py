@@ -7,10 +7,10 @@ from typing import Annotated
 from steerkit.activations.collect_residuals import collect_residuals as collect
 from steerkit.activations.text import Engine
 from steerkit.dag import Dep, Out, Param, code_digest, previous_output, progress
-from steerkit.models.language.encode import Padding, Role
+from steerkit.models.language.encode import Padding
 from steerkit.models.language.load import load_language_model
 from steerkit.models.language.select import read_language_model
-from steerkit.prompts.concept_contrasts import Contrast, contrast_texts
+from steerkit.prompts.concept_contrasts import Contrast, contrast_texts, role_of
 
 
 def collect_residuals(
@@ -26,7 +26,6 @@ def collect_residuals(
     """Record the residual stream after every block for the positive and negative side of all contrast pairs."""
     spec, identity = read_language_model(model)
     loaded = load_language_model(spec, identity.digest)
-    role: Role = "user" if contrast == "requests" else "assistant"
     texts = contrast_texts(json.loads(pairs.read_text()), contrast)
     collect(
         loaded,
@@ -34,7 +33,7 @@ def collect_residuals(
         activations,
         shards=shards,
         engine=engine,
-        role=role,
+        role=role_of(contrast),
         padding=padding,
         batch_size=batch_size,
         earlier=previous_output("activations"),

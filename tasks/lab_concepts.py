@@ -11,6 +11,7 @@ def lab_concepts(
     model: Annotated[Path, Dep()],
     pairs: Annotated[Path, Dep()],
     vectors: Annotated[Path, Dep()],
+    removals: Annotated[Path, Dep()],
     chosen: Annotated[Path, Dep()],
     concepts: Annotated[Path, Out("seasons-concepts", cache=False)],
 ) -> None:
@@ -19,6 +20,7 @@ def lab_concepts(
         (model, "model/model.json"),
         (pairs, "prompts/pairs.json"),
         (vectors, "vectors/vectors"),
+        (removals, "removals/vectors"),
         (chosen, "choice/chosen.json"),
     ):
         target = concepts / name

@@ -11,7 +11,7 @@ from steerkit.models.language.generate import Sampling
 from steerkit.models.language.in_processes import LanguageTools
 from steerkit.models.language.select import read_language_model
 from steerkit.scoring.language.answers_shard import plan_answers, write_answers_shard
-from steerkit.scoring.language.text_conditions import Removal, all_vectors, conditions
+from steerkit.scoring.language.text_conditions import Removal, all_vectors, concept_vectors, conditions
 from steerkit.scoring.language.text_table import Decoding
 from steerkit.steering.language_sweep import SteeringWay
 
@@ -21,6 +21,7 @@ def language_texts(
     pairs: Annotated[Path, Dep()],
     prompts: Annotated[Path, Dep()],
     vectors: Annotated[Path, Dep()],
+    removals: Annotated[Path, Dep()],
     chosen: Annotated[Path, Dep()],
     chosen_mixes: Annotated[Path, Dep()],
     sampling: Annotated[dict[str, Any], Param("/language.sampling")],
@@ -39,7 +40,7 @@ def language_texts(
     instructions = {name: concept["instruction"] for name, concept in json.loads(pairs.read_text()).items()}
     planned = conditions(
         all_vectors(vectors, identity, list(mixes)), instructions, json.loads(chosen.read_text()), mixes,
-        SteeringWay(**steering), removal, random_direction_seed,
+        SteeringWay(**steering), removal, concept_vectors(removals, identity), random_direction_seed,
     )  # fmt: skip
     test = list(pl.read_parquet(prompts).filter(split="test").select("id", "prompt").iter_rows())
     shards = plan_answers(tools, work, planned, test, seeds, Sampling(**sampling), decodings)

@@ -11,7 +11,7 @@ from steerkit.activations.pooled_texts import pooled_texts
 from steerkit.activations.store import open_store
 from steerkit.dag import Dep, Out, Param, progress
 from steerkit.models.language.select import read_language_model
-from steerkit.prompts.concept_contrasts import SIDES, Contrast, contrast_texts, described_policy
+from steerkit.prompts.concept_contrasts import Contrast, contrast_texts, described_policy, pair_sides
 from steerkit.vectors.estimator import EstimatorName
 from steerkit.vectors.residual_statistics import cosine_table, statistics_table
 from steerkit.vectors.residual_vectors import mean_of_others, residual_vectors
@@ -41,11 +41,7 @@ def language_vectors(
     content = json.loads(pairs.read_text())
     ids = list(contrast_texts(content, contrast))
     rows = torch.stack([pooled_texts(store, hookpoint, ids, tokens) for hookpoint in store.hookpoints])
-    place = {id_: number for number, id_ in enumerate(ids)}
-    sides = {
-        name: tuple(rows[:, [place[f"{pair['id']}:{side}"] for pair in concept["pairs"]]] for side in SIDES)
-        for name, concept in content.items()
-    }
+    sides = pair_sides(rows, ids, content)
     differences = {name: positive.mean(1) - negative.mean(1) for name, (positive, negative) in sides.items()}
     vectors.mkdir(parents=True)
     found, tables = {}, []

@@ -35,7 +35,7 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
 
     def steer(
         prompt: str, concepts: str = "happy", layer: int | None = None, strength: float | None = None,
-        action: str = "add", tokens: int = 30, temperature: float = 0.7, seed: int = 0, place: str = "last",
+        action: str = "add", tokens: int = 30, temperature: float = 0.7, seed: int = 0, place: str | None = None,
         bound: str = "none",
     ) -> dict:  # fmt: skip
         """Answer a prompt without and with steering; concepts is a name, or a mix such as happy:0.7,excited:0.3."""

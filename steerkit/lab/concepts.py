@@ -36,7 +36,8 @@ class ConceptEntry:
     `factor` is what it is a value of (emotion, style, ...), None for a visitor's own. `layer` and `strength` (in shares
     of a token's norm) are what the page sets first; `safe` is the range of strengths in which texts stay coherent at
     that layer, None where nobody measured it. `pairs` are answers with and without the concept, from which it can be
-    read in texts, whatever the vectors were fitted from. `instruction` is how a prompt would ask for it.
+    read in texts, whatever the vectors were fitted from. `instruction` is how a prompt would ask for it, and `removal`
+    are the vectors along which what it asks for is taken out (`removal_vectors`); None: its own take their place.
     """
 
     name: str
@@ -48,3 +49,4 @@ class ConceptEntry:
     safe: tuple[float, float] | None = None
     pairs: tuple[Pair, ...] = ()
     instruction: str | None = None
+    removal: SteeringVectors | None = None

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from torch import Tensor
 
-from steerkit.prompts.concept_contrasts import SIDES, Contrast, contrast_texts, described_policy
+from steerkit.prompts.concept_contrasts import Contrast, Sides, contrast_texts, described_policy, pair_sides, role_of
 from steerkit.vectors.estimator import EstimatorName
 from steerkit.vectors.residual_vectors import mean_of_others, residual_vectors
 from steerkit.vectors.steering_vectors import SteeringVectors
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from steerkit.activations.collect_residuals import AnsweredText
     from steerkit.models.language.load import LanguageModel
     from steerkit.prompts.concept_library import LibraryConcept
-
-Sides = tuple[Tensor, Tensor]
-"""Positive and negative rows, each float32 [layers, pairs, d]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +52,7 @@ def library_sides(model: LanguageModel, library: Mapping[str, LibraryConcept], r
     }
     content = {name: {"instruction": concept.instruction, "pairs": pairs[name]} for name, concept in library.items()}
     texts = contrast_texts(content, recipe.contrast)
-    rows = pooled(model, list(texts.values()), recipe.contrast, recipe.tokens)
-    place = {key: number for number, key in enumerate(texts)}
-    above, below = (
-        {name: rows[:, [place[f"{pair['id']}:{side}"] for pair in several]] for name, several in pairs.items()}
-        for side in SIDES
-    )
-    return {name: (above[name], below[name]) for name in library}
+    return pair_sides(pooled(model, list(texts.values()), recipe.contrast, recipe.tokens), texts, content)
 
 
 def fit_library(model: LanguageModel, sides: Mapping[str, Sides], recipe: Recipe) -> dict[str, SteeringVectors]:
@@ -86,16 +76,6 @@ def fit_library(model: LanguageModel, sides: Mapping[str, Sides], recipe: Recipe
 
 def pooled(model: LanguageModel, texts: Sequence[AnsweredText], contrast: Contrast, tokens: str) -> Tensor:
     """One row for each text and layer: float32 [layers, texts, d]. The caller has the turn at the model."""
-    from steerkit.activations.residuals import pooled_residuals
+    from steerkit.activations.pooled_once import pooled_once
 
-    # Each once, and by length, so that the texts of a batch need little padding.
-    once = sorted(dict.fromkeys(texts), key=lambda one: len(one.text) + len(one.prompt or ""))
-    rows = pooled_residuals(
-        model,
-        [one.text for one in once],
-        [one.prompt for one in once],
-        role="user" if contrast == "requests" else "assistant",
-        policy=tokens,
-    )
-    place = {one: number for number, one in enumerate(once)}
-    return rows[:, torch.tensor([place[one] for one in texts])].float().cpu()
+    return pooled_once(model, texts, role_of(contrast), tokens)

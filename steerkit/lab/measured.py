@@ -37,6 +37,13 @@ class Measured:
 
     def vectors(self, library: Mapping[str, LibraryConcept]) -> dict[str, SteeringVectors]:
         """The vectors of those concepts that were fitted on this model from exactly these pairs and instructions."""
+        return self._fitted(library, "vectors")
+
+    def removals(self, library: Mapping[str, LibraryConcept]) -> dict[str, SteeringVectors]:
+        """Those along which the same concepts are taken out."""
+        return self._fitted(library, "removals")
+
+    def _fitted(self, library: Mapping[str, LibraryConcept], stage: str) -> dict[str, SteeringVectors]:
         known = _json(self.folder / "prompts" / "pairs.json")
         found = {}
         for name, concept in library.items():
@@ -47,7 +54,7 @@ class Measured:
             ours = [pair.model_dump() for pair in concept.pairs]
             if (theirs.get("instruction"), pairs) != (concept.instruction, ours):
                 continue
-            path = self.folder / "vectors" / "vectors" / f"{name}.safetensors"
+            path = self.folder / stage / "vectors" / f"{name}.safetensors"
             with suppress(UserError):  # another model's, or not there: they are fitted anew
                 found[name] = load_vectors(path, self.fingerprint)
         return found

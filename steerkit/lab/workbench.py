@@ -226,10 +226,12 @@ class Workbench:
         library = self._library()
         identity = self.outline().fingerprint
         vectors: dict[str, SteeringVectors] = {}
+        removals: dict[str, SteeringVectors] = {}
         choices: dict[str, Choice] = {}
         for folder in reversed(MEASURED):
             measured = Measured(self.root / folder, identity)
             vectors |= measured.vectors(library)
+            removals |= measured.removals(library)
             choices |= measured.choices()
         if set(library) - set(vectors):
             model = self.language()
@@ -251,6 +253,7 @@ class Workbench:
                 safe=choice.safe,
                 pairs=tuple(Pair(pair.prompt, pair.positive, pair.negative) for pair in concept.pairs),
                 instruction=concept.instruction,
+                removal=removals.get(name),
             )
         return entries
 

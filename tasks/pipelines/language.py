@@ -5,6 +5,7 @@ from tasks.collect_residuals import collect_residuals
 from tasks.language_choice import language_choice
 from tasks.language_model import language_model
 from tasks.language_prompts import language_prompts
+from tasks.language_removals import language_removals
 from tasks.language_scores import language_scores
 from tasks.language_sweep import language_sweep
 from tasks.language_texts import language_texts
@@ -22,6 +23,7 @@ fitted = stage(
     "language-vectors", language_vectors, model=model, pairs=pairs, activations=activations.out("activations")
 )
 vectors = fitted.out("vectors")
+removals = stage("language-removals", language_removals, model=model, pairs=pairs, tags=("gpu",), retries=1)
 sweep = stage("language-sweep", language_sweep, model=model, prompts=prompts, vectors=vectors, tags=("gpu",), retries=1)
 choice = stage("language-choice", language_choice, pairs=pairs, texts=sweep.out("texts"), judges=JUDGE)
 texts = stage(
@@ -31,6 +33,7 @@ texts = stage(
     pairs=pairs,
     prompts=prompts,
     vectors=vectors,
+    removals=removals.out("vectors"),
     chosen=choice.out("chosen"),
     chosen_mixes=choice.out("chosen_mixes"),
     tags=("gpu",),

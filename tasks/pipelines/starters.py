@@ -37,6 +37,7 @@ concepts = stage(
     model=language.model,
     pairs=language.pairs,
     vectors=language.vectors,
+    removals=language.removals.out("vectors"),
     chosen=language.choice.out("chosen"),
     outs={"concepts": "models/seasons-concepts"},
 )

@@ -13,7 +13,7 @@ SOME_STAGES = {
     "attention": {"attention-vectors", "attention-images", "attention-report"},
     "latents": {"latents-sae", "latents-search", "latents-report"},
     "flux": {"flux-sae-early", "flux-grids-late", "flux-report"},
-    "language": {"language-vectors", "language-sweep", "language-report"},
+    "language": {"language-removals", "language-vectors", "language-sweep", "language-report"},
 }
 
 

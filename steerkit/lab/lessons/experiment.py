@@ -106,10 +106,12 @@ class Experiment:
         return list(neutral_prompts(self.workbench)[:count])
 
     def edits(self, name: str, layers: Sequence[int], strength: float, **more: Any) -> list[Edit]:
-        """Edits that add (or remove: action="remove") a concept's own vector at each of `layers`."""
+        """Edits that add (or take out: action="remove") a concept's vector at each of `layers`, each layer's own."""
         from steerkit.steering.language.apply import text_edits
 
-        return text_edits(self.entry(name).vectors, list(layers), strength, **more)
+        entry = self.entry(name)
+        vectors = entry.removal if more.get("action") == "remove" and entry.removal is not None else entry.vectors
+        return text_edits(vectors, list(layers), strength, **more)
 
     def answers(
         self, edits: Sequence[Edit] = (), *, count: int = ANSWERS, asking: Callable[[str], str] | None = None

@@ -176,7 +176,8 @@ LESSON = Lesson(
             "Taking away",
             (
                 "Adding sad is not the same as taking happy away. To <b>remove</b> a concept, each token's component "
-                "along its direction is taken out: tokens without it stay as they are.",
+                "along a direction is taken out, that in which the words that ask for it move the tokens of a plain "
+                "answer: tokens without it stay as they are.",
                 "The test asks for the concept in the prompt, and removes it inside the model.",
             ),
             f"Find where and how strongly to remove, so that at most {percent(_LEFT)} of the answers show what was "

@@ -19,7 +19,7 @@ from steerkit.lab.jobs import Job
 from steerkit.lab.operations.answers import answered
 from steerkit.lab.operations.separability import separability
 from steerkit.lab.operations.steer_text import TOKENS
-from steerkit.prompts.concept_contrasts import CONTRASTS, described_policy
+from steerkit.prompts.concept_contrasts import described_policy
 from steerkit.vectors.residual_vectors import residual_vectors
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def create_concept(
     name = checked_name(name)
     if name in workbench.concepts():
         raise UserError(f"There is a concept {name!r} already; choose another name, or delete that one in the Library.")
-    contrast = checked_choice(contrast, CONTRASTS, "kind of pairs")
+    contrast = checked_choice(contrast, TOKENS_OF, "kind of pairs")
     known = TOKENS_OF[contrast]
     tokens = checked_choice(tokens or known[0], known, f"token policy for {contrast}")
     given = checked_pairs(pairs) if contrast == "answers" else ()

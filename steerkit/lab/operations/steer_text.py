@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from steerkit.steering.edit import Edit
 
 ACTIONS = ("add", "remove")
+REMOVAL = 1.5
 PLACES = ("last", "generated", "all")
 BOUNDS = ("none", "keep")
 TOKENS, TEMPERATURE = 30, 0.7
@@ -112,16 +113,17 @@ def steer_text(
     tokens: Any = TOKENS,
     temperature: Any = TEMPERATURE,
     seed: Any = 0,
-    place: Any = "last",
+    place: Any = None,
     bound: Any = "none",
     job: Job | None = None,
 ) -> SteeredText:
     """Answer `prompt` without steering and with it, from the same random numbers.
 
-    `concepts` as `blend` takes them; `layer` a number or several (None: the concept's own), `strength` in shares of
-    each token's norm (None: the concept's own; 1 takes all of a concept away where `action` is `remove`). `place`:
-    which tokens are steered: last (the prompt's last and every new one), generated, or all. `bound`: none, or keep
-    (each token keeps its norm). Raises UserError for what cannot be asked, Cancelled when `job` is stopped.
+    `concepts` as `blend` takes them; `layer` a number or several (None: the concept's own, and all where `action` is
+    `remove`), `strength` in shares of each token's norm (None: the concept's own; where `action` is `remove` 1 takes
+    all of a concept away and 2 turns it around, None: 1.5). `place`: which tokens are steered: last (the prompt's last
+    and every new one), generated, or all (None: last, to remove all). `bound`: none, or keep (each token keeps its
+    norm). Raises UserError for what cannot be asked, Cancelled when `job` is stopped.
     """
     from steerkit.models.language.generate import Sampling, complete
 
@@ -129,13 +131,22 @@ def steer_text(
     text = checked_text(prompt, "prompt")
     chosen = blend(workbench, concepts)
     model = workbench.language()
-    layers = chosen_layers(layer, chosen, model.layers)
     action = checked_choice(action, ACTIONS, "action")
-    usual = chosen.leading.strength if action == "add" else 1.0
-    strength = checked_strength(usual if strength is None else strength)
+    if action == "remove":
+        # Elsewhere than at all layers, the blocks after it write anew what the request asks for.
+        layer, strength, place = (
+            usual if given is None else given
+            for given, usual in ((layer, range(model.layers)), (strength, REMOVAL), (place, "all"))
+        )
+    place = "last" if place is None else place
+    layers = chosen_layers(layer, chosen, model.layers)
+    strength = checked_strength(chosen.leading.strength if strength is None else strength)
     sampling = Sampling(max_new_tokens=checked_tokens(tokens), temperature=checked_temperature(temperature))
     seed = checked_seed(seed)
-    place, bound = checked_choice(place, PLACES, "place"), checked_choice(bound, BOUNDS, "bound")
+    place, bound = (
+        checked_choice(place, PLACES, "place"),
+        checked_choice(bound, BOUNDS, "bound"),
+    )
     edits = edits_for(model, chosen, layers, torch.tensor([0.0, strength]), action=action, place=place, bound=bound)
     with workbench.turn("language", job.cancelled):
         answers = complete(
@@ -162,7 +173,7 @@ def chosen_layers(layer: Any, chosen: Blend, count: int) -> tuple[int, ...]:
     """The layers asked for, each of which the model must have; none asked for: the leading concept's own."""
     if layer is None:
         return (chosen.leading.layer,)
-    several = layer if isinstance(layer, (list, tuple)) else [layer]
+    several = layer if isinstance(layer, (list, tuple, range)) else [layer]
     return tuple(dict.fromkeys(checked_layer(one, count) for one in several)) or (chosen.leading.layer,)
 
 
@@ -184,7 +195,9 @@ def edits_for(
     return [
         edit
         for entry in chosen.entries.values()
-        for edit in text_edits(entry.vectors, layers, strength, action="remove", tokens=place, bound=bound, model=model)
+        for edit in text_edits(
+            entry.removal or entry.vectors, layers, strength, action="remove", tokens=place, bound=bound, model=model
+        )
     ]
 
 

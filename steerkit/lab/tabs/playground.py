@@ -12,7 +12,7 @@ import gradio as gr
 from steerkit.lab.checks import LARGEST_SEED, LONGEST_ANSWER, LONGEST_TEXT
 from steerkit.lab.jobs import Stop, follow
 from steerkit.lab.operations.blend import blend
-from steerkit.lab.operations.steer_text import ACTIONS, BOUNDS, PLACES, SteeredText, Written, steer_text
+from steerkit.lab.operations.steer_text import ACTIONS, BOUNDS, PLACES, REMOVAL, SteeredText, Written, steer_text
 from steerkit.lab.parts import lead, progress
 from steerkit.lab.shared import Shared, ask_to_stop, guarded, stop_state
 from steerkit.lab.token_view import answer_panel, coloured, legend, plain, summary, writing
@@ -69,7 +69,8 @@ def tab(workbench: Workbench, shared: Shared) -> None:
                 [("Add the concept", ACTIONS[0]), ("Take it away", ACTIONS[1])],
                 value=ACTIONS[0],
                 label="What to do",
-                info="Taken away, a strength of 1 removes all of it.",
+                info="Taken away at every layer, from what the request asks for; 1 removes it, 2 turns it around.",
+                elem_id="play-action",
             )
             place = gr.Radio(
                 [("request's last and new ones", PLACES[0]), ("new ones", PLACES[1]), ("all", PLACES[2])],
@@ -102,8 +103,8 @@ def tab(workbench: Workbench, shared: Shared) -> None:
         def work(job: Any) -> SteeredText:
             together = "|".join(concepts) if isinstance(concepts, list) and concepts else concepts
             return steer_text(
-                workbench, prompt, together, layer, strength, action=action, tokens=tokens, temperature=temperature,
-                seed=seed, place=place, bound=bound, job=job,
+                workbench, prompt, together, layer if action == "add" else None, strength, action=action,
+                tokens=tokens, temperature=temperature, seed=seed, place=place, bound=bound, job=job,
             )  # fmt: skip
 
         for update in follow(work, stop):
@@ -128,27 +129,33 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     halt.click(ask_to_stop, stop, None, queue=False, api_visibility="private")
     for chip, text in zip(chips, PROMPTS, strict=True):
         chip.click(lambda text=text: text, None, prompt, queue=False, api_visibility="private")
-    concepts.input(
-        guarded(lambda names: _set_to(workbench, names)),
-        concepts,
-        [layer, strength, hint],
+    gr.on(
+        [concepts.input, action.input],
+        guarded(lambda names, action: _set_to(workbench, names, action)),
+        [concepts, action],
+        [layer, strength, place, hint],
         show_progress="hidden",
         api_visibility="private",
     )
 
 
-def _set_to(workbench: Workbench, names: Any) -> Any:
-    """Layer and strength that the chosen concepts are set to, and a word on them."""
+def _set_to(workbench: Workbench, names: Any, action: str) -> Any:
+    """Layer, strength and tokens that the chosen concepts are set to, and a word on them."""
     if not names:
-        return gr.skip(), gr.skip(), ""
-    leading = blend(workbench, names).leading
-    return leading.layer, leading.strength, _hint(workbench, names)
+        return gr.skip(), gr.skip(), gr.skip(), ""
+    leading, hint = blend(workbench, names).leading, _hint(workbench, names, action)
+    if action == "remove":
+        return gr.update(interactive=False), REMOVAL, "all", hint
+    return gr.update(value=leading.layer, interactive=True), leading.strength, "last", hint
 
 
-def _hint(workbench: Workbench, names: Any) -> str:
+def _hint(workbench: Workbench, names: Any, action: str = "add") -> str:
     if not names:
         return ""
     entry = blend(workbench, names).leading
+    if action == "remove":
+        asking = entry.instruction or f"a request that asks for {entry.name}"
+        return f'<p class="hint">Ask for it in the request, and see it stay away: {html.escape(asking)}</p>'
     words = f"{entry.name} is set to layer {entry.layer}, strength {plain(entry.strength)}"
     if entry.safe is not None:
         words += f"; texts stayed coherent up to {plain(entry.safe[1])} there"

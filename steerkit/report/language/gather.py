@@ -40,11 +40,14 @@ def what_was_done(
     splits = dict(prompts.group_by("split", maintain_order=True).len().iter_rows())
     layers, policy = statistics["layer"].n_unique(), str(_of(params, "vectors.tokens") or "")
     estimator = str(_of(params, "vectors.estimator") or "").replace("_", " ")
-    asked = _of(params, "activations.contrast") == "requests"
-    where_read = "where the answer to each request begins" if asked and policy == "last" else TOKENS.get(policy, "")
+    contrast = _of(params, "activations.contrast")
+    begins = contrast == "requests" and policy == "last"
+    where_read = "where the answer to each request begins" if begins else TOKENS.get(policy, "")
     how = ", ".join(part for part in (estimator, f"from {where_read}" if where_read else "") if part)
-    sides = "one request, with words that ask for the concept and without them" if asked \
-        else "two answers to one request, with the concept and without it"  # fmt: skip
+    sides = {
+        "requests": "one request, with words that ask for the concept and without them",
+        "instructed": "one plain answer, to a request that asks for the concept and to one that does not",
+    }.get(str(contrast), "two answers to one request, with the concept and without it")
     found = {
         "Concepts": f"{number(len(pairs), 'concept')} ({listed([name for name in factors if name])}), each with "
         f"{_between(each)} contrast pairs: {sides}.",

@@ -28,7 +28,8 @@ def notes(content: LanguageContent) -> Html:
         "Conditions": "All use the same prompts and seeds, and sampled texts share their random numbers, so a pair "
         "differs by the edit alone. The random direction is added as strongly as the concept's, at the same layer. "
         "Asked in words names the concept in the prompt, and no edit is made. Removed asks in words too, while the "
-        "concept's direction is subtracted from the activations or projected out of them.",
+        "direction in which those words move an answer's tokens is projected out of the activations or subtracted "
+        "from them.",
         "Strength": f"{_strength(content)} At strength 0 nothing is edited.",
         "Layers and strengths": "Each layer is steered with the vector of that layer. The point of each concept was "
         "chosen on tuning prompts: the highest rate among the safe points, of equals the lowest perplexity. A point is "

@@ -178,9 +178,10 @@ def _removal(content: LanguageContent, beside: Beside) -> list[Html]:
     if not conditions:
         return [_none("No concept was removed.")]
     text = (
-        "The prompt asks for the concept in words, and an edit works against it while the model writes: the concept's "
-        "direction is subtracted from the activations or projected out of them, as texts.removal of the parameters "
-        "says. The fewer texts still show the concept, and the less it costs, the better."
+        "The prompt asks for the concept in words, and an edit works against it while the model reads and writes: the "
+        "direction in which those words move the tokens of an answer is projected out of the activations or subtracted "
+        "from them, as texts.removal of the parameters says. The fewer texts still show the concept, the better. They "
+        "are compared with those that show it, so a text that does as the plain request costs some perplexity."
     )
     numbers = beside.table("removal", rates.rates_table(content, conditions))
     drawn = beside.figure("removal", rates.removal_rates(content), numbers, "Rates with and without",

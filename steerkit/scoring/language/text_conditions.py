@@ -27,21 +27,23 @@ UNDER_GIVEN: tuple[ConditionName, ...] = ("asked", "removed")
 
 
 class Removal(BaseModel):
-    """How a concept that a prompt asks for is taken out.
+    """How a concept that a prompt asks for is taken out, by the direction in which asking moves an answer's tokens.
 
-    `project` takes the component along its direction out of tokens, measured from where texts without it lie;
-    `subtract` pushes them the other way, in the units of steering.
+    `project` takes the component along it out of tokens, measured from where plain answers lie; `subtract` pushes them
+    the other way, in the units of steering.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: Literal["project", "subtract"] = "project"
-    layers: list[int] | None = Field(default=None, description="null: project at all, subtract at the chosen one.")
-    strength: float = Field(default=1.0, gt=0, description="To project: 1 takes the component out, 2 reflects it.")
+    layers: list[int] | None = Field(
+        default=None, description="null: project at all, subtract where the concept is added."
+    )
+    strength: float = Field(default=1.5, gt=0, description="To project: 1 takes the component out, 2 reflects it.")
     tokens: str = Field(default="all", description="Which tokens: last, generated, all, span:a:b.")
 
     def edits(self, vectors: SteeringVectors, way: SteeringWay, chosen: int) -> list[Edit]:
-        """The edits that take the concept of `vectors` out; `chosen`: the layer at which it is added."""
+        """The edits that take out what `vectors` (`removal_vectors`) say; `chosen`: where the concept is added."""
         if self.by == "project":
             layers = sweep_layers(vectors, self.layers)
             return text_edits(vectors, layers, self.strength, action="remove", tokens=self.tokens)
@@ -77,17 +79,19 @@ def conditions(
     mixes: Mapping[str, Mapping[str, Any]],
     way: SteeringWay,
     removal: Removal,
+    removals: Mapping[str, SteeringVectors],
     random_seed: int,
 ) -> list[Condition]:
     """All conditions: unsteered; for each concept of `chosen` steered at its layer and strength, by a random direction
-    at the same, asked for in words, and asked for with the direction removed; and each mix at its own point.
+    at the same, asked for in words, and asked for with its vector of `removals` taken out; and each mix at its own
+    point.
     """
     found = [Condition(("unsteered",))]
     for name, point in chosen.items():
         own, layer, strength = vectors[name], int(point["layer"]), float(point["strength"])
         assert isinstance(own, SteeringVectors), "a mix is no concept"
         random = random_like(own, random_seed)
-        away = removal.edits(own, way, layer)
+        away = removal.edits(removals[name], way, layer)
         said = instructions[name]
         found += [
             Condition(("steered",), name, layer, strength, edits=tuple(way.add(own, [layer], strength))),
@@ -122,12 +126,17 @@ def mixed(text: str, vectors: Mapping[str, SteeringVectors]) -> SteeringVectors 
     return Turns(parts, weights) if takes_turns(text) else mix(parts, weights, of="unit")
 
 
+def concept_vectors(folder: Path, model: Fingerprint) -> dict[str, SteeringVectors]:
+    """The vectors of every concept in `folder`, in the order of their names; raises as `load_vectors` does."""
+    return {path.stem: load_vectors(path, model) for path in sorted(folder.glob("*.safetensors"))}
+
+
 def all_vectors(folder: Path, model: Fingerprint, mixes: Sequence[str]) -> dict[str, SteeringVectors | Turns]:
     """The vectors of every concept in `folder`, in the order of their names, and then of every mix of them.
 
     Raises UserErrors for mixes of concepts that are not there, and as `load_vectors` for vectors of another model.
     """
-    found = {path.stem: load_vectors(path, model) for path in sorted(folder.glob("*.safetensors"))}
+    found = concept_vectors(folder, model)
     problems = [
         f"{text}: there is no concept {name}" for text in mixes for name in parse_mix(text) if name not in found
     ]

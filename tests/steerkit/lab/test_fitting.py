@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from steerkit.activations import residuals
+from steerkit.activations import pooled_once
 from steerkit.activations.collect_residuals import AnsweredText
 from steerkit.lab.fitting import Recipe, fit_library, library_sides, pooled
 from steerkit.lab.workbench import Workbench
@@ -33,13 +33,13 @@ def test_rows_come_in_the_order_of_the_texts_and_each_is_read_once(
         AnsweredText("a boat", "about the boat"),
     ]
     read: list[str] = []
-    pool = residuals.pooled_residuals
+    pool = pooled_once.pooled_residuals
 
     def watched(model, texts, *values, **named):
         read.extend(texts)
         return pool(model, texts, *values, **named)
 
-    monkeypatch.setattr(residuals, "pooled_residuals", watched)
+    monkeypatch.setattr(pooled_once, "pooled_residuals", watched)
     rows = pooled(model, texts, "answers", "content")
     assert len(read) == 3
     for place, one in enumerate(texts):

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from pathlib import Path
 
@@ -6,9 +7,11 @@ import torch
 
 from steerkit.errors import UserError
 from steerkit.lab.jobs import Cancelled, Job
-from steerkit.lab.operations.steer_text import Written, steer_text
+from steerkit.lab.operations.blend import Blend
+from steerkit.lab.operations.steer_text import Written, edits_for, steer_text
 from steerkit.lab.workbench import Workbench
 from steerkit.models.language.encode import encode
+from steerkit.vectors.steering_vectors import Slot
 
 PROMPT = "Tell me about the old boat."
 
@@ -128,6 +131,25 @@ def test_a_concept_that_is_taken_away_leaves_nothing_of_it_at_the_layer(workbenc
     # The steered row is the second; in each forward that writes, its newest token is one that is steered.
     along = [float(acts[1, -1] @ direction.unit - direction.origin) for acts in seen if len(acts) == 2][:5]
     assert max(along) <= 1e-3
+
+
+def test_what_a_request_asks_for_is_taken_away_at_every_layer_along_its_own_vectors(workbench: Workbench) -> None:
+    found = steer_text(workbench, PROMPT, "happy", action="remove", tokens=3)
+    assert (found.layers, found.strength) == ((0, 1, 2, 3), 1.5)
+    happy, other = workbench.concept("happy"), workbench.concept("pirate").vectors
+    model = workbench.language()
+    for entry, expected in ((happy, happy.vectors), (dataclasses.replace(happy, removal=other), other)):
+        chosen = Blend({"happy": 1.0}, {"happy": entry}, entry.vectors)
+        edits = edits_for(model, chosen, range(4), 1.5, action="remove", place="all")
+        assert {edit.tokens for edit in edits} == {"all"}
+        for edit, (slot, direction) in zip(edits, expected.directions.items(), strict=True):
+            assert edit.hookpoint == slot.hookpoint
+            assert torch.equal(edit.operator.direction.unit, direction.unit)
+        # Added is always the concept's own.
+        (added,) = edits_for(model, chosen, [2], 1.0)
+        assert torch.equal(
+            added.operator.direction.unit, happy.vectors.at_layers([2]).directions[Slot(added.hookpoint)].unit
+        )
 
 
 @pytest.mark.parametrize(

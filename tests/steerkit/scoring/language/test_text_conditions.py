@@ -1,5 +1,6 @@
 """The conditions of a run, from planted vectors: which texts are generated, with which edits, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ HAPPY, SAD = (
     )
     for name, axis in (("happy", 0), ("sad", 1))
 )  # fmt: skip
+# What asking for it does to the tokens of an answer lies another way.
+ASKING = replace(HAPPY, directions={slot: replace(one, unit=torch.eye(4)[2]) for slot, one in HAPPY.directions.items()})
 CHOSEN = {"happy": {"layer": 1, "strength": 0.5}}
 MIX = "happy:3,sad:4"
 
@@ -33,7 +36,7 @@ def made(**more: object) -> dict[str, Condition]:
     found = conditions(
         {"happy": HAPPY, "sad": SAD, MIX: mixed(MIX, {"happy": HAPPY, "sad": SAD})}, {"happy": "Be happy."}, CHOSEN,
         {MIX: {"layer": 2, "strength": 0.7}},
-        SteeringWay(units="relative", tokens="generated", bound="keep"), removal, 7,
+        SteeringWay(units="relative", tokens="generated", bound="keep"), removal, {"happy": ASKING}, 7,
     )  # fmt: skip
     return {name: one for one in found for name in one.as_}
 
@@ -62,7 +65,8 @@ def test_removal_takes_the_component_out_at_every_layer_or_those_named() -> None
     edits = made()["removed"].edits
     assert [edit.hookpoint for edit in edits] == POINTS
     assert all(isinstance(edit.operator, ProjectOut) and edit.operator.centred for edit in edits)
-    assert {edit.strength for edit in edits} == {1.0} and {edit.tokens for edit in edits} == {"all"}
+    assert all(torch.equal(edit.operator.direction.unit, torch.eye(4)[2]) for edit in edits)  # type: ignore[union-attr]
+    assert {edit.strength for edit in edits} == {1.5} and {edit.tokens for edit in edits} == {"all"}
     (one,) = made(layers=[2], strength=2.0, tokens="last")["removed"].edits
     assert (one.hookpoint, one.strength, one.tokens) == (POINTS[2], 2.0, "last")
 
@@ -71,7 +75,7 @@ def test_a_concept_is_subtracted_where_it_is_added_or_at_the_layers_named() -> N
     (edit,) = made(by="subtract", strength=0.8, tokens="last")["removed"].edits
     assert (edit.hookpoint, edit.strength, edit.tokens) == (POINTS[1], -0.8, "last")
     assert isinstance(edit.operator, Add) and edit.operator.units == "relative"
-    assert torch.equal(edit.operator.direction.unit, torch.eye(4)[0])  # type: ignore[union-attr]
+    assert torch.equal(edit.operator.direction.unit, torch.eye(4)[2])  # type: ignore[union-attr]
     assert [one.hookpoint for one in made(by="subtract", layers=[0, 2])["removed"].edits] == [POINTS[0], POINTS[2]]
 
 
@@ -80,7 +84,7 @@ def test_joined_conditions_steer_their_own_rows_alone() -> None:
     edits = joined([found["unsteered"], found["steered"], found["removed"]], 2)
     assert [edit.hookpoint for edit in edits] == [POINTS[1], *POINTS]
     strengths = [edit.strength.tolist() for edit in edits]  # type: ignore[union-attr]
-    assert strengths == [[0, 0, 0.5, 0.5, 0, 0], *[[0, 0, 0, 0, 1, 1]] * 3]
+    assert strengths == [[0, 0, 0.5, 0.5, 0, 0], *[[0, 0, 0, 0, 1.5, 1.5]] * 3]
 
 
 def test_a_mix_goes_its_own_way_by_the_weights_alone() -> None:

@@ -1,0 +1,40 @@
+"""The sides of contrast pairs, on a planted concept."""
+
+import torch
+
+from steerkit.activations.collect_residuals import AnsweredText
+from steerkit.prompts.concept_contrasts import contrast_texts, described_policy, pair_sides, role_of
+
+CONCEPTS = {
+    "sad": {
+        "instruction": "Be sad.",
+        "pairs": [
+            {"id": "sad-0", "prompt": "The lake?", "positive": "alas, a lake", "negative": "a lake"},
+            {"id": "sad-1", "prompt": "The boat?", "positive": "alas, a boat", "negative": "a boat"},
+        ],
+    }
+}
+
+
+def test_an_instructed_answer_is_the_same_on_both_sides_and_the_request_is_not() -> None:
+    assert contrast_texts(CONCEPTS, "instructed") == {
+        "sad-0:positive": AnsweredText("a lake", "The lake? Be sad."),
+        "sad-0:negative": AnsweredText("a lake", "The lake?"),
+        "sad-1:positive": AnsweredText("a boat", "The boat? Be sad."),
+        "sad-1:negative": AnsweredText("a boat", "The boat?"),
+    }
+    assert (role_of("instructed"), role_of("requests")) == ("assistant", "user")
+
+
+def test_contrasts_say_apart_what_their_vectors_were_taken_from() -> None:
+    assert described_policy("instructed", "content") == "instructed content"
+    assert described_policy("requests", "last") == "request last"
+    assert described_policy("answers", "content") == "content"
+
+
+def test_sides_are_found_by_id_whatever_the_order_of_the_rows() -> None:
+    ids = ["sad-1:negative", "sad-0:positive", "sad-1:positive", "sad-0:negative"]
+    rows = torch.arange(8.0).reshape(2, 4, 1)
+    above, below = pair_sides(rows, ids, CONCEPTS)["sad"]
+    assert above[0].flatten().tolist() == [1, 2] and below[0].flatten().tolist() == [3, 0]
+    assert above[1].flatten().tolist() == [5, 6] and below[1].flatten().tolist() == [7, 4]
