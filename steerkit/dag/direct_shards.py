@@ -37,12 +37,14 @@ def map_directly(runner: Runner, root: Path, work: Callable[[Any], Any], jobs: S
 def _in_threads(
     workers: int, work: Callable[[Any], Any], jobs: Sequence[Any], on_done: Callable[[int], None]
 ) -> list[Any]:
-    def take(index: int, future: Any) -> Any:
-        with deaths_told(f"shard {index + 1} of {len(jobs)}"):
-            return future.result()
-
     with ThreadPoolExecutor(workers, thread_name_prefix="shard") as pool:
-        return drive(len(jobs), workers, lambda index: pool.submit(work, jobs[index]), take, on_done)
+        return drive(
+            len(jobs),
+            workers,
+            lambda index: pool.submit(work, jobs[index]),
+            lambda _, future: future.result(),
+            on_done,
+        )
 
 
 def _on_dask(

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any
 
+from steerkit.dag.runners import deaths_told
 from steerkit.dag.shard_worker import ShardCall, pack, run_shard
 
 TRIES = 3
@@ -29,7 +30,8 @@ class LocalProcesses:
     def work(self, call: ShardCall) -> Callable[[Any], Any]:
         """The work of a shard as a function that waits while a process computes it.
 
-        Where a process dies, what was under way on all of them is computed again by new ones, three times at most.
+        Where a process dies, what was under way on all of them is computed again by new ones; the third time it raises
+        WorkersDied.
         """
 
         def compute(job: Any) -> Any:
@@ -40,7 +42,8 @@ class LocalProcesses:
                     return pool.submit(run_shard, call, packed).result()
                 except BrokenProcessPool:
                     self._replace(pool)
-            return self._pool.submit(run_shard, call, packed).result()
+            with deaths_told(f"a shard of {call.function}"):
+                return self._pool.submit(run_shard, call, packed).result()
 
         return compute
 

@@ -55,7 +55,7 @@ class Measured:
             if (theirs.get("instruction"), pairs) != (concept.instruction, ours):
                 continue
             path = self.folder / stage / "vectors" / f"{name}.safetensors"
-            with suppress(UserError):  # another model's, or not there: they are fitted anew
+            with suppress(UserError):  # another model's, or not there
                 found[name] = load_vectors(path, self.fingerprint)
         return found
 

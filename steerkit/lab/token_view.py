@@ -48,6 +48,14 @@ def legend() -> str:
     )
 
 
+def where(layers: Sequence[int]) -> str:
+    """The layers in a word or two: layer 5, layers 1, 4, or layers 0 to 7."""
+    first, last = layers[0], layers[-1]
+    if len(layers) > 2 and list(layers) == list(range(first, last + 1)):
+        return f"layers {first} to {last}"
+    return f"layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}"
+
+
 def summary(result: SteeredText) -> str:
     """What came of it, in a few numbers."""
     cells = [
@@ -66,7 +74,7 @@ def summary(result: SteeredText) -> str:
             f"{plain(ratio)}{TIMES} the unsteered text's, by the unsteered model" if math.isfinite(ratio) else "",
         )
     )
-    at = f"layer {', '.join(map(str, result.layers))}"
+    at = where(result.layers)
     if result.action == "add":
         words = f"strength {plain(result.strength)} moves a token by {plain(result.push)}{TIMES} that"
         cells.append(_cell(f"Vector's length at {at}", plain(result.norm), words))

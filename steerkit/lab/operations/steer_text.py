@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 ACTIONS = ("add", "remove")
 REMOVAL = 1.5
+"""How strongly a concept is taken away where nobody says: a little more than what lies along its vector, some of which
+comes back."""
 PLACES = ("last", "generated", "all")
 BOUNDS = ("none", "keep")
 TOKENS, TEMPERATURE = 30, 0.7
@@ -143,10 +145,8 @@ def steer_text(
     strength = checked_strength(chosen.leading.strength if strength is None else strength)
     sampling = Sampling(max_new_tokens=checked_tokens(tokens), temperature=checked_temperature(temperature))
     seed = checked_seed(seed)
-    place, bound = (
-        checked_choice(place, PLACES, "place"),
-        checked_choice(bound, BOUNDS, "bound"),
-    )
+    place = checked_choice(place, PLACES, "place")
+    bound = checked_choice(bound, BOUNDS, "bound")
     edits = edits_for(model, chosen, layers, torch.tensor([0.0, strength]), action=action, place=place, bound=bound)
     with workbench.turn("language", job.cancelled):
         answers = complete(

@@ -15,7 +15,7 @@ from steerkit.lab.operations.blend import blend
 from steerkit.lab.operations.steer_text import ACTIONS, BOUNDS, PLACES, REMOVAL, SteeredText, Written, steer_text
 from steerkit.lab.parts import lead, progress
 from steerkit.lab.shared import Shared, ask_to_stop, guarded, stop_state
-from steerkit.lab.token_view import answer_panel, coloured, legend, plain, summary, writing
+from steerkit.lab.token_view import answer_panel, coloured, legend, plain, summary, where, writing
 from steerkit.lab.workbench import Workbench
 
 PROMPTS = ("Tell me about the garden.", "Describe the harbour.", "What do you know about the stars?")
@@ -169,7 +169,7 @@ def _finished(result: SteeredText) -> tuple[str, str, str, str]:
         answer_panel(
             f"Steered {verb} {result.concepts}",
             coloured(result.steered),
-            f"perplexity {plain(result.steered.perplexity)} · layer {', '.join(map(str, result.layers))} · "
+            f"perplexity {plain(result.steered.perplexity)} · {where(result.layers)} · "
             f"strength {plain(result.strength)} · seed {result.seed}",
         ),
         summary(result),

@@ -1,7 +1,7 @@
 import math
 
 from steerkit.lab.operations.steer_text import Answer, SteeredText, Token
-from steerkit.lab.token_view import coloured, plain, share, summary, writing
+from steerkit.lab.token_view import coloured, plain, share, summary, where, writing
 
 
 def _answer(*tokens: Token, ended: bool = True) -> Answer:
@@ -52,3 +52,11 @@ def test_numbers_are_written_with_as_many_digits_as_matter() -> None:
     values = (0.5, 12.34, 123.4, -0.25, math.nan, 0.0)
     assert [plain(value) for value in values] == ["0.5", "12.3", "123", "\u22120.25", "\u2013", "0"]
     assert (share(0.999), share(math.inf)) == ("100\u202f%", "\u2013")
+
+
+def test_layers_are_named_in_a_word_or_two() -> None:
+    assert where([3]) == "layer 3"
+    assert where((1, 4)) == "layers 1, 4"
+    assert where([2, 3]) == "layers 2, 3"
+    assert where(range(8)) == "layers 0 to 7"
+    assert where([0, 2, 3]) == "layers 0, 2, 3"
