@@ -1,4 +1,4 @@
-"""Shards in one process, in threads, on Dask and on Ray, with a worker killed in the middle: are the results the same?
+"""Shards in one process, in threads, in processes, on Dask and on Ray, also with a worker killed: are results the same?
 
     python -m benchmarks.runners                            a synthetic stage of 16 shards, through a Prefect server
     python -m benchmarks.runners --no-prefect               the same without a server
@@ -32,8 +32,8 @@ from benchmarks.synthetic_project import Checkout, copy_checkout, make_checkout
 
 STAGE = "demo-shards"
 ROWS = [
-    ("one process", None, False), ("threads", "threads", False), ("dask", "dask", False), ("ray", "ray", False),
-    ("processes", "processes", False), ("dask", "dask", True), ("ray", "ray", True),
+    ("one process", None, False), ("threads", "threads", False), ("processes", "processes", False),
+    ("dask", "dask", False), ("ray", "ray", False), ("dask", "dask", True), ("ray", "ray", True),
 ]  # fmt: skip
 
 
