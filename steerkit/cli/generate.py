@@ -94,7 +94,7 @@ def generate(
         typer.Option(
             "--layers",
             "--layer",
-            metavar="0,6",
+            metavar="0,6|0-7",
             help="For vectors of a text encoder or language model: which layers.",
         ),
     ] = None,

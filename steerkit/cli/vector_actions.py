@@ -109,9 +109,14 @@ def bound_share(bound: str) -> float:
 
 
 def read_layers(layers: str | None) -> tuple[int, ...] | None:
-    """The numbers of --layers."""
+    """The numbers of --layers, in their order: 0,6 or 0-7, or both with commas."""
     if layers is None:
         return None
-    if not re.fullmatch(r"\d+(,\d+)*", layers):
-        raise UserError(f"--layers {layers}: write numbers of layers with commas between them, as 0,6.")
-    return tuple(int(layer) for layer in layers.split(","))
+    found: list[int] = []
+    for part in layers.split(","):
+        written = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)
+        ends = [int(end or written[1]) for end in written.groups()] if written else [1, 0]
+        if ends[0] > ends[1]:
+            raise UserError(f"--layers {layers}: write numbers of layers with commas between them, as 0,6 or 0-7.")
+        found += range(ends[0], ends[1] + 1)
+    return tuple(found)

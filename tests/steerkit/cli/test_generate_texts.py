@@ -87,6 +87,12 @@ def test_a_concept_is_added_beside_the_unsteered_text_of_the_same_seed(run: Call
     assert lines(run(*words, "--seed", "7", "--count", "2")) == expected(model, edits, (7, 8))
 
 
+def test_layers_are_named_one_by_one_or_from_one_to_another(run: Callable[..., Any], model: Any) -> None:
+    words = ["--vectors", "happy.safetensors", "--add", "1.5", "--tokens", "9", "--layers"]
+    edits = text_edits(fitted(model, "happy", 0), [3, 0, 1], 1.5)
+    assert lines(run(*words, "3,0-1")) == lines(run(*words, "3,0,1")) == expected(model, edits)
+
+
 def test_settings_reach_the_edit(run: Callable[..., Any], model: Any) -> None:
     found = lines(
         run(
@@ -134,6 +140,9 @@ ADD = ["--vectors", "happy.safetensors", "--add", "1"]
         (ADD, "Choose where to steer with --layer"),
         ([*ADD, "--layer", "9"], r"hold nothing at layer 9; they hold layers 0, 1, 2, 3"),
         ([*ADD, "--layer", "x"], "write numbers of layers"),
+        ([*ADD, "--layer", "3-1"], "write numbers of layers"),
+        ([*ADD, "--layer", "1-"], "write numbers of layers"),
+        ([*ADD, "--layer", "0-2,1"], "each once"),
         (["--vectors", "happy.safetensors", "--layer", "1"], "has no action"),
         (["--vectors", "happy.safetensors", "--add", "nan", "--layer", "1"], "strength nan .* is not a finite number"),
         (["--vectors", "foreign.safetensors", "--add", "1", "--layer", "1"], "were fitted on other from"),
