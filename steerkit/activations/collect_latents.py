@@ -12,7 +12,6 @@ before a kill is not done again. The store is there when `commit_collection` has
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -29,6 +28,7 @@ from steerkit.activations.whole_file import enough_space, take_over, whole
 from steerkit.errors import UserError
 from steerkit.models.generate import batches, image_size
 from steerkit.models.load import LoadedModel, default_device, load_model
+from steerkit.models.once_per_thread import OncePerThread
 from steerkit.models.same_threads import same_threads
 from steerkit.models.schedule import timesteps
 from steerkit.models.spec import ModelSpec
@@ -162,18 +162,13 @@ def _taken_over(job: ShardJob) -> bool:
 
 
 # A model for each thread: two shards at once in one model would meet each other's hooks.
-_models = threading.local()
+_models: OncePerThread[LoadedModel] = OncePerThread()
 
 
 def load_once(spec: ModelSpec, digest: str) -> LoadedModel:
     """The model, loaded once in each thread for as long as the same one is asked for."""
     wanted = (digest, spec.model_copy(update={"source": "", "name": ""}), default_device())
-    if getattr(_models, "key", None) != wanted:
-        _models.key = _models.model = None  # the old one goes before the new one comes
-        _models.model = load_model(spec, digest)
-        _models.key = wanted
-    model: LoadedModel = _models.model
-    return model
+    return _models.get(wanted, lambda: load_model(spec, digest))
 
 
 def shard_model(job: ShardJob) -> LoadedModel:

@@ -7,13 +7,13 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from steerkit.dag.context import running_stage
-from steerkit.dag.local_processes import LocalProcesses, local_processes
+from steerkit.dag.local_processes import LocalProcesses
 from steerkit.dag.runners import Runner
 from steerkit.dag.shard_worker import THREAD_LIMITS
 from steerkit.errors import UserError
@@ -84,7 +84,7 @@ def _started(runner: Runner, root: Path) -> AbstractContextManager[Cluster]:
 
 @contextmanager
 def _processes(runner: Runner) -> Iterator[Cluster]:
-    with local_processes(runner.workers) as started:
+    with closing(LocalProcesses(runner.workers)) as started:
         yield Cluster(None, runner.workers, started)
 
 

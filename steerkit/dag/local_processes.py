@@ -6,10 +6,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -59,16 +58,6 @@ class LocalProcesses:
         with self._lock:
             if self._pool is broken:
                 self._pool = self._begun()
-
-
-@contextmanager
-def local_processes(workers: int) -> Iterator[LocalProcesses]:
-    """`workers` processes that end with the block."""
-    processes = LocalProcesses(workers)
-    try:
-        yield processes
-    finally:
-        processes.close()
 
 
 def _begin() -> None:

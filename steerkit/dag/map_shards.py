@@ -43,8 +43,9 @@ def map_shards(
     What it keeps between shards, such as a loaded model, it keeps per thread.
     """
     mapper, runner = _mapper.get(), runners.chosen()
-    if runner is None and min(processes, len(jobs)) > 1:
-        runner = runners.Runner("processes", workers=min(processes, len(jobs)))
+    workers = min(processes, len(jobs))
+    if runner is None and workers > 1:
+        runner = Runner("processes", workers=workers)
     if mapper is not None:
         return mapper(work, jobs, what, runner)
     if runner is not None and jobs and running_stage() is not None:

@@ -50,3 +50,7 @@ class ConceptEntry:
     pairs: tuple[Pair, ...] = ()
     instruction: str | None = None
     removal: SteeringVectors | None = None
+
+    def along(self, action: str) -> SteeringVectors:
+        """The vectors by which it is added ("add"), or along which it is taken away ("remove")."""
+        return self.vectors if action == "add" or self.removal is None else self.removal

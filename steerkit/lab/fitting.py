@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor
-
-from steerkit.prompts.concept_contrasts import Contrast, Sides, contrast_texts, described_policy, pair_sides, role_of
+from steerkit.prompts.concept_contrasts import Contrast, Sides, described_policy
+from steerkit.vectors.contrast_sides import contrast_sides
 from steerkit.vectors.estimator import EstimatorName
 from steerkit.vectors.residual_vectors import mean_of_others, residual_vectors
 from steerkit.vectors.steering_vectors import SteeringVectors
 
 if TYPE_CHECKING:
-    from steerkit.activations.collect_residuals import AnsweredText
     from steerkit.models.language.load import LanguageModel
     from steerkit.prompts.concept_library import LibraryConcept
 
@@ -51,8 +49,7 @@ def library_sides(model: LanguageModel, library: Mapping[str, LibraryConcept], r
         for name, concept in library.items()
     }
     content = {name: {"instruction": concept.instruction, "pairs": pairs[name]} for name, concept in library.items()}
-    texts = contrast_texts(content, recipe.contrast)
-    return pair_sides(pooled(model, list(texts.values()), recipe.contrast, recipe.tokens), texts, content)
+    return contrast_sides(model, content, recipe.contrast, recipe.tokens)
 
 
 def fit_library(model: LanguageModel, sides: Mapping[str, Sides], recipe: Recipe) -> dict[str, SteeringVectors]:
@@ -72,10 +69,3 @@ def fit_library(model: LanguageModel, sides: Mapping[str, Sides], recipe: Recipe
         )
         for name, (positive, negative) in sides.items()
     }
-
-
-def pooled(model: LanguageModel, texts: Sequence[AnsweredText], contrast: Contrast, tokens: str) -> Tensor:
-    """One row for each text and layer: float32 [layers, texts, d]. The caller has the turn at the model."""
-    from steerkit.activations.pooled_once import pooled_once
-
-    return pooled_once(model, texts, role_of(contrast), tokens)

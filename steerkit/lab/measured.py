@@ -35,17 +35,13 @@ class Measured:
     folder: Path
     fingerprint: Fingerprint
 
-    def vectors(self, library: Mapping[str, LibraryConcept]) -> dict[str, SteeringVectors]:
-        """The vectors of those concepts that were fitted on this model from exactly these pairs and instructions."""
-        return self._fitted(library, "vectors")
+    def vectors(self, library: Mapping[str, LibraryConcept]) -> tuple[dict[str, SteeringVectors], ...]:
+        """The vectors of those concepts that were fitted on this model from exactly these pairs and instructions.
 
-    def removals(self, library: Mapping[str, LibraryConcept]) -> dict[str, SteeringVectors]:
-        """Those along which the same concepts are taken out."""
-        return self._fitted(library, "removals")
-
-    def _fitted(self, library: Mapping[str, LibraryConcept], stage: str) -> dict[str, SteeringVectors]:
+        First those by which concepts are added, then those along which they are taken out.
+        """
         known = _json(self.folder / "prompts" / "pairs.json")
-        found = {}
+        found: tuple[dict[str, SteeringVectors], ...] = ({}, {})
         for name, concept in library.items():
             theirs = known.get(name, {})
             pairs = [
@@ -54,9 +50,10 @@ class Measured:
             ours = [pair.model_dump() for pair in concept.pairs]
             if (theirs.get("instruction"), pairs) != (concept.instruction, ours):
                 continue
-            path = self.folder / stage / "vectors" / f"{name}.safetensors"
-            with suppress(UserError):  # another model's, or not there
-                found[name] = load_vectors(path, self.fingerprint)
+            for fitted, stage in zip(found, ("vectors", "removals"), strict=True):
+                with suppress(UserError):  # another model's, or not there
+                    path = self.folder / stage / "vectors" / f"{name}.safetensors"
+                    fitted[name] = load_vectors(path, self.fingerprint)
         return found
 
     def choices(self) -> dict[str, Choice]:

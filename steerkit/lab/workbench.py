@@ -91,9 +91,9 @@ class Workbench:
 
     def outline(self) -> Outline:
         """Name, layers and identity of the language model; loads it, but for the embedded one."""
-        if self._language is None and self._outline is None and self.spec.name == EMBEDDED_LANGUAGE:
-            # One that memory might not hold may turn out to be its fallback.
-            self._outline = None if self.spec.fallback else Outline.of_embedded(self.spec)
+        # A model that memory might not hold may turn out to be its fallback.
+        if self._outline is None and self.spec.name == EMBEDDED_LANGUAGE and self.spec.fallback is None:
+            self._outline = Outline.of_embedded(self.spec)
         if self._outline is None:
             self._outline = Outline.of(self.language())
         return self._outline
@@ -230,8 +230,9 @@ class Workbench:
         choices: dict[str, Choice] = {}
         for folder in reversed(MEASURED):
             measured = Measured(self.root / folder, identity)
-            vectors |= measured.vectors(library)
-            removals |= measured.removals(library)
+            added, taken_out = measured.vectors(library)
+            vectors |= added
+            removals |= taken_out
             choices |= measured.choices()
         if set(library) - set(vectors):
             model = self.language()

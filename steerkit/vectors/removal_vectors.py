@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from steerkit.activations.pooled_once import pooled_once
 from steerkit.models.language.load import LanguageModel
-from steerkit.prompts.concept_contrasts import contrast_texts, described_policy, pair_sides, role_of
+from steerkit.prompts.concept_contrasts import described_policy
+from steerkit.vectors.contrast_sides import contrast_sides
 from steerkit.vectors.estimator import EstimatorName
 from steerkit.vectors.residual_vectors import residual_vectors
 from steerkit.vectors.steering_vectors import SteeringVectors
@@ -29,12 +29,11 @@ def removal_vectors(
     projecting it out at all layers leaves the answer to the plain request. `tokens`: which of an answer's are looked at
     (content, last, span:START:STOP). Raises UserError where no vector can be fitted, as `residual_vectors` does.
     """
-    texts = contrast_texts(concepts, "instructed")
-    rows = pooled_once(model, list(texts.values()), role_of("instructed"), tokens, batch_size=batch_size)
+    sides = contrast_sides(model, concepts, "instructed", tokens, batch_size=batch_size)
     return {
         name: residual_vectors(
             positive, negative, model.hookpoints, concept=name, model=model.fingerprint, estimator=estimator,
             policy=described_policy("instructed", tokens), shuffles=shuffles,
         )
-        for name, (positive, negative) in pair_sides(rows, texts, concepts).items()
+        for name, (positive, negative) in sides.items()
     }  # fmt: skip

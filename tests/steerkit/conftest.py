@@ -211,6 +211,26 @@ def language_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 
 
 @pytest.fixture(scope="session")
+def planted_vectors() -> Callable[..., Any]:
+    """Makes steering vectors of a language model: a random direction of unit norm at each of its layers, by a seed."""
+    import torch
+
+    from steerkit.vectors.direction import Direction
+    from steerkit.vectors.steering_vectors import Slot, SteeringVectors
+
+    def make(model: Any, *, seed: int) -> SteeringVectors:
+        generator = torch.Generator().manual_seed(seed)
+        raw = [torch.randn(model.width, generator=generator) for _ in model.hookpoints]
+        directions = {
+            Slot(point): Direction(row / row.norm(), torch.tensor(1.0))
+            for point, row in zip(model.hookpoints, raw, strict=True)
+        }
+        return SteeringVectors("planted", model.fingerprint, "mean_difference", "content", directions)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def language(language_folder: Callable[[str], Path]) -> Callable[[str], Any]:
     """A model of a shape, loaded as steerkit loads any: float32 on the CPU. Loaded once; nobody may change it."""
     import torch

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from steerkit.models.language.generate import Completion
     from steerkit.models.language.load import LanguageModel
     from steerkit.steering.edit import Edit
+    from steerkit.steering.language.text_edits import Action
 
 PRESENT = 0.5
 TOKENS = 30
@@ -105,13 +106,13 @@ class Experiment:
         """The first `count` of the prompts that ask for no concept."""
         return list(neutral_prompts(self.workbench)[:count])
 
-    def edits(self, name: str, layers: Sequence[int], strength: float, **more: Any) -> list[Edit]:
+    def edits(
+        self, name: str, layers: Sequence[int], strength: float, *, action: Action = "add", **more: Any
+    ) -> list[Edit]:
         """Edits that add (or take out: action="remove") a concept's vector at each of `layers`, each layer's own."""
         from steerkit.steering.language.apply import text_edits
 
-        entry = self.entry(name)
-        vectors = entry.removal if more.get("action") == "remove" and entry.removal is not None else entry.vectors
-        return text_edits(vectors, list(layers), strength, **more)
+        return text_edits(self.entry(name).along(action), list(layers), strength, action=action, **more)
 
     def answers(
         self, edits: Sequence[Edit] = (), *, count: int = ANSWERS, asking: Callable[[str], str] | None = None

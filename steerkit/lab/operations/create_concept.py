@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from steerkit.activations.collect_residuals import AnsweredText
+from steerkit.activations.pooled_once import pooled_once
 from steerkit.errors import UserError, UserErrors
 from steerkit.lab.checks import MOST_PAIRS, checked_choice, checked_name, checked_text
 from steerkit.lab.concepts import POLICY, ConceptEntry, Pair, RequestPair
-from steerkit.lab.fitting import pooled
 from steerkit.lab.jobs import Job
 from steerkit.lab.operations.answers import answered
 from steerkit.lab.operations.separability import separability
 from steerkit.lab.operations.steer_text import TOKENS
-from steerkit.prompts.concept_contrasts import described_policy
+from steerkit.prompts.concept_contrasts import described_policy, role_of
 from steerkit.vectors.residual_vectors import residual_vectors
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def create_concept(
     )
     job.step(0.1, f"Reading {len(above) + len(below)} texts at {model.layers} layers")
     with workbench.turn("language", job.cancelled):
-        rows = pooled(model, above + below, contrast, tokens)
+        rows = pooled_once(model, above + below, role_of(contrast), tokens)
     sides = rows[:, : len(above)], rows[:, len(above) :]
     vectors = residual_vectors(
         *sides, model.hookpoints, concept=name, model=model.fingerprint, policy=described_policy(contrast, tokens)

@@ -134,18 +134,15 @@ def steer_text(
     chosen = blend(workbench, concepts)
     model = workbench.language()
     action = checked_choice(action, ACTIONS, "action")
-    if action == "remove":
+    usual_strength, usual_place = (chosen.leading.strength, "last") if action == "add" else (REMOVAL, "all")
+    if action == "remove" and layer is None:
         # Elsewhere than at all layers, the blocks after it write anew what the request asks for.
-        layer, strength, place = (
-            usual if given is None else given
-            for given, usual in ((layer, range(model.layers)), (strength, REMOVAL), (place, "all"))
-        )
-    place = "last" if place is None else place
+        layer = list(range(model.layers))
     layers = chosen_layers(layer, chosen, model.layers)
-    strength = checked_strength(chosen.leading.strength if strength is None else strength)
+    strength = checked_strength(usual_strength if strength is None else strength)
     sampling = Sampling(max_new_tokens=checked_tokens(tokens), temperature=checked_temperature(temperature))
     seed = checked_seed(seed)
-    place = checked_choice(place, PLACES, "place")
+    place = checked_choice(usual_place if place is None else place, PLACES, "place")
     bound = checked_choice(bound, BOUNDS, "bound")
     edits = edits_for(model, chosen, layers, torch.tensor([0.0, strength]), action=action, place=place, bound=bound)
     with workbench.turn("language", job.cancelled):
@@ -173,7 +170,7 @@ def chosen_layers(layer: Any, chosen: Blend, count: int) -> tuple[int, ...]:
     """The layers asked for, each of which the model must have; none asked for: the leading concept's own."""
     if layer is None:
         return (chosen.leading.layer,)
-    several = layer if isinstance(layer, (list, tuple, range)) else [layer]
+    several = layer if isinstance(layer, (list, tuple)) else [layer]
     return tuple(dict.fromkeys(checked_layer(one, count) for one in several)) or (chosen.leading.layer,)
 
 
@@ -196,7 +193,7 @@ def edits_for(
         edit
         for entry in chosen.entries.values()
         for edit in text_edits(
-            entry.removal or entry.vectors, layers, strength, action="remove", tokens=place, bound=bound, model=model
+            entry.along(action), layers, strength, action="remove", tokens=place, bound=bound, model=model
         )
     ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +10,13 @@ import torch
 from steerkit.models.language.load import LanguageModel, language_device, load_language_model
 from steerkit.models.language.memory import weight_bytes
 from steerkit.models.language.spec import LanguageSpec
+from steerkit.models.once_per_thread import OncePerThread
 
 # A larger model has matrices that torch's own threads share well, and its copies would take memory that others need.
 SMALL = 200 << 20
 MOST = 8
 
-_loaded = threading.local()
+_loaded: OncePerThread[LanguageModel] = OncePerThread()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,4 @@ class LanguageTools:
     def load(self) -> LanguageModel:
         """The model, loaded once in each thread for as long as the same one is asked for."""
         wanted = (self.digest, self.spec.model_copy(update={"source": "", "name": ""}), language_device())
-        if getattr(_loaded, "key", None) != wanted:
-            _loaded.key = _loaded.model = None  # the old one goes before the new one comes
-            _loaded.model = load_language_model(self.spec, self.digest)
-            _loaded.key = wanted
-        model: LanguageModel = _loaded.model
-        return model
+        return _loaded.get(wanted, lambda: load_language_model(self.spec, self.digest))

@@ -63,14 +63,15 @@ class SweepShard:
 
 def write_sweep_shard(shard: SweepShard) -> Literal["kept", "written"]:
     """Write those files of `shard` that are not there. Each comes whole or not at all."""
-    missing = [place for place, file in enumerate(shard.files) if not file.is_file()]
+    files = shard.files
+    missing = [place for place, file in enumerate(files) if not file.is_file()]
     if not missing:
         return "kept"
     model = shard.tools.load()
     with same_threads(shard.tools.threads):
         for place in missing:
             table = _unsteered(model, shard) if shard.vectors is None else _steered(model, shard, shard.layers[place])
-            whole(shard.files[place], table.write_parquet)
+            whole(files[place], table.write_parquet)
     return "written"
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from steerkit.activations import pooled_once
+from steerkit.activations import pooled_once as pooling
 from steerkit.activations.collect_residuals import AnsweredText
-from steerkit.lab.fitting import Recipe, fit_library, library_sides, pooled
+from steerkit.lab.fitting import Recipe, fit_library, library_sides
 from steerkit.lab.workbench import Workbench
 from steerkit.models.language.encode import encode_texts
 from steerkit.prompts.concept_library import read_library
@@ -33,14 +33,14 @@ def test_rows_come_in_the_order_of_the_texts_and_each_is_read_once(
         AnsweredText("a boat", "about the boat"),
     ]
     read: list[str] = []
-    pool = pooled_once.pooled_residuals
+    pool = pooling.pooled_residuals
 
     def watched(model, texts, *values, **named):
         read.extend(texts)
         return pool(model, texts, *values, **named)
 
-    monkeypatch.setattr(pooled_once, "pooled_residuals", watched)
-    rows = pooled(model, texts, "answers", "content")
+    monkeypatch.setattr(pooling, "pooled_residuals", watched)
+    rows = pooling.pooled_once(model, texts, "assistant", "content")
     assert len(read) == 3
     for place, one in enumerate(texts):
         encoded = encode_texts(model, [one.text], [one.prompt])

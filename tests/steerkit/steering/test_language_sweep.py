@@ -1,5 +1,6 @@
 """A sweep on the embedded model: each layer by its own vector, each strength as if it were generated alone."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,6 @@ from steerkit.models.language.load import LanguageModel, load_language_model
 from steerkit.models.language.spec import LanguageSpec
 from steerkit.steering.language.apply import steer_text
 from steerkit.steering.language_sweep import SteeringWay, asked_with_seeds, sweep_layer, sweep_layers
-from steerkit.vectors.direction import Direction
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 
 PROMPTS = ["Tell me about the lake.", "Describe the old market in the town."]
@@ -24,14 +24,8 @@ def model() -> LanguageModel:
 
 
 @pytest.fixture(scope="module")
-def vectors(model: LanguageModel) -> SteeringVectors:
-    generator = torch.Generator().manual_seed(5)
-    raw = [torch.randn(model.width, generator=generator) for _ in model.hookpoints]
-    directions = {
-        Slot(point): Direction(row / row.norm(), torch.tensor(1.0))
-        for point, row in zip(model.hookpoints, raw, strict=True)
-    }
-    return SteeringVectors("any", model.fingerprint, "mean_difference", "content", directions)
+def vectors(model: LanguageModel, planted_vectors: Callable[..., SteeringVectors]) -> SteeringVectors:
+    return planted_vectors(model, seed=5)
 
 
 def test_every_strength_gives_what_it_gives_alone(model: LanguageModel, vectors: SteeringVectors) -> None:

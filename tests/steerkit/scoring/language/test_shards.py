@@ -17,8 +17,7 @@ from steerkit.scoring.language.sweep_shard import SweepShard, write_sweep_shard
 from steerkit.scoring.language.text_conditions import Condition
 from steerkit.steering import language_sweep
 from steerkit.steering.language_sweep import SteeringWay, asked_with_seeds
-from steerkit.vectors.direction import Direction
-from steerkit.vectors.steering_vectors import Slot, SteeringVectors
+from steerkit.vectors.steering_vectors import SteeringVectors
 
 PROMPTS = (("a", "Tell me about the lake."), ("b", "Tell me about the boat."))
 DRAWN = Sampling(max_new_tokens=6)
@@ -35,14 +34,8 @@ def tools(model: Any) -> LanguageTools:
 
 
 @pytest.fixture(scope="module")
-def vectors(model: Any) -> SteeringVectors:
-    generator = torch.Generator().manual_seed(3)
-    raw = [torch.randn(model.width, generator=generator) for _ in model.hookpoints]
-    directions = {
-        Slot(point): Direction(row / row.norm(), torch.tensor(1.0))
-        for point, row in zip(model.hookpoints, raw, strict=True)
-    }
-    return SteeringVectors("happy", model.fingerprint, "mean_difference", "content", directions)
+def vectors(model: Any, planted_vectors: Callable[..., SteeringVectors]) -> SteeringVectors:
+    return planted_vectors(model, seed=3)
 
 
 def test_a_sweep_shard_has_a_file_for_each_layer_with_the_texts_of_each_strength(
