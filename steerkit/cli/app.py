@@ -2,6 +2,7 @@
 
 import typer
 
+from steerkit.cli.accept_environment import accept_environment
 from steerkit.cli.dag import dag
 from steerkit.cli.estimate import estimate
 from steerkit.cli.generate import InOrder, generate
@@ -25,6 +26,7 @@ app.command()(run)
 app.command()(status)
 app.command()(dag)
 app.command()(heal)
+app.command()(accept_environment)
 app.command()(estimate)
 app.command(cls=InOrder)(generate)
 app.command()(lab)

@@ -11,6 +11,8 @@ from typing import Any, get_args, get_origin
 from steerkit.dag.markers import Dep, File, Out, Param
 from steerkit.errors import UserError
 
+# The engine's own stage: dag/environment.py.
+RESERVED = "environment"
 # DVC keeps `@` for foreach and matrix, and allows nothing else beside these.
 STAGE_NAME = re.compile(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*")
 
@@ -101,6 +103,8 @@ def stage(
     """
     if not STAGE_NAME.fullmatch(name):
         raise UserError(f"stage name {name!r}: only letters, digits, `_` and single `-` between them are allowed")
+    if name == RESERVED:
+        raise UserError(f"stage name {name!r}: the engine has a stage of this name (library versions, device, sources)")
     pipeline, _, rest = name.partition("-")
     folder = PurePosixPath("artifacts", pipeline, rest) if rest else PurePosixPath("artifacts", name)
     where = section if section is not None else f"{pipeline}.{rest}" if rest else name

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from steerkit.dag import project, registry, render
+from steerkit.dag import environment, project, registry, render
 from steerkit.dag.declarations import Stage, StageOutput
 from steerkit.dag.materialise import materialise
 from steerkit.dag.orphan import ParentWatch
@@ -28,11 +28,17 @@ def main(argv: list[str]) -> int:
         if watch is not None:
             watch.start()
         project.enter(root)
+        # Also for `dvc repro --single-item`, which leaves the stage `environment` out.
+        environment.refresh(root)
+        if argv[0] == environment.STAGE:
+            environment.note_lock(root)
+            return 0
         stage = registry.declared_stage(argv[0], root)
         _refuse_stale_yaml(stage, root)
         upstream = _upstream(stage, registry.all_stages(root))
         clean(root, upstream.__contains__)
         materialise(stage, root, "dvc", before_placing=watch.check if watch else lambda: None)
+        environment.fill_in(root, stage.name)
     except UserError as error:
         sys.stderr.write(f"steerkit: {error}\n")
         return 2

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from steerkit.dag import lockfile, recorded
+from steerkit.dag import environment, lockfile, recorded
 from steerkit.dag.locks import queue
 from steerkit.dag.outcome import OutputRecord
 from steerkit.errors import UserError
@@ -114,11 +114,43 @@ class DvcProject:
                 return "it always runs"
             for dep in stage.deps:
                 if status := dep.status():
-                    return _in_words(status)
+                    return self._environment_in_words(stage, dep) or _in_words(status)
         for out in stage.outs:
             if status := out.status():
                 return _in_words(status)
         return None
+
+    def _environment_in_words(self, stage: Any, dep: Any) -> str:
+        if dep.def_path != environment.FILE or not dep.hash_info:
+            return ""
+        before = dep.hash_info.value.get(stage.addressing) or {}
+        return environment.in_words(before, environment.read(self.root).get(stage.addressing, {}))
+
+    def accept_environment(self, stage: Any) -> tuple[str, str | None]:
+        """Record the present environment for a result made in another one, if nothing else about it changed.
+
+        Returns what differs, in words ("" if nothing does), and why it is not accepted (None where it was).
+        """
+        dep = next((one for one in stage.deps if one.def_path == environment.FILE), None)
+        if dep is None or not dep.hash_info or not dep.status():
+            return "", None
+        now = environment.read(self.root).get(stage.addressing, {})
+        before = dep.hash_info.value.get(stage.addressing) or {}
+        said = environment.in_words(before, now)
+        if before.get("sources", {}) != now.get("sources", {}):
+            return said, "other weights are other inputs"
+        others = [status for one in stage.deps if one is not dep and (status := one.status())]
+        if stage.changed_stage() or others:
+            return said, f"it would run all the same: {_in_words(others[0]) if others else 'its command changed'}"
+        dep.save()
+        self._record(stage)
+        return said, None
+
+    def save_environment(self, stage: Any) -> None:
+        """Take what artifacts/environment.json says of the stage into its record, the rest as it was saved."""
+        for dep in stage.deps:
+            if dep.def_path == environment.FILE:
+                dep.save()
 
     @contextmanager
     def paths_locked(self, stage: Any) -> Iterator[None]:
@@ -243,14 +275,17 @@ class DvcProject:
         The hashes of the inputs are those of the moment when the caller saved them, before the stage ran: an input
         that was edited meanwhile makes the stage run again, instead of passing for what was read.
         """
-        from dvc.stage.serialize import to_lockfile
-        from dvc.utils.serialize import dumps_yaml
-
         with self.locked():
             stage.ignore_outs()
         stage.save_outs()
         for out in stage.outs:
             out.commit()
+        self._record(stage)
+
+    def _record(self, stage: Any) -> None:
+        from dvc.stage.serialize import to_lockfile
+        from dvc.utils.serialize import dumps_yaml
+
         with self.locked():
             # As DVC does: a run whose data is in git alone cannot be restored from the cache.
             if stage.cmd and all(out.use_cache or out.is_metric or out.is_plot for out in stage.outs):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steerkit.dag import journal, params, project, registry, render, summary, up_to_date
+from steerkit.dag import environment, journal, params, project, registry, render, summary, up_to_date
 from steerkit.dag.code_closure import code_closure
 from steerkit.dag.context import ProgressSink
 from steerkit.dag.declarations import Stage
@@ -72,6 +72,7 @@ def open_session(root: Path | None = None) -> Session:
     elif render.write(root):
         log.warning("dvc.yaml was older than the declarations in tasks/pipelines; wrote it anew")
     params.check(stages.values(), params.load_params(root), render.keys_of_others(root))
+    environment.refresh(root)
     return Session(root, stages)
 
 
@@ -87,6 +88,7 @@ class Session:
         self._by_name: dict[str, Any] = {}
         self._flows: dict[str, _Flow] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._environment_recorded = False
         clean(root, lambda stage: stage not in stages)
 
     def __enter__(self) -> Session:
@@ -101,7 +103,8 @@ class Session:
             # An input that was edited meanwhile may have been read before or after: the next run has to look.
             done = flow.stages <= self._outcomes.keys()
             if done and flow.inputs_before == up_to_date.signature(self.root, flow.inputs):
-                up_to_date.note(self.root, name, flow.inputs | flow.outputs, summary.of_flow(self.root, name))
+                outside = environment.outside(self.root, flow.stages)
+                up_to_date.note(self.root, name, flow.inputs | flow.outputs, summary.of_flow(self.root, name), outside)
         self._flows.clear()
         with self._lock:
             while self._idle:
@@ -123,6 +126,8 @@ class Session:
         graph = self._load_graph()
         chosen = [self._by_name[name] for name in self.resolve(targets)] if targets else list(graph)
         order = plan_repro(graph, chosen if targets else None)
+        # What the environment is was written down when the session began.
+        order = [stage for stage in order if stage.addressing != environment.STAGE or stage in chosen]
         if only:
             order = [stage for stage in order if stage in chosen]
         elif not targets or len(targets) == 1:
@@ -173,6 +178,19 @@ class Session:
                     found[planned.name] = StageStatus(planned.name, why)
         return list(found.values())
 
+    def accept_environment(self, targets: list[str] | None = None) -> list[tuple[str, str, str | None]]:
+        """Let results made with other library versions, on another device or with other threads count as up to date.
+
+        Returns for each stage whose environment differs its name, what differs, and why it was not accepted, or None.
+        """
+        found: list[tuple[str, str, str | None]] = []
+        for planned in self.plan(targets):
+            with self._project() as dvc:
+                said, refused = dvc.accept_environment(dvc.load(planned.name))
+            if said:
+                found.append((planned.name, said, refused))
+        return found
+
     def run(
         self, name: str, force: bool = False, *, thaw: bool = False, on_progress: ProgressSink | None = None
     ) -> Outcome:
@@ -186,6 +204,7 @@ class Session:
         """
         started = time.monotonic()
         with as_user_error(name), self._project() as dvc:
+            self._record_environment(dvc)
             stage = dvc.load(name)
             runs = bool(stage.cmd) and (not stage.frozen or (force and thaw))
             forced = force and runs
@@ -204,6 +223,18 @@ class Session:
         self._outcomes[name] = outcome
         return outcome
 
+    def _record_environment(self, dvc: DvcProject) -> None:
+        """Once for each session: dvc.lock knows artifacts/environment.json as `dvc repro` would have left it."""
+        with self._lock:
+            if self._environment_recorded:
+                return
+            self._environment_recorded = True
+        self._load_graph()
+        if environment.STAGE in self._by_name:
+            stage = dvc.load(environment.STAGE)
+            if stage.changed_stage() or any(out.status() for out in stage.outs):
+                dvc.commit(stage)
+
     def _bring_up_to_date(
         self, dvc: DvcProject, stage: Any, force: bool, runs: bool, on_progress: ProgressSink | None
     ) -> Verdict:
@@ -220,6 +251,8 @@ class Session:
         # Taken before the stage runs, so that what is recorded is what it can have read.
         stage.save_deps()
         place = self._compute(stage, force, on_progress)
+        if environment.fill_in(self.root, stage.addressing):
+            dvc.save_environment(stage)
         dvc.commit(stage)
         if place is not None:
             journal.note("recorded", place.stage.name, place.key)

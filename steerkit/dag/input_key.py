@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from steerkit.dag import environment
 from steerkit.dag.code_closure import code_closure, digest_of_files
 from steerkit.dag.declarations import Stage
 
@@ -19,8 +20,10 @@ READ_UP_TO = 1 << 20
 
 
 def code_digest_of(stage: Stage, root: Path) -> str:
-    """sha256 over the stage's code, in hexadecimal."""
-    return digest_of_files(code_closure(stage.function.__module__, root), root)
+    """sha256 over the stage's code and its environment (library versions, device, threads, sources), in hexadecimal."""
+    code = digest_of_files(code_closure(stage.function.__module__, root), root)
+    around = json.dumps(environment.read(root).get(stage.name, {}), sort_keys=True)
+    return hashlib.sha256(f"{code}\0{around}".encode()).hexdigest()
 
 
 def input_key(stage: Stage, params: dict[str, Any], root: Path) -> str:

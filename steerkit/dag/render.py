@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from steerkit.dag import registry
-from steerkit.dag.code_closure import Known, code_closure
+from steerkit.dag import environment, registry
+from steerkit.dag.code_closure import Known, closure
 from steerkit.dag.declarations import Stage
 from steerkit.dag.locks import queue
 from steerkit.dag.project import state_folder, write_atomically
@@ -23,6 +23,13 @@ HEADER = """\
 OURS = "python -m tasks "
 # Names the text that was last found, or made, to say what is declared; beside the engine's locks, never in git.
 CURRENT = "dvc-yaml-is-current"
+_ENVIRONMENT: dict[str, Any] = {
+    "cmd": f"{OURS}{environment.STAGE}",
+    "desc": "Write down library versions, the device and digests of local weights.",
+    "always_changed": True,
+    # Kept while the stage runs: others may be reading it.
+    "outs": [{environment.FILE: {"cache": False, "persist": True}}],
+}
 
 
 def render(root: Path) -> str:
@@ -36,14 +43,19 @@ def render(root: Path) -> str:
 
 def _render(root: Path, entries: dict[str, dict[str, Any]]) -> str:
     from ruamel.yaml import YAML
-    from ruamel.yaml.comments import CommentedMap
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
     yaml = YAML()
     yaml.width = 10_000
     yaml.indent(mapping=2, sequence=4, offset=2)
     existing = _read(root / "dvc.yaml", yaml)
     stages = CommentedMap()
-    stages.update(entries)
+    for name, entry in entries.items():
+        stages[name] = dict(entry)
+        if "meta" in entry:
+            libraries = CommentedSeq(entry["meta"]["libraries"])
+            libraries.fa.set_flow_style()
+            stages[name]["meta"] = {"libraries": libraries}
     for name, entry in (existing.get("stages") or {}).items():
         if is_ours(entry):
             continue
@@ -113,7 +125,8 @@ def expected_entry(stage: Stage, root: Path) -> dict[str, Any]:
 
 def _entries(root: Path) -> dict[str, dict[str, Any]]:
     known: Known = {}
-    return {declared.name: _entry(declared, root, known) for declared in registry.all_stages(root).values()}
+    found = {declared.name: _entry(declared, root, known) for declared in registry.all_stages(root).values()}
+    return {environment.STAGE: _ENVIRONMENT, **found}
 
 
 def _digest(entries: dict[str, dict[str, Any]], text: str) -> str:
@@ -130,11 +143,18 @@ def _entry(stage: Stage, root: Path, known: Known | None = None) -> dict[str, An
         entry["desc"] = stage.desc
     if stage.frozen:
         entry["frozen"] = True
-    deps = sorted({*stage.dep_paths(), *code_closure(stage.function.__module__, root, known)})
+    code = closure(stage.function.__module__, root, known)
+    deps = sorted({*stage.dep_paths(), *code.files})
     if deps:
         entry["deps"] = deps
-    if stage.params:
-        entry["params"] = sorted(set(stage.params.values()))
+    params: list[Any] = sorted(set(stage.params.values()))
+    # What is frozen is not run, wherever it was made.
+    if not stage.frozen:
+        params.append({environment.FILE: [stage.name]})
+        if libraries := [name for name in code.libraries if environment.counts(name)]:
+            entry["meta"] = {"libraries": libraries}
+    if params:
+        entry["params"] = params
     sections = {"data": "outs", "metrics": "metrics", "plots": "plots"}
     for output in stage.outs.values():
         options: dict[str, Any] = {} if output.marker.cache else {"cache": False}
@@ -143,7 +163,7 @@ def _entry(stage: Stage, root: Path, known: Known | None = None) -> dict[str, An
             if value is not None:
                 options[option] = value
         entry.setdefault(sections[output.marker.kind], []).append({output.path: options} if options else output.path)
-    order = ("cmd", "desc", "frozen", "deps", "params", "outs", "metrics", "plots")
+    order = ("cmd", "desc", "frozen", "deps", "params", "outs", "metrics", "plots", "meta")
     return {key: entry[key] for key in order if key in entry}
 
 

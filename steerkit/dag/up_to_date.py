@@ -2,7 +2,7 @@
 
 After a complete run the engine notes the state of every file that the flow stands on. While none has moved, nothing
 can have changed. A file that was only touched is no reason to run a stage either: then DVC looks at the contents.
-This module imports the standard library only.
+This module, and what it imports, needs the standard library only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-VERSION = 1
+from steerkit.dag import environment
+
+VERSION = 2
 ALWAYS = ("dvc.yaml", "dvc.lock", "params.yaml", "tasks/pipelines")
 SKIPPED = ("__pycache__",)
 
@@ -28,12 +30,27 @@ def signature(root: Path, paths: Iterable[str]) -> str:
     return total.hexdigest()
 
 
-def note(root: Path, flow: str, paths: Iterable[str], told: dict[str, Any] | None = None) -> None:
-    """Remember that everything ``flow`` stands on is up to date as it is now; ``told`` comes back from recall()."""
+def note(
+    root: Path,
+    flow: str,
+    paths: Iterable[str],
+    told: dict[str, Any] | None = None,
+    outside: dict[str, Any] | None = None,
+) -> None:
+    """Remember that everything ``flow`` stands on is up to date as it is now; ``told`` comes back from recall().
+
+    ``outside``: what `environment.outside` found of the flow's stages.
+    """
     from steerkit.dag.project import write_atomically
 
     every = sorted({*paths, *ALWAYS})
-    record = {"version": VERSION, "paths": every, "signature": signature(root, every), "told": told or {}}
+    record = {
+        "version": VERSION,
+        "paths": every,
+        "signature": signature(root, every),
+        "told": told or {},
+        "outside": outside,
+    }
     write_atomically(root, _file(root, flow), json.dumps(record))
 
 
@@ -42,6 +59,8 @@ def recall(root: Path, flow: str) -> dict[str, Any] | None:
     try:
         record = json.loads(_file(root, flow).read_text(encoding="utf-8"))
         if record["version"] != VERSION or record["signature"] != signature(root, record["paths"]):
+            return None
+        if record["outside"] is not None and not environment.unmoved(root, record["outside"]):
             return None
         told: dict[str, Any] = record["told"]
         return told

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from steerkit.dag import environment
 from steerkit.dag.declarations import Stage
 from steerkit.dag.locks import stage_lock_if_free
 from steerkit.dag.project import TEMPORARY
@@ -74,8 +75,9 @@ class Workplace:
                 return True
             # After the command DVC writes dvc.lock; a later dvc.lock means that the result was recorded since, and
             # that whoever runs the stage now wants it computed anew.
-            lock = self.root / "dvc.lock"
-            return not lock.exists() or lock.stat().st_mtime_ns < marker.stat().st_mtime_ns
+            made = marker.stat().st_mtime_ns
+            recorded = environment.lock_recorded_at(self.root, made)
+            return recorded is None or recorded < made
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
