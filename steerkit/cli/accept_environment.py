@@ -10,7 +10,9 @@ import typer
 from steerkit.dag.project import find_root
 
 
-def accept_environment(flow: Annotated[str, typer.Argument(help="A pipeline, or `everything`.")] = "everything") -> None:
+def accept_environment(
+    flow: Annotated[str, typer.Argument(help="A pipeline, or `everything`.")] = "everything",
+) -> None:
     """Take results made with other library versions, on another device or with other threads for up to date."""
     from steerkit.dag.engine import open_session
 
