@@ -20,17 +20,22 @@ def dag(
     show: Annotated[bool, typer.Option("--show", help="Show each stage below what it needs (default).")] = False,
 ) -> None:
     """Write, check or show the graph of stages that tasks/pipelines declares."""
-    from steerkit.dag import render
+    from steerkit.dag import environment, render
 
     root = find_root()
     if write:
         changed = render.write(root)
+        changed |= environment.write_missing(root)
         sys.stdout.write("dvc.yaml written\n" if changed else "dvc.yaml was up to date\n")
     if check:
         difference = render.difference(root)
         if difference:
             sys.stdout.write(f"{difference}\n")
             raise UserError("dvc.yaml is older than the declarations; run `steerkit dag --write` and commit it")
+        if missing := environment.missing_entries(root):
+            raise UserError(
+                f"{environment.FILE} has no entry for {', '.join(missing)}; run `steerkit dag --write` and commit it"
+            )
         sys.stdout.write("dvc.yaml is up to date\n")
     if show or not (write or check):
         _show(root)

@@ -1,9 +1,9 @@
 """What a stage's result depends on by its imports: source files of the project, and libraries.
 
 Modules are mapped to files by name, never imported. Imports under ``if TYPE_CHECKING`` do not run and do not count.
-A module that is imported by a name made at run time counts if the name begins with a literal package, which then counts
-whole; any other is refused. A package that loads its names lazily (a ``__getattr__`` in its ``__init__.py``) says in its
-stub, ``__init__.pyi``, where each name comes from.
+A module that is imported by a name made at run time counts if the name begins with a literal package, which then
+counts whole; any other is refused. A package that loads its names lazily (a ``__getattr__`` in its ``__init__.py``)
+says in its stub, ``__init__.pyi``, where each name comes from.
 """
 
 from __future__ import annotations

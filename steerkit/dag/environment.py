@@ -5,8 +5,8 @@ of its own: dvc.lock records them, and `dvc repro` compares them like any other.
 
 - `libraries`: name and version of every library that the stage's code imports (found by its imports, as dvc.yaml's
   `meta` says), without those that neither compute nor write results.
-- `device`: cpu, cuda or mps, for stages that compute with torch. The precision that is used follows from it and from the
-  model's `dtype`.
+- `device`: cpu, cuda or mps, for stages that compute with torch. The precision that is used follows from it and from
+  the model's `dtype`.
 - `threads`: how many threads a computation may take, on a CPU: sums in another order round differently.
 - `sources`: a digest of every file and folder that the stage's parameters name, and the commit of every hub id that is
   in the Hugging Face cache.
@@ -36,8 +36,9 @@ FILE = "artifacts/environment.json"
 # Distributions whose name is not that of what is imported.
 _DISTRIBUTIONS = {"PIL": "pillow", "open_clip": "open-clip-torch", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 # They neither compute nor write what a stage makes. Triton is pinned by torch to a version of its own.
-_WITHOUT_RESULTS = frozenset({"dvc", "gradio", "huggingface_hub", "prefect", "psutil", "pydantic", "rich", "ruamel", "triton",
-                              "typer"})  # fmt: skip
+_WITHOUT_RESULTS = frozenset(
+    ("dvc", "gradio", "huggingface_hub", "prefect", "psutil", "pydantic", "rich", "ruamel", "triton", "typer")
+)
 # Libraries that another one computes with, although no code here imports them.
 _BELOW = {"transformers": ("tokenizers", "peft"), "open_clip": ("timm", "torchvision"), "lpips": ("torchvision",)}
 _ON_A_DEVICE = frozenset({"torch"})
@@ -52,6 +53,17 @@ _LOCK_BEFORE = "lock-before-environment.json"
 def refresh(root: Path) -> bool:
     """Bring artifacts/environment.json up to date; returns whether it changed."""
     return _write(root, entries(root))
+
+
+def missing_entries(root: Path) -> list[str]:
+    """Stages that read artifacts/environment.json and are not in it."""
+    return [name for name in _declared(root) if name not in read(root)]
+
+
+def write_missing(root: Path) -> bool:
+    """Give these stages an empty entry, so that `dvc repro --single-item` can begin; returns whether there were any."""
+    missing = missing_entries(root)
+    return bool(missing) and _write(root, {**read(root), **{name: {} for name in missing}})
 
 
 def fill_in(root: Path, stage: str) -> bool:
