@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from steerkit.errors import UserError, UserErrors
-from steerkit.models.fingerprint import folder_digest
+from steerkit.models.folder_digest import content_digest
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.sae import Sae
 from steerkit.sae.sae_file import load_sae
@@ -49,7 +49,7 @@ def load_imported(entry: ImportedEntry, name: str) -> Sae:
     """The autoencoder of an entry, with its hookpoint. Raises UserError for other files than the digest says."""
     folder = Path(entry.folder)
     sae = load_sae(folder)
-    found = folder_digest(folder)
+    found = content_digest(folder)
     if entry.digest != found:
         why = "no digest is written for it" if entry.digest is None else f"it was {entry.digest[:12]} when it was named"
         raise UserError(
