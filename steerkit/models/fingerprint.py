@@ -23,6 +23,7 @@ _LIBRARIES = ("torch", "diffusers", "transformers")
 _SHOWN = 3  # differences that a message names
 # What this process has met, by digest and source.
 _met: dict[tuple[str, str], Fingerprint] = {}
+_said: set[str] = set()
 
 
 class Fingerprint(BaseModel):
@@ -79,7 +80,7 @@ class Fingerprint(BaseModel):
         return f" They differ in {_listed(found)}." if found else ""
 
     def note_beside(self, other: Fingerprint, what: str) -> None:
-        """Warn, once per process, where `what` was made with another scheduler or tokenizer than `other` has.
+        """Warn where `what` was made with another scheduler or tokenizer than `other` has, once for each difference.
 
         Nothing is said where one of the two fingerprints does not know.
         """
@@ -93,10 +94,13 @@ class Fingerprint(BaseModel):
             else:
                 found.append(f"the {name}")
         if found:
-            _warn(
-                f"{what}: made on the weights and configs of {other.name} ({other.source}), but since then these have "
-                f"changed: {_listed(found)}. It is used all the same; measure anew what it does."
+            changed = (
+                f"fitted on the weights and configs of {other.name} ({other.source}), but with other settings: "
+                f"{_listed(found)}. Used all the same; measure again what they do."
             )
+            if changed not in _said:
+                _said.add(changed)
+                log.warning("%s: %s", what, changed)
 
     def digests(self) -> set[str]:
         """The digests of both versions by which the model of this fingerprint is known on this machine."""
@@ -222,8 +226,3 @@ def _listed(found: list[str]) -> str:
     more = len(found) - _SHOWN
     shown = found[:_SHOWN] + ([f"{more} more"] if more > 0 else [])
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
-
-
-@functools.cache
-def _warn(text: str) -> None:
-    log.warning("%s", text)
