@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -69,14 +71,15 @@ class Fingerprint(BaseModel):
 
     def difference(self, other: Fingerprint) -> str:
         """A sentence, after a space, on what differs: components by their weights, configs by their keys and values."""
-        if not (self.version == other.version == 2):
+        mine, theirs = self._as_version_2(), other._as_version_2()
+        if not (mine.version == theirs.version == 2):
             return (
                 " One fingerprint is of an earlier form (over all files of a folder, or a commit of the hub), so what "
                 "differs is not known."
             )
-        found = [f"the weights of {name}" for name in _unequal(self.weights, other.weights)]
-        for file in _unequal(self.configs, other.configs):
-            found += _values(file, self.configs.get(file, {}), other.configs.get(file, {}))
+        found = [f"the weights of {name}" for name in _unequal(mine.weights, theirs.weights)]
+        for file in _unequal(mine.configs, theirs.configs):
+            found += _values(file, mine.configs.get(file, {}), theirs.configs.get(file, {}))
         return f" They differ in {_listed(found)}." if found else ""
 
     def note_beside(self, other: Fingerprint, what: str) -> None:
@@ -84,11 +87,12 @@ class Fingerprint(BaseModel):
 
         Nothing is said where one of the two fingerprints does not know.
         """
-        if not self.beside or not other.beside:
+        made, met = self._as_version_2().beside, other._as_version_2().beside
+        if not made or not met:
             return
-        found = []
-        for name in _unequal(self.beside, other.beside):
-            mine, theirs = self.beside.get(name), other.beside.get(name)
+        found: list[str] = []
+        for name in _unequal(made, met):
+            mine, theirs = made.get(name), met.get(name)
             if isinstance(mine, dict) and isinstance(theirs, dict):
                 found += _values(f"the {name}", mine, theirs)
             else:
@@ -104,20 +108,33 @@ class Fingerprint(BaseModel):
 
     def digests(self) -> set[str]:
         """The digests of both versions by which the model of this fingerprint is known on this machine."""
-        if self.revision is not None:
-            commit = _commit_digest(self.source, self.revision)
-            if self.digest != commit:
-                return {self.digest, commit}
-            folder = _snapshot(self.source, self.revision)
-            return {commit} if folder is None else {commit, model_parts(folder).digest}
-        folder = Path(self.source).expanduser()
-        if not any((folder / name).is_file() for name in ("model_index.json", "config.json")):
-            return {self.digest}
-        try:
-            found = {_digest_of_files(folder, stat_signature(folder)), model_parts(folder).digest}
-        except (UserError, OSError):
-            return {self.digest}
-        return found if self.digest in found else {self.digest}
+        found = {self.digest, self._as_version_2().digest}
+        if self.version == 2 and self.revision is not None:
+            found.add(_commit_digest(self.source, self.revision))
+        elif self.version == 2 and (folder := _folder(self.source)) is not None:
+            with suppress(UserError, OSError):
+                if model_parts(folder).digest == self.digest:
+                    found.add(_digest_of_files(folder, stat_signature(folder)))
+        return found
+
+    def _as_version_2(self) -> Fingerprint:
+        """The same model's fingerprint of version 2 where its files are here and are what they were; else this one."""
+        if self.version == 2:
+            return self
+        with suppress(UserError, OSError):
+            if self.revision is not None:
+                # Another digest than the commit's is none that steerkit made.
+                is_commit = self.digest == _commit_digest(self.source, self.revision)
+                folder = _snapshot(self.source, self.revision) if is_commit else None
+            else:
+                folder = _folder(self.source)
+                if folder is not None and _digest_of_files(folder, stat_signature(folder)) != self.digest:
+                    folder = None
+            if folder is not None:
+                parts = model_parts(folder)
+                held = {"weights": parts.weights, "configs": parts.configs, "beside": parts.beside}
+                return self.model_copy(update={"digest": parts.digest, "version": 2, **held})
+        return self
 
 
 def same_digest(one: str, other: str) -> bool:
@@ -133,18 +150,15 @@ def same_digest(one: str, other: str) -> bool:
 
 def check_expected(spec: Sourced, found: Fingerprint, expected: Fingerprint | str | None) -> None:
     """Raise UserError where a model is not the `expected` one, a fingerprint or a digest; None expects nothing."""
-    if expected is None:
+    digest = expected.digest if isinstance(expected, Fingerprint) else expected
+    if digest is None or same_digest(found.digest, digest):
         return
-    if isinstance(expected, str):
-        digest, same, difference = expected, same_digest(found.digest, expected), ""
-    else:
-        digest, same, difference = expected.digest, expected.same_model(found), expected.difference(found)
-    if not same:
-        raise UserError(
-            f"Model {spec.name!r} ({spec.source}) has the fingerprint {found.digest[:12]}, but {digest[:12]} was asked "
-            f"for: what you use it with was made on other weights or configs.{difference} Make that again, or name "
-            "the other model."
-        )
+    known = next((one for (name, _), one in list(_met.items()) if name == digest), None)
+    raise UserError(
+        f"Model {spec.name!r} ({spec.source}) has the fingerprint {found.digest[:12]}, but {digest[:12]} was asked "
+        "for: what you use it with was made on other weights or configs."
+        f"{'' if known is None else known.difference(found)} Make that again, or name the other model."
+    )
 
 
 def fingerprint(spec: Sourced) -> Fingerprint:
@@ -183,6 +197,12 @@ def _digest_of_files(folder: Path, _: str) -> str:
     return content_digest(folder)
 
 
+def _folder(source: str) -> Path | None:
+    """The folder of a model that `source` names; None for a hub id and for a folder that holds no model."""
+    folder = Path(source).expanduser()
+    return folder if any((folder / name).is_file() for name in ("model_index.json", "config.json")) else None
+
+
 def _snapshot(source: str, commit: str) -> Path | None:
     """The cached files of a hub model; None where the weights or some of them are not there."""
     folder = snapshot_folder(source, commit)
@@ -218,7 +238,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    text = "not written" if value is _ABSENT else str(value)
+    text = "not written" if value is _ABSENT else value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 

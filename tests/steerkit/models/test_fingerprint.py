@@ -184,6 +184,10 @@ def test_vectors_are_refused_by_a_pipeline_that_differs_in(what: str, pipeline: 
         mix({"joy": vectors(identify(pipeline)), "fog": vectors(identify(copy))}, {"joy": 1.0, "fog": 1.0})
     with pytest.raises(UserError, match=named):
         check_expected(ModelSpec(name="m", source="s", steps=1, guidance=1.0), identify(copy), identify(pipeline))
+    with pytest.raises(UserError, match=named):
+        check_expected(
+            ModelSpec(name="m", source="s", steps=1, guidance=1.0), identify(copy), identify(pipeline).digest
+        )
 
 
 def test_vectors_are_refused_by_a_pipeline_with_another_linked_network(pipeline: Path, tmp_path: Path) -> None:
@@ -314,6 +318,12 @@ def test_what_carries_a_digest_of_all_files_is_accepted(pipeline: Path, tmp_path
     assert load_vectors(tmp_path / "joy.safetensors", new).concept == "joy"
     assert old.same_model(new) and same_digest(new.digest, old.digest)
     mix({"joy": vectors(old), "fog": vectors(new)}, {"joy": 1.0, "fog": 1.0})
+    copy = shutil.copytree(pipeline, tmp_path / "copy")
+    (copy / "README.md").write_text("x")
+    assert load_vectors(tmp_path / "joy.safetensors", identify(copy)).concept == "joy"
+    change(copy / "unet" / "config.json", eps=None)
+    with pytest.raises(UserError, match=r"They differ in unet/config.json \(eps: 1 and not written\)"):
+        load_vectors(tmp_path / "joy.safetensors", identify(copy))
     weights(pipeline / "unet" / "diffusion_pytorch_model.safetensors", 9)
     with pytest.raises(UserError, match="One fingerprint is of an earlier form"):
         load_vectors(tmp_path / "joy.safetensors", identify(pipeline))
