@@ -18,5 +18,11 @@ def fingerprint_model(
     """Identify the model to steer: its settings, its source and the digest of its weights."""
     spec = select_model(name, models)
     identity = fingerprint(spec)
+    if identity.version == 1:
+        # All later stages load it; here, so that its files identify it from the first run on.
+        from steerkit.models.load import download_model
+
+        download_model(spec)
+        identity = fingerprint(spec)
     content = {"spec": spec.model_dump(), "fingerprint": identity.model_dump()}
     model.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")

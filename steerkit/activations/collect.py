@@ -45,7 +45,7 @@ def collect_text(
         "device": model.device.type,
     }
     # With the libraries' versions: the same weights give other bits under another release.
-    identity = [model.fingerprint.digest, model.fingerprint.libraries]
+    identity = [model.fingerprint.computation, model.fingerprint.libraries]
     computed: list[str] = []
     with StoreWriter(
         folder, model=model.fingerprint, dtype=dtype, hookpoints=hookpoints, provenance=settings, earlier=earlier

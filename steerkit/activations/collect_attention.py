@@ -112,7 +112,7 @@ def collect_attention(
         "size": [model.spec.height, model.spec.width],
         "device": model.device.type,
     }
-    identity = [model.fingerprint.digest, model.fingerprint.libraries, dtype_name(model.dtype)]
+    identity = [model.fingerprint.computation, model.fingerprint.libraries, dtype_name(model.dtype)]
     keys = {
         name: shard_key(identity, settings, code, [(pair.id, pair.positive, pair.negative) for pair in some])
         for name, some in members.items()

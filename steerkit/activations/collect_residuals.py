@@ -60,7 +60,7 @@ def collect_residuals(
         "batch_size": batch_size,
         "device": model.device.type,
     }
-    identity = [model.fingerprint.digest, model.fingerprint.libraries]
+    identity = [model.fingerprint.computation, model.fingerprint.libraries]
     computed: list[str] = []
     with StoreWriter(
         folder, model=model.fingerprint, dtype=dtype, hookpoints=model.hookpoints, provenance=settings, earlier=earlier

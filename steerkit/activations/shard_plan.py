@@ -166,7 +166,7 @@ def plan_collection(
     guidance = spec.guidance if collection.guidance is None else collection.guidance
     settings |= {"hookpoints": [str(hookpoint) for hookpoint in collection.parsed()], "guidance": guidance}
     settings |= {"denoising_steps": spec.steps, "size": [spec.height, spec.width], "device": model.device.type}
-    identity = [model.fingerprint.digest, model.fingerprint.libraries, dtype]
+    identity = [model.fingerprint.computation, model.fingerprint.libraries, dtype]
     held = _held(folder, earlier or {}, model.fingerprint, dtype)
     jobs = []
     for name, some in groups:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from steerkit.errors import UserError
 
 if TYPE_CHECKING:
+    from steerkit.models.fingerprint import Fingerprint
     from steerkit.models.load import LoadedModel
     from steerkit.vectors.steering_vectors import SteeringVectors
 
@@ -87,20 +88,20 @@ def to_steering_hogs(found: SteeringVectors, output: Path, model: str | None) ->
 def _model_of(found: SteeringVectors, asked: str | None) -> LoadedModel:
     """The model that the vectors are for: where the file says, unless it is asked for elsewhere."""
     if asked is not None:
-        return _load(asked, found.model.digest)
+        return _load(asked, found.model)
     for place in (found.model.name, found.model.source):
         try:
-            return _load(place, found.model.digest)
+            return _load(place, found.model)
         except UserError:
             continue
     raise _not_here(found)
 
 
-def _load(name: str, digest: str | None = None) -> LoadedModel:
+def _load(name: str, expected: Fingerprint | None = None) -> LoadedModel:
     from steerkit.cli.model_choice import choose_model
     from steerkit.models.load import load_model
 
-    return load_model(choose_model(name), digest)
+    return load_model(choose_model(name), expected)
 
 
 def write_whole(output: Path, content: bytes) -> None:

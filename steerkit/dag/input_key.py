@@ -39,12 +39,16 @@ def input_key(stage: Stage, params: dict[str, Any], root: Path) -> str:
     return total.hexdigest()[:16]
 
 
-def _add(total: Any, path: Path) -> None:
+def _add(total: Any, path: Path, above: tuple[tuple[int, int], ...] = ()) -> None:
     if path.is_dir():
+        here = path.stat()
+        # A link back to a folder that holds it adds nothing, and would be followed for ever.
+        if (identity := (here.st_dev, here.st_ino)) in above:
+            return
         with os.scandir(path) as entries:
             for entry in sorted(entries, key=lambda one: one.name):
                 total.update(f"/{entry.name}\0".encode())
-                _add(total, Path(entry.path))
+                _add(total, Path(entry.path), (*above, identity))
         return
     try:
         stat = path.stat()

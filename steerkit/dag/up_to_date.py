@@ -90,7 +90,7 @@ def _file(root: Path, flow: str) -> Path:
     return root / ".dvc" / "tmp" / "steerkit" / f"up-to-date.{flow}.json"
 
 
-def _add(total: Any, path: str) -> None:
+def _add(total: Any, path: str, above: tuple[tuple[int, int], ...] = ()) -> None:
     try:
         stat = os.stat(path)
     except OSError:
@@ -99,8 +99,11 @@ def _add(total: Any, path: str) -> None:
     if not os.path.isdir(path):
         total.update(f"{stat.st_ino} {stat.st_mtime_ns} {stat.st_size}\n".encode())
         return
+    # A link back to a folder that holds it adds nothing, and would be followed for ever.
+    if (identity := (stat.st_dev, stat.st_ino)) in above:
+        return
     with os.scandir(path) as entries:
         for entry in sorted(entries, key=lambda one: one.name):
             if entry.name not in SKIPPED:
                 total.update(f"{entry.name}\0".encode())
-                _add(total, entry.path)
+                _add(total, entry.path, (*above, identity))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
-from steerkit.models.fingerprint import Fingerprint
+from steerkit.models.fingerprint import Fingerprint, same_digest
 from steerkit.vectors.steering_vectors import SteeringVectors
 from steerkit.vectors.vectors_file import load_vectors
 
@@ -59,7 +59,7 @@ class Measured:
     def choices(self) -> dict[str, Choice]:
         """The chosen point of every concept; none where the strengths are in other units than the lab's."""
         model = _json(self.folder / "model" / "model.json").get("fingerprint", {})
-        if model.get("digest") != self.fingerprint.digest:
+        if not same_digest(str(model.get("digest")), self.fingerprint.digest):
             return {}
         found = {}
         for name, choice in _json(self.folder / "choice" / "chosen.json").items():

@@ -143,7 +143,13 @@ class Workbench:
     @property
     def folder(self) -> Path:
         """Where the visitors' concepts for this model are."""
-        return self.root / "lab" / "concepts" / self.outline().fingerprint.digest[:12]
+        home, identity = self.root / "lab" / "concepts", self.outline().fingerprint
+        folder = home / identity.digest[:12]
+        if home.is_dir() and not folder.is_dir():
+            # Those of an earlier steerkit lie under the digest that it gave the same model.
+            earlier = (home / digest[:12] for digest in sorted(identity.digests()))
+            return next((found for found in earlier if found.is_dir()), folder)
+        return folder
 
     @property
     def cache(self) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from steerkit.errors import UserError
@@ -45,10 +45,13 @@ def content_digest(path: Path) -> str:
 
     Raises UserError as `files_below`.
     """
-    if path.is_file():
-        return _file_digest(path)
+    return _file_digest(path) if path.is_file() else digest_of(files_below(path))
+
+
+def digest_of(files: Iterable[tuple[str, Path]]) -> str:
+    """The content digest of a folder that holds these files, by name, and no others."""
     total = hashlib.sha256()
-    for name, file in files_below(path):
+    for name, file in files:
         total.update(f"{name}\0{_file_digest(file)}\n".encode())
     return total.hexdigest()
 

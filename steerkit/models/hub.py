@@ -58,6 +58,17 @@ def cached_commit(spec: Sourced) -> str | None:
     return Path(found).parent.name if isinstance(found, str) else None
 
 
+def snapshot_folder(source: str, commit: str) -> Path | None:
+    """The folder in the local cache with the files of a hub model's commit, or of some of them; None where none are."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for index in sorted({name for name, _ in _INDEX.values()}, reverse=True):
+        found = try_to_load_from_cache(source, index, revision=commit)
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
+
+
 def resolve_commit(spec: Sourced) -> str:
     """Commit that the hub id and revision mean: by the cache, else by one question to the hub, else UserError."""
     return cached_commit(spec) or ask_hub(spec)

@@ -14,8 +14,9 @@ import torch
 from steerkit.errors import UserError
 from steerkit.models.building import building
 from steerkit.models.denoiser import denoiser
-from steerkit.models.fingerprint import Fingerprint, fingerprint
-from steerkit.models.hub import ask_hub, cached_commit, model_folder
+from steerkit.models.fingerprint import Fingerprint, check_expected
+from steerkit.models.fingerprint import fingerprint as identify
+from steerkit.models.hub import ask_hub, cached_commit, model_folder, resolve_commit, unavailable
 from steerkit.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -55,23 +56,41 @@ class LoadedModel:
         return found
 
 
-def load_model(spec: ModelSpec, fingerprint: str | None = None, device: torch.device | None = None) -> LoadedModel:
+def load_model(
+    spec: ModelSpec, fingerprint: Fingerprint | str | None = None, device: torch.device | None = None
+) -> LoadedModel:
     """Load `spec` onto `device` (by default `default_device()`), as the pipeline class that its model_index.json names.
 
-    `fingerprint` is the digest that the weights must have, for example of the model that a vector was fitted on;
+    `fingerprint`, or its digest, is what the model must have, for example of the model that a vector was fitted on;
     UserError when they have another one, when the class is none of the family's, and when the model can be had from no
     folder, cache or hub.
     """
     device = device or default_device()
     pipeline = _load_pipeline(spec, _dtype_on(device, spec), _device_map(spec, device))
     # After loading: only now is a hub model surely in the cache, so that its commit is known without a network.
-    identity = _identity(spec, fingerprint)
+    identity = identify(spec)
+    check_expected(spec, identity, fingerprint)
     pipeline.set_progress_bar_config(disable=True)
     device = _place(pipeline, spec, device)
     for component in pipeline.components.values():
         if isinstance(component, torch.nn.Module):
             component.eval().requires_grad_(False)
     return LoadedModel(spec, pipeline, identity, device)
+
+
+def download_model(spec: ModelSpec) -> None:
+    """Bring what loading reads of a hub model into the local cache. Raises UserError as `load_model`."""
+    from diffusers import DiffusionPipeline
+    from huggingface_hub import hf_hub_download
+
+    commit = resolve_commit(spec)
+    try:
+        kind = _pipeline_class(spec, Path(hf_hub_download(spec.source, _INDEX, revision=commit)))
+        DiffusionPipeline.download(spec.source, revision=commit, use_safetensors=True, **_CLASSES[spec.family][kind])
+    except UserError:
+        raise
+    except Exception as error:  # as in hub.ask_hub: each release of huggingface_hub raises another one
+        raise unavailable(spec, f"its download broke off ({type(error).__name__})") from error
 
 
 def default_device() -> torch.device:
@@ -83,16 +102,6 @@ def default_device() -> torch.device:
         return torch.empty(0, device=wanted).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"STEERKIT_DEVICE={wanted!r} is no device of this machine; unset it, or write cpu.") from error
-
-
-def _identity(spec: ModelSpec, expected: str | None) -> Fingerprint:
-    found = fingerprint(spec)
-    if expected is not None and found.digest != expected:
-        raise UserError(
-            f"Model {spec.name!r} ({spec.source}) has the fingerprint {found.digest[:12]}, but {expected[:12]} was "
-            "asked for: what you use it with was made on other weights. Make that again, or name the other model."
-        )
-    return found
 
 
 def _dtype_on(device: torch.device, spec: ModelSpec) -> torch.dtype:

@@ -1,12 +1,13 @@
 """Where a report comes from: parameters, hashes of its inputs, versions. Nothing that changes between equal runs."""
 
-import hashlib
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from steerkit.models.folder_digest import content_digest
 
 LIBRARIES = ("torch", "diffusers", "transformers", "open_clip_torch", "lpips", "nnsight", "polars", "numpy")
 
@@ -33,8 +34,8 @@ def library_versions(names: Iterable[str] = LIBRARIES) -> dict[str, str]:
 
 
 def file_hashes(paths: Mapping[str, Path]) -> dict[str, str]:
-    """sha256 of each file, or of a folder's files and their relative names in order."""
-    return {name: _digest(path) for name, path in paths.items()}
+    """sha256 of each file, or of a folder's files and their relative names in order (`content_digest`)."""
+    return {name: content_digest(path) for name, path in paths.items()}
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -49,14 +50,3 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[name] = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return flat
-
-
-def _digest(path: Path) -> str:
-    if path.is_file():
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    whole = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
-        if file.is_file():
-            whole.update(f"{file.relative_to(path).as_posix()}\0{_digest(file)}\n".encode())
-    return whole.hexdigest()

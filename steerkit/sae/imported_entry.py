@@ -10,10 +10,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from steerkit.errors import UserError, UserErrors
-from steerkit.models.fingerprint import folder_digest
+from steerkit.models.folder_digest import content_digest, digest_of
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.sae import Sae
-from steerkit.sae.sae_file import load_sae
+from steerkit.sae.sae_file import CONFIG, WEIGHTS, load_sae
 
 
 class ImportedEntry(BaseModel):
@@ -25,7 +25,7 @@ class ImportedEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: str = Field(min_length=1, description="Folder of the autoencoder, from the root of the project.")
-    digest: str | None = Field(default=None, description="SHA-256 of its files; left away, the message says it.")
+    digest: str | None = Field(default=None, description="SHA-256 of its two files; left away, the message says it.")
     hookpoint: str | None = Field(default=None, description="Where it belongs, if its checkpoint did not say.")
 
 
@@ -49,8 +49,9 @@ def load_imported(entry: ImportedEntry, name: str) -> Sae:
     """The autoencoder of an entry, with its hookpoint. Raises UserError for other files than the digest says."""
     folder = Path(entry.folder)
     sae = load_sae(folder)
-    found = folder_digest(folder)
-    if entry.digest != found:
+    # What is loaded: a page beside it is no other autoencoder. Entries of steerkit 0.1 have the digest of all files.
+    found = digest_of((name, folder / name) for name in sorted((CONFIG, WEIGHTS)))
+    if entry.digest != found and entry.digest != content_digest(folder):
         why = "no digest is written for it" if entry.digest is None else f"it was {entry.digest[:12]} when it was named"
         raise UserError(
             f"The autoencoder {name} in {folder} has the digest {found}, and {why}; if it is the one you mean, write "

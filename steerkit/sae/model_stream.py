@@ -139,7 +139,7 @@ def _identity(
     model: LoadedModel, prompts: Sequence[CollectedPrompt], collection: Collection, seed: int, capacity: int
 ) -> str:
     everything = [
-        model.fingerprint.digest, model.fingerprint.libraries, str(model.dtype), model.device.type,
+        model.fingerprint.computation, model.fingerprint.libraries, str(model.dtype), model.device.type,
         model.spec.model_dump(mode="json", exclude={"name", "source"}),
         collection.model_dump(mode="json", exclude={"splits", "prompts_per_shard"}),
         [(one.id, one.prompt, one.seed) for one in prompts], seed, capacity,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from steerkit.errors import UserError
+from steerkit.models.fingerprint import same_digest
 
 if TYPE_CHECKING:
     from steerkit.models.hookpoint import Hookpoint
@@ -46,6 +47,8 @@ class Site(BaseModel):
         for name in type(self).model_fields:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine is None or theirs is None or mine == theirs:
+                continue
+            if name == "model" and same_digest(mine, theirs):
                 continue
             if name == "steps" and set(theirs) <= set(mine):
                 continue

@@ -253,8 +253,10 @@ def check_model(vectors: SteeringVectors, model: LoadedModel) -> None:
     if not fitted.same_model(running):
         raise UserError(
             f"The vectors for {vectors.concept!r} were fitted on {fitted.name} (fingerprint {fitted.digest[:12]}), but "
-            f"the model to steer is {running.name} ({running.digest[:12]}). Fit them on this model, or take the other."
+            f"the model to steer is {running.name} ({running.digest[:12]}).{fitted.difference(running)} Fit "
+            "them on this model, or take the other."
         )
+    fitted.note_beside(running, f"The vectors for {vectors.concept!r}")
 
 
 def _attention(

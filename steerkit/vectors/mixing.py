@@ -112,8 +112,9 @@ def _check_alike(first: SteeringVectors, other: SteeringVectors) -> None:
         raise UserError(
             f"{first.concept!r} was fitted on {first.model.name} (fingerprint {first.model.digest[:12]}), "
             f"{other.concept!r} on {other.model.name} (fingerprint {other.model.digest[:12]}); only vectors of one "
-            "model can be mixed."
+            f"model can be mixed.{first.model.difference(other.model)}"
         )
+    first.model.note_beside(other.model, f"The vectors for {first.concept!r}, mixed with those for {other.concept!r}")
     differing = set(first.directions) ^ set(other.directions)
     if differing:
         slot = min(differing, key=lambda slot: (slot.hookpoint, slot.tokens))

@@ -109,8 +109,11 @@ def load_vectors(path: Path, fingerprint: Fingerprint | None = None) -> Steering
             if fingerprint is not None and not header.model.same_model(fingerprint):
                 raise UserError(
                     f"The vectors in {path} were fitted on {_described(header.model)}, but the model to steer is "
-                    f"{_described(fingerprint)}. Fit them on this model, or choose the other one."
+                    f"{_described(fingerprint)}.{header.model.difference(fingerprint)} Fit them on this model, or "
+                    "choose the other one."
                 )
+            if fingerprint is not None:
+                header.model.note_beside(fingerprint, f"The vectors in {path}")
             known = set(file.keys())
             directions, controls = {}, {}
             for entry in header.slots:

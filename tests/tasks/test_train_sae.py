@@ -1,6 +1,7 @@
 """The stage that trains autoencoders: its files, its messages, and going on after a kill."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from steerkit.activations.store import StoreWriter
 from steerkit.errors import UserError, UserErrors
 from steerkit.models.branches import Step
 from steerkit.models.fingerprint import Fingerprint
+from steerkit.models.folder_digest import content_digest
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.curves import read_curves
 from steerkit.sae.sae_file import load_sae
@@ -162,6 +164,9 @@ def test_an_imported_autoencoder_is_taken_by_its_digest_and_measured_like_the_ot
     with pytest.raises(UserError, match="no digest is written for it; if it is the one") as told:
         run(inputs, tmp_path / "a", saes={"mine": own})
     digest = str(told.value).rpartition("digest: ")[2].split()[0]
+    assert digest == content_digest(made / "saes" / "mid")
+    own["folder"] = str(shutil.copytree(made / "saes" / "mid", tmp_path / "with a page"))
+    Path(own["folder"], "README.md").write_text("what it is")
     run(inputs, tmp_path / "b", saes={"mine": own | {"digest": digest}, "up": SAES["up"]})
     assert sorted(path.name for path in (tmp_path / "b" / "saes").iterdir()) == ["mine", "up"]
     before, after = (json.loads((folder / "metrics.json").read_text()) for folder in (made, tmp_path / "b"))

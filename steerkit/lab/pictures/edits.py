@@ -13,6 +13,7 @@ from steerkit.errors import UserError
 from steerkit.lab.pictures.drawing import HeatSource
 from steerkit.lab.pictures.heat_sources import LatentHeat, PresenceHeat
 from steerkit.models.attention_blocks import attention_blocks, chosen_blocks
+from steerkit.models.fingerprint import same_digest
 from steerkit.models.load import LoadedModel
 from steerkit.models.schedule import model_timesteps
 from steerkit.steering.attention_edit import AttentionRecipe, attention_edits
@@ -158,7 +159,7 @@ class Latents:
 
 def _check_place(name: str, place: ConceptLatents, model: LoadedModel) -> None:
     known = place.sae.site.model
-    if known is not None and known != model.fingerprint.digest:
+    if known is not None and not same_digest(known, model.fingerprint.digest):
         raise UserError(
             f"The autoencoder {name!r} was trained on another model ({known[:12]}) than {model.fingerprint.name} "
             f"({model.fingerprint.digest[:12]}); run the latents pipeline on this one."

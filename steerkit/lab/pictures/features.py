@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from steerkit.errors import UserError
 from steerkit.lab.pictures.feature_files import FeatureFiles
 from steerkit.lab.pictures.sources import read_json, starters_folder
+from steerkit.models.fingerprint import same_digest
 from steerkit.sae.sae import Sae
 from steerkit.sae.sae_file import load_sae
 
@@ -76,7 +77,7 @@ def flux_layer(root: Path, name: str, digest: str) -> FluxLayer:
         from steerkit.lab.pictures.feature_tables import layer_of
 
         found = layer_of(name, files)
-        if found.sae.site.model in (digest, None):
+        if same_digest(found.sae.site.model or digest, digest):
             return found
     return read_layer(starters_folder(root, "seasons-flux", digest) / "flux" / name, name)
 

@@ -11,6 +11,7 @@ from typing import Any
 from steerkit.concepts.concept_moments import load_concept_moments
 from steerkit.errors import UserError
 from steerkit.lab.pictures.part_moments import load_part_moments
+from steerkit.models.fingerprint import same_digest
 from steerkit.sae.sae_file import describe_sae, load_sae
 from steerkit.steering.latent_edit import ConceptLatents
 from steerkit.vectors.steering_vectors import SteeringVectors
@@ -56,7 +57,7 @@ def text_source(root: Path, digest: str) -> TextSource:
     vectors, best = folder / "vectors" / "vectors.safetensors", folder / "search" / "best.json"
     if vectors.is_file() and best.is_file():
         found = load_vectors(vectors)
-        if found.model.digest == digest:
+        if same_digest(found.model.digest, digest):
             return TextSource(found, read_json(best))
     starters = starters_folder(root, "seasons-sd", digest) / "winter"
     return TextSource(load_vectors(starters / "vectors.safetensors"), read_json(starters / "best.json"))
@@ -69,7 +70,7 @@ def attention_source(root: Path, digest: str) -> AttentionSource:
     files = sorted((folder / "vectors" / "vectors").glob("*.safetensors"))
     if chosen.is_file() and files:
         found = {path.stem: load_vectors(path) for path in files}
-        if all(vectors.model.digest == digest for vectors in found.values()):
+        if all(same_digest(vectors.model.digest, digest) for vectors in found.values()):
             return AttentionSource(found, read_json(chosen))
     starters = starters_folder(root, "seasons-sd", digest) / "attention"
     vectors = {path.stem: load_vectors(path) for path in sorted((starters / "vectors").glob("*.safetensors"))}
@@ -86,7 +87,7 @@ def latents_source(root: Path, digest: str) -> LatentsSource:
         added = added_by_winter(folder / "winter" / "trials.parquet")
         recipes = [one["recipe"] for one in (*erased.values(), *([added] if added else ()))]
         names = sorted({name for recipe in recipes for name in (*recipe["places"], recipe.get("gate_at")) if name})
-        if names and all(describe_sae(saes / name).site.model in (digest, None) for name in names):
+        if names and all(same_digest(describe_sae(saes / name).site.model or digest, digest) for name in names):
             places = {
                 name: ConceptLatents(load_sae(saes / name), load_concept_moments(moments / f"{name}.safetensors"))
                 for name in names
@@ -136,7 +137,7 @@ def starters_folder(root: Path, model: str, digest: str) -> Path:
         ) from error
     if (found.get("schema_name"), found.get("schema_version")) != (SCHEMA, VERSION):
         raise UserError(f"{STARTERS} is of another version than this steerkit reads; restore it from the repository.")
-    if made_on != digest:
+    if not same_digest(made_on, digest):
         raise UserError(
             f"{STARTERS} was made on {model} with the fingerprint {made_on[:12]}, but models/{model} is "
             f"{digest[:12]}: its vectors and autoencoders mean nothing there. Run the pipelines on this model "

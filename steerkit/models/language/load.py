@@ -14,7 +14,7 @@ import torch
 
 from steerkit.errors import UserError
 from steerkit.models.building import building
-from steerkit.models.fingerprint import Fingerprint
+from steerkit.models.fingerprint import Fingerprint, check_expected
 from steerkit.models.fingerprint import fingerprint as identify
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.hub import ask_hub, cached_commit, model_folder, unavailable
@@ -78,11 +78,11 @@ class LanguageModel:
 
 
 def load_language_model(
-    spec: LanguageSpec, fingerprint: str | None = None, device: torch.device | None = None
+    spec: LanguageSpec, fingerprint: Fingerprint | str | None = None, device: torch.device | None = None
 ) -> LanguageModel:
     """Load `spec` onto `device` (by default STEERKIT_DEVICE, else CUDA, else MPS, else the CPU).
 
-    `fingerprint` is the digest that the weights must have, for example of the model that a vector was fitted on.
+    `fingerprint`, or its digest, is what the model must have, for example of the model that a vector was fitted on.
     Raises UserError where they have another one, where the model can be had from no folder, cache or hub, where it is
     no causal language model or has no safetensors, and NotEnoughMemory, a UserError too, where memory does not suffice.
     """
@@ -95,11 +95,7 @@ def load_language_model(
     tokenizer = _tokenizer(spec, folder)
     model = _model(spec, folder, dtype, device, device_map)
     identity = identify(spec)
-    if fingerprint is not None and identity.digest != fingerprint:
-        raise UserError(
-            f"Model {spec.name!r} ({spec.source}) has the fingerprint {identity.digest[:12]}, but {fingerprint[:12]} "
-            "was asked for: what you use it with was made on other weights. Make that again, or name the other model."
-        )
+    check_expected(spec, identity, fingerprint)
     # Of a model that is spread, what is on no device yet ("meta") is brought there when it runs.
     where = next((weights.device for weights in model.parameters() if weights.device.type != "meta"), device)
     return LanguageModel(spec, model, tokenizer, identity, where, block_hookpoints(model))

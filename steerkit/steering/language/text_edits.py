@@ -72,8 +72,9 @@ def check_vectors(model: LanguageModel, vectors: SteeringVectors) -> None:
         raise UserError(
             f"The vectors for {vectors.concept!r} were fitted on {theirs.name} from {theirs.source} (fingerprint "
             f"{theirs.digest[:12]}), but the model to steer is {ours.name} from {ours.source} (fingerprint "
-            f"{ours.digest[:12]}). Fit them on this model, or choose the other one."
+            f"{ours.digest[:12]}).{theirs.difference(ours)} Fit them on this model, or choose the other one."
         )
+    theirs.note_beside(ours, f"The vectors for {vectors.concept!r}")
 
 
 def _bound(text: str) -> Bound:

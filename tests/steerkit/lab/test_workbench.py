@@ -8,6 +8,7 @@ import torch
 from steerkit.errors import UserError
 from steerkit.lab.outline import Outline
 from steerkit.lab.workbench import Workbench
+from steerkit.models.folder_digest import content_digest
 from steerkit.models.hub import EMBEDDED_LANGUAGE
 from steerkit.models.language.load import load_language_model
 from steerkit.models.language.spec import LanguageSpec
@@ -183,6 +184,23 @@ def test_what_is_shipped_is_taken_until_the_pipeline_has_run(workbench: Workbenc
     choice = {"layer": 0, "strength": 0.2, "units": "relative", "safe": None}
     (lab_project / "artifacts/language/choice/chosen.json").write_text(json.dumps({"happy": choice}))
     assert Workbench(lab_project, workbench.spec, {}).concept("happy").layer == 0
+
+
+def test_what_an_earlier_steerkit_left_for_this_model_is_found(workbench: Workbench, lab_project: Path) -> None:
+    identity = workbench.language().fingerprint
+    # Of the first version: over all files of the folder.
+    before = {"version": 1, "weights": {}, "configs": {}, "beside": {}}
+    earlier = identity.model_copy(update={"digest": content_digest(Path(identity.source)), **before})
+    assert earlier.digest != identity.digest
+    happy = workbench.concept("happy")
+    mine = dataclasses.replace(happy.vectors, model=earlier)
+    folder = lab_project / "lab" / "concepts" / earlier.digest[:12]
+    folder.mkdir(parents=True)
+    save_vectors(mine, folder / "merry.safetensors")
+    _pipeline_has_run(workbench, lab_project, earlier.digest)
+    again = Workbench(lab_project, workbench.spec, {})
+    assert (again.concept("merry").origin, again.folder) == ("yours", folder)
+    assert again.concept("happy").layer == 3
 
 
 def test_what_was_measured_on_another_model_is_not(workbench: Workbench, lab_project: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from steerkit.errors import UserError
+from steerkit.models.folder_digest import content_digest
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.activation import TopK
 from steerkit.sae.sae import Sae
@@ -55,6 +56,14 @@ def test_each_difference_is_named_and_only_that(name: str, other: Any, line: str
 )
 def test_rows_of_some_of_its_steps_fit_an_autoencoder_and_others_do_not(trained: Any, met: Any, fits: bool) -> None:
     assert (Site(steps=trained).differences(Site(steps=met)) == []) == fits
+
+
+def test_the_digest_that_an_earlier_steerkit_gave_the_model_fits(sd21: Any) -> None:
+    earlier = content_digest(Path(sd21.spec.source))
+    own, met = Site(model=earlier), site_in(sd21, Hookpoint.parse("unet.mid_block"))
+    assert met.model == sd21.fingerprint.digest != earlier
+    assert own.differences(met) == []
+    assert Site(model="e" * 64).differences(met) == [f"model: {'e' * 64} and {met.model}"]
 
 
 def test_all_differences_come_together() -> None:
