@@ -26,7 +26,8 @@ from steerkit.sae.sae import Sae
 
 _CONFIG, _WEIGHTS = "config.json", "state_dict.pth"
 _NAMES = {"pre_bias", "encoder.weight", "latent_bias"}
-_STATISTICS = ("stats_last_nonzero", "latents_activation_frequency", "latents_mean_square")
+_OPENAI_STATISTICS = ("latents_activation_frequency", "latents_mean_square")
+_STATISTICS = ("stats_last_nonzero", *_OPENAI_STATISTICS)
 _DEAD_STEPS = 10_000_000 // 4096
 
 
@@ -47,9 +48,9 @@ class _OpenAiActivation(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    activation: str = "ReLU"
+    activation: str
     k: int | None = Field(default=None, ge=1)
-    postact_fn: str = "ReLU"
+    postact_fn: str | None = None
 
 
 def recognises_openai(checkpoint: Checkpoint) -> bool:
@@ -65,18 +66,26 @@ def read_openai(checkpoint: Checkpoint) -> ImportedSae:
     """A flat state dict; an untied or a tied one, with ReLU or TopK."""
     content = dict(checkpoint.content)
     inner = content.pop("activation_state_dict", {})
+    if "activation" not in content and not set(_OPENAI_STATISTICS) <= set(content):
+        raise UserError(
+            f"{checkpoint.weights}: its activation is missing, and without it ReLU and TopK look alike. Only OpenAI's "
+            "first files, which have ReLU, do without, and those hold latents_activation_frequency. It is not guessed: "
+            "ask its author, or give --format sdxl-unbox if it is one of sdxl-unbox with its config.json."
+        )
     named = {"activation": content.pop("activation", "ReLU"), **(inner if isinstance(inner, Mapping) else {})}
     config = validated(_OpenAiActivation, named, checkpoint.weights)
-    if config.activation not in ("ReLU", "TopK") or config.postact_fn != "ReLU":
+    if config.activation not in ("ReLU", "TopK") or config.postact_fn not in ("ReLU", None):
         raise UserError(
             f"{checkpoint.weights}: activation {config.activation} with {config.postact_fn}; known are ReLU, and TopK "
             "with ReLU."
         )
     chooses = config.activation == "TopK"
     if chooses and config.k is None:
-        raise UserError(f"{checkpoint.weights}: TopK without k, which is not guessed.")
+        raise UserError(f"{checkpoint.weights}: TopK without k, which is not guessed (activation_state_dict.k).")
     tensors = Tensors(content, checkpoint.weights)
     sae = _sae(tensors, TopK(config.k, relu="after") if config.k is not None and chooses else Relu(), normed=chooses)
+    if chooses and config.postact_fn is None:
+        raise UserError(f"{checkpoint.weights}: TopK without activation_state_dict.postact_fn, which is not guessed.")
     return ImportedSae(
         sae,
         library="openai/sparse_autoencoder",

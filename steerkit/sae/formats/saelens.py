@@ -34,6 +34,8 @@ from steerkit.sae.sae import Sae
 
 WRITES_VERSION = "6.54.12"
 _WEIGHTS, _CONFIG = "sae_weights.safetensors", "cfg.json"
+# Tensors that say which latents are active: one that the architecture does not use says that it is another one.
+_OF_ACTIVATIONS = ("threshold", "log_threshold", "topk_threshold", "b_gate", "b_mag", "r_mag")
 _NORMS: dict[str, InputNorm] = {"layer_norm": LAYER_NORM, "constant_norm_rescale": ConstantNorm()}
 
 
@@ -61,6 +63,12 @@ def read(checkpoint: Checkpoint) -> ImportedSae:
     )
     sae, threshold_scale, lossy = _folded(sae, config, checkpoint)
     sae = replace(sae, activation=_activation(config, tensors, n, threshold_scale, checkpoint))
+    if foreign := sorted(name for name in _OF_ACTIVATIONS if name in tensors):
+        raise UserError(
+            f"{checkpoint.weights} holds {', '.join(foreign)}, but its architecture, {config.architecture!r}, does "
+            f"not use {'it' if len(foreign) == 1 else 'them'}. {_CONFIG} belongs to other weights, or its architecture "
+            "is missing or wrong: correct it there."
+        )
     notes = []
     if config.reshape_activations == "hook_z":
         notes.append("its rows are all heads of an attention layer side by side, [heads * d_head]")
