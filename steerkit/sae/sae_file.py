@@ -123,7 +123,11 @@ def describe_sae(folder: Path) -> SaeDescription:
             f"{VERSION}. Use the steerkit that wrote it, or train the autoencoder again."
         )
     try:
-        return SaeDescription.model_validate(found)
+        described = SaeDescription.model_validate(found)
+        if described.provenance is not None and described.site.unknown is None:
+            # Imported before there was `unknown`: nobody said anything about these parts.
+            described = described.model_copy(update={"site": described.site.imported()})
+        return described
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
         raise UserError(f"{path} is damaged at {fields}. Train or import the autoencoder again.") from error

@@ -76,7 +76,7 @@ def flux_layer(root: Path, name: str, digest: str) -> FluxLayer:
         from steerkit.lab.pictures.feature_tables import layer_of
 
         found = layer_of(name, files)
-        if found.sae.site.model in (digest, None):
+        if found.sae.site.model == digest:
             return found
     return read_layer(starters_folder(root, "seasons-flux", digest) / "flux" / name, name)
 

@@ -86,7 +86,7 @@ def latents_source(root: Path, digest: str) -> LatentsSource:
         added = added_by_winter(folder / "winter" / "trials.parquet")
         recipes = [one["recipe"] for one in (*erased.values(), *([added] if added else ()))]
         names = sorted({name for recipe in recipes for name in (*recipe["places"], recipe.get("gate_at")) if name})
-        if names and all(describe_sae(saes / name).site.model in (digest, None) for name in names):
+        if names and all(describe_sae(saes / name).site.model == digest for name in names):
             places = {
                 name: ConceptLatents(load_sae(saes / name), load_concept_moments(moments / f"{name}.safetensors"))
                 for name in names

@@ -6,7 +6,9 @@ state dict in `state_dict.pth`, with k in config.json beside it.
 """
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from steerkit.errors import UserError
+from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.activation import Activation, Relu, TopK
 from steerkit.sae.formats.checkpoint import Checkpoint, validated
 from steerkit.sae.formats.fold import add_subtraction, fold_input_norm, one_dtype
@@ -23,9 +26,11 @@ from steerkit.sae.formats.layer_norm import LAYER_NORM, is_layer_norm
 from steerkit.sae.formats.unfit import Unfit
 from steerkit.sae.input_norm import NoNorm
 from steerkit.sae.sae import Sae
+from steerkit.sae.site import Site
 
 _CONFIG, _WEIGHTS = "config.json", "state_dict.pth"
 _NAMES = {"pre_bias", "encoder.weight", "latent_bias"}
+_RUN = re.compile(r"(unet(?:\.[a-z_]+|\.\d+)+)_k\d+_")
 _OPENAI_STATISTICS = ("latents_activation_frequency", "latents_mean_square")
 _STATISTICS = ("stats_last_nonzero", *_OPENAI_STATISTICS)
 _DEAD_STEPS = 10_000_000 // 4096
@@ -107,6 +112,10 @@ def read_unbox(checkpoint: Checkpoint) -> ImportedSae:
             f"{checkpoint.weights} has {sae.size} latents of width {sae.width}, but {_CONFIG} says "
             f"{config.n_dirs_local} of {config.d_model}. Is one of them another's?"
         )
+    # Its training run names a folder above by the module; it trains on what that adds.
+    names = (place.name for place in (checkpoint.folder.resolve(), checkpoint.folder.resolve().parent))
+    module = next((found[1] for name in names if (found := _RUN.match(name))), None)
+    sae = replace(sae, site=Site(hookpoint=None if module is None else str(Hookpoint(module, "update"))))
     extra = tensors.kept(*_STATISTICS)
     for name in ("mean", "std"):
         value = (checkpoint.beside(f"{name}.pt") or {}).get("tensor")

@@ -1,7 +1,7 @@
 """All formats by name: which one a checkpoint is in, and the way in and out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from steerkit.errors import UserError
@@ -89,7 +89,10 @@ def read_checkpoint(path: Path, name: str | None = None) -> tuple[ImportedSae, C
         raise UserError(f"There is no format {name!r}; there are {', '.join(FORMATS)}.")
     checkpoint = Checkpoint(path)
     name = asked or format_of(checkpoint)
-    return FORMATS[name].read(checkpoint), checkpoint, name
+    found = FORMATS[name].read(checkpoint)
+    if name != "steerkit":
+        found = replace(found, sae=replace(found.sae, site=found.sae.site.imported()))
+    return found, checkpoint, name
 
 
 def export_checkpoint(found: ImportedSae, output: Path, name: str) -> None:
