@@ -21,7 +21,7 @@ sae = typer.Typer(
     no_args_is_help=True,
 )
 
-_FORMATS = "steerkit, saelens, sparsify, saeuron, dictionary_learning, openai, sdxl-unbox, flux"
+_FORMATS = "steerkit, saelens, sparsify, saeuron, dictionary_learning, openai, sdxl-unbox, gemma-scope, flux"
 CheckpointPath = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A file of weights, or its folder.")]
 FormatName = Annotated[
     str | None,

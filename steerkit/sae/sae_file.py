@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from steerkit.errors import UserError
+from steerkit.file_kind import lfs_pointer_in
 from steerkit.sae.activation import Gated, JumpRelu
 from steerkit.sae.input_norm import Standardise
 from steerkit.sae.new_folder import NewFolder
@@ -94,6 +95,8 @@ def load_sae(folder: Path, site: Site | None = None, allow_mismatch: bool = Fals
             site=found.site,
         )
     except (SafetensorError, OSError, ValueError) as error:
+        if (pointer := lfs_pointer_in(folder)) is not None:
+            raise UserError(pointer) from error
         raise UserError(f"The autoencoder in {folder} is damaged: {error}. Train or import it again.") from error
 
 

@@ -16,10 +16,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from steerkit.errors import UserError
+from steerkit.file_kind import lfs_pointer_in
 from steerkit.models.building import building
 
 EMBEDDED = "models/seasons-clip"
@@ -138,8 +140,10 @@ def _load(source: str) -> tuple[Any, Any, Any]:
             warnings.filterwarnings("ignore", message="QuickGELU mismatch")
             model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=tag, **trained)
             return model, preprocess, open_clip.get_tokenizer(name)
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, RuntimeError, OSError, ValueError, KeyError) as error:
         if tag is None:
+            if (pointer := lfs_pointer_in(folder)) is not None:
+                raise UserError(pointer) from error
             raise UserError(f"open_clip cannot read {folder}: {error}. Use {EMBEDDED}.") from error
         raise UserError(
             f"The weights of CLIP {source} are neither in the cache nor to be had from the network. "

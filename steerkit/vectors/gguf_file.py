@@ -19,10 +19,15 @@ from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.vectors.direction import Direction, normalised
+from steerkit.vectors.gguf_layout import CONTROL_VECTORS as ARCHITECTURE
 from steerkit.vectors.gguf_layout import read_layout
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors, layer_number
 
-ARCHITECTURE = "controlvector"
+REMOVAL = (
+    "these are removal vectors: steerkit projects them out of every token, and at no strength adds them. llama.cpp and "
+    "repeng only add, which is another thing with either sign; of EasySteer's algorithms take erase, not direct. To "
+    "have the concept added, export its own vectors"
+)
 _DIRECTION = re.compile(r"direction\.(\d{1,6})")
 
 
@@ -77,8 +82,10 @@ def read_gguf(
     """
     layout = read_layout(path)
     if layout.architecture != ARCHITECTURE:
+        what = "a LoRA adapter for a model" if layout.kind == "adapter" else "a model or another thing"
         raise UserError(
-            f"{path} is a GGUF file of {layout.architecture!r}, not of control vectors (architecture {ARCHITECTURE!r})."
+            f"{path} is a GGUF file of {layout.architecture!r}, not of control vectors (architecture "
+            f"{ARCHITECTURE!r}): {what} of llama.cpp's."
         )
     directions: dict[Slot, Direction] = {}
     found = {layer: values for name, values in layout.tensors.items() if (layer := _layer(name)) is not None}

@@ -42,7 +42,7 @@ _NORMS: dict[str, InputNorm] = {"layer_norm": LAYER_NORM, "constant_norm_rescale
 
 
 def recognises(checkpoint: Checkpoint) -> bool:
-    return not checkpoint.is_torch and {"W_enc", "W_dec", "b_dec"} <= set(checkpoint.content)
+    return not checkpoint.is_torch and not checkpoint.is_npz and {"W_enc", "W_dec", "b_dec"} <= set(checkpoint.content)
 
 
 def read(checkpoint: Checkpoint) -> ImportedSae:
