@@ -31,7 +31,7 @@ def from_npz(path: Path) -> bytes:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: np.ascontiguousarray(archive[name]) for name in archive.files if name != "header"}
+            arrays = {name: np.asarray(archive[name], order="C") for name in archive.files if name != "header"}
             return save(arrays, metadata={HEADER: str(archive["header"])})
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} cannot be read as an npz of steerkit's: {error}. Export it again.") from error

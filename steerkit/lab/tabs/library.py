@@ -66,7 +66,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
                 "Import a file", file_types=[".safetensors", ".gguf", ".pt"], type="filepath", elem_id="library-import"
             )
             gr.HTML(
-                '<p class="hint">safetensors of this very model, or GGUF or plain tensors (.pt, persona vectors) of one '
+                '<p class="hint">safetensors of this very model; GGUF or plain tensors (.pt, persona vectors) of one '
                 "with the same layers. GGUF has no place for the first layer's vector. No file is run.</p>"
             )
     details = gr.HTML(lambda: _details(workbench, next(iter(workbench.concepts()))), elem_id="library-details")

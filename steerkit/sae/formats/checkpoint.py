@@ -132,7 +132,7 @@ def _npz(path: Path) -> dict[str, Any]:
     """Arrays of floats as tensors by name; nothing is run, as object arrays are refused."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: torch.from_numpy(np.ascontiguousarray(archive[name])) for name in archive.files}
+            return {name: torch.from_numpy(np.asarray(archive[name], order="C")) for name in archive.files}
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read as an npz of arrays: {error}. Download or copy it again.") from error
 
