@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Kind = Literal[
-    "lfs", "page", "json", "gguf", "npz", "pickle", "lora", "embedding", "controlnet", "adapter", "sae", "saev",
+    "lfs", "page", "json", "gguf", "npy", "npz", "pickle", "lora", "embedding", "controlnet", "adapter", "sae", "saev",
     "model", "own_vectors", "own_npz", "own_sae", "tensors",
 ]  # fmt: skip
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -56,6 +56,7 @@ _WORDS: dict[Kind, str] = {
     "model": "a model's weights: give the folder that they are in as --model",
     "own_vectors": "steering vectors of steerkit's",
     "own_npz": "steering vectors of steerkit's, exported as npz: `steerkit vectors import` reads them",
+    "npy": "an array of NumPy",
     "npz": "an archive of NumPy",
     "gguf": "a GGUF file",
     "pickle": "a pickle",
@@ -79,6 +80,10 @@ _WEIGHT = re.compile(
 )
 
 
+PLAIN: frozenset[Kind] = frozenset({"tensors", "npy", "npz"})
+"""Files that hold arrays and no word of what they are: vectors, perhaps."""
+
+
 def kind_of(path: Path) -> FileKind | None:
     """What the file `path` is; None where that is not to be told (damaged, empty, of a kind that is not known)."""
     try:
@@ -95,6 +100,8 @@ def kind_of(path: Path) -> FileKind | None:
             return _kind("saev" if b'"schema"' in start and b"PK\x03\x04" in start else "json")
         if start.startswith(b"GGUF"):
             return _kind("gguf")
+        if start.startswith(b"\x93NUMPY"):
+            return _kind("npy")
         if start.startswith(b"PK"):
             return _archive(path)
         if start[:1] == b"\x80":

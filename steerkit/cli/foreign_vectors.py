@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,17 +56,19 @@ def from_plain(
 
 def refuse_other(file: Path) -> None:
     """UserError that says what `file` is, if it is told to be no vectors of others."""
-    from steerkit.file_kind import kind_of
+    from steerkit.file_kind import PLAIN, kind_of
 
+    if file.is_dir():
+        raise UserError(f"{file} is a folder; give one of the files in it.")
     found = kind_of(file) if file.is_file() else None
-    if found is None or found.kind in ("tensors", "gguf", "own_npz"):
+    if found is None or found.kind in PLAIN | {"gguf", "own_npz"}:
         return
     if found.kind == "own_vectors":
         raise UserError(f"{file} is steerkit's own, a safetensors file; vectors in that format need no import.")
     if found.kind != "pickle":
         raise UserError(
             f"{file} is {found.words}. Imported are pickles of steering-hogs and CASteer, control vectors in GGUF, and "
-            "vectors in plain safetensors or torch.save."
+            "vectors as plain tensors, in safetensors, torch.save or NumPy."
         )
     libraries = {name.partition(" ")[0].partition(".")[0] for name in found.names}
     if known := libraries & {"steering_vectors", "repeng", "torch"}:
@@ -95,8 +98,10 @@ def to_gguf(found: SteeringVectors, output: Path, model: str | None) -> str:
     """Write `found` as GGUF; what was done, in words."""
     from steerkit.vectors.gguf_file import write_gguf
 
+    kind = _kind(found, model)
     try:
-        left_out = write_gguf(found, output, _kind(found, model))
+        with warnings.catch_warnings(action="ignore"):  # of removal vectors: the command says it itself
+            left_out = write_gguf(found, output, kind)
     except OSError as error:
         raise unwritable(output, error) from error
     without = " (GGUF has no place for the first layer's)" if left_out else ""

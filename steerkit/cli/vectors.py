@@ -52,7 +52,7 @@ def import_(
         Path,
         typer.Argument(
             help="A pickle of steering-hogs or CASteer, control vectors in GGUF (llama.cpp, repeng), or vectors of a "
-            "language model as plain tensors, in safetensors or torch.save (persona vectors)."
+            "language model as plain tensors, in safetensors, torch.save (persona vectors) or NumPy."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The vectors file to write.")],
@@ -76,8 +76,9 @@ def import_(
     _check_target(output, force)
     refuse_other(file)
 
+    from steerkit.cli.model_choice import is_language
     from steerkit.cli.vector_actions import read_layers
-    from steerkit.file_kind import kind_of
+    from steerkit.file_kind import PLAIN, kind_of
     from steerkit.vectors.vectors_file import save_vectors
 
     held = kind_of(file) if file.is_file() else None
@@ -86,7 +87,8 @@ def import_(
         return
     if model is None:
         raise UserError(f"{file} does not say which model its vectors were made with; say it with --model.")
-    plain = held is not None and held.kind == "tensors"
+    # A pickle is in the layout of steering-hogs where it is for pictures, else plain.
+    plain = held is not None and (held.kind in PLAIN or (held.kind == "pickle" and is_language(model)))
     if steps is not None and (plain or is_gguf(file)):
         raise UserError("--steps is for vectors of pictures; a language model has no denoising steps.")
     if layers is not None and not plain:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,9 +25,9 @@ from steerkit.vectors.gguf_layout import read_layout
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors, layer_number
 
 REMOVAL = (
-    "these are removal vectors: steerkit projects them out of every token, and at no strength adds them. llama.cpp and "
-    "repeng only add, which is another thing with either sign; of EasySteer's algorithms take erase, not direct. To "
-    "have the concept added, export its own vectors"
+    "these are removal vectors, made to be projected out of every token. llama.cpp and repeng only add, which does "
+    "something else with either sign; in EasySteer take the algorithm erase, not direct. To have the concept added, "
+    "export the concept's own vectors"
 )
 _DIRECTION = re.compile(r"direction\.(\d{1,6})")
 
@@ -35,11 +36,14 @@ def write_gguf(vectors: SteeringVectors, path: Path, model_hint: str) -> tuple[i
     """Write `vectors`, each as long as it is (unit times norm), float32; the layers that had to be left out.
 
     `model_hint` is the model's type as its config names it (mistral, phi3). The same vectors give the same bytes; no
-    half-written file stays. Lost are the concept, origins, controls and which model exactly they are of. Raises
-    UserError for vectors that are not one direction per layer, and where only the first layer has one.
+    half-written file stays. Lost are the concept, origins, controls and which model exactly they are of. A Python
+    warning tells of removal vectors, which readers of the file add. Raises UserError for vectors that are not one
+    direction per layer, and where only the first layer has one.
     """
     from gguf import GGUFWriter
 
+    if vectors.for_removal:
+        warnings.warn(f"{vectors.concept!r}: {REMOVAL}.", stacklevel=2)
     by_layer: dict[int, Direction] = {}
     for slot, direction in vectors.directions.items():
         layer = layer_number(slot.hookpoint)

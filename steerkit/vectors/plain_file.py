@@ -1,4 +1,4 @@
-"""Vectors that others keep as plain tensors, in safetensors or torch.save: which layer's each is, and nothing guessed.
+"""Vectors that others keep as plain tensors (safetensors, torch.save, NumPy, pickles of NumPy's): each at its layer.
 
 - The lab of seed 003: `NAME_layer8_tensor.pt`, one vector [d], with `NAME_layer8_meta.json` beside it; the output of
   block `layer_idx`, blocks counted from 0, at the last token.
@@ -7,25 +7,30 @@
 - Tensors by the number of their layer: {12: [d]}, `layer_12`, `model.layers.12`, `direction.12`: the output of block
   12. Where the highest number is that of blocks, the numbers are those of hidden_states.
 
-What a file does not say, `layers` has to. A vector's length is taken for its norm; origins and controls are not known.
+What a file does not say, `layers` has to; nothing is guessed. A vector's length is taken for its norm; origins and
+controls are not known.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from steerkit.errors import UserError
+from steerkit.file_kind import kind_of
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.vectors.direction import Direction, normalised
+from steerkit.vectors.restricted_pickle import PickledArray, read_pickle
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 
 ESTIMATOR = "imported-tensors"
@@ -100,6 +105,11 @@ def _content(path: Path) -> Any:
 
     if path.stat().st_size > LARGEST_FILE:
         raise UserError(f"{path} has {path.stat().st_size >> 20} MiB; vectors for every layer have a few megabytes.")
+    kind = kind_of(path)
+    if kind is not None and kind.kind in ("npy", "npz"):
+        return _numpy(path)
+    if kind is not None and kind.kind == "pickle":
+        return _tensors(read_pickle(path))
     if is_torch_file(path):
         return load_torch(path)
     from safetensors import SafetensorError, safe_open
@@ -112,6 +122,26 @@ def _content(path: Path) -> Any:
         raise UserError(f"{path} cannot be read: {error}. Download or copy it again.") from error
     numbers = {key: int(said[key]) for key in _LAYER_KEYS if str(said.get(key, "")).isdigit()}
     return tensors | numbers
+
+
+def _numpy(path: Path) -> Any:
+    try:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return torch.from_numpy(found)
+        with found:
+            return {name: torch.from_numpy(np.asarray(found[name], order="C")) for name in found.files}
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as arrays of NumPy: {error}. Download or copy it again.") from error
+
+
+def _tensors(found: Any) -> Any:
+    """What a pickle of dicts and lists holds, its arrays as tensors."""
+    if isinstance(found, PickledArray):
+        return torch.from_numpy(found.values.astype(np.float32)).reshape(found.shape)
+    if isinstance(found, dict):
+        return {name: _tensors(value) for name, value in found.items()}
+    return found
 
 
 def _meta(path: Path) -> tuple[Mapping[str, Any], Path | None]:

@@ -11,7 +11,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.file_kind import begins_as_safetensors, kind_of
+from steerkit.file_kind import PLAIN, begins_as_safetensors, kind_of
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.vectors.direction import Direction
@@ -154,7 +154,7 @@ def _what_else(path: Path) -> str:
     found = kind_of(path)
     if found is None:
         return ""
-    if found.kind in ("tensors", "pickle", "gguf"):
+    if found.kind in PLAIN | {"pickle", "gguf"}:
         return "If it holds vectors of another program, `steerkit vectors import` reads it and runs nothing in it. "
     return f"It is {found.words}. "
 

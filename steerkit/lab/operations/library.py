@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
-from steerkit.file_kind import kind_of
+from steerkit.file_kind import PLAIN, kind_of
 from steerkit.lab.checks import checked_choice, checked_name
 from steerkit.lab.concepts import ConceptEntry
 from steerkit.vectors.layer_statistics import LayerStatistics, layer_statistics
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 FORMATS = ("safetensors", "gguf")
 LARGEST_FILE = 16 * 2**20
 """Bytes; a vector for each layer of a model with 7 billion parameters takes one million."""
-_FORMAT_OF = {"gguf": "gguf", "tensors": "tensors"}
+_FORMAT_OF = {"gguf": "gguf"} | dict.fromkeys(PLAIN, "tensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ def export_concept(workbench: Workbench, name: Any, kind: Any, folder: Path) -> 
     if path.suffix == ".gguf":
         from steerkit.vectors.gguf_file import write_gguf
 
-        write_gguf(entry.vectors, path, str(workbench.language().model.config.model_type))
+        with warnings.catch_warnings(action="ignore"):  # of removal vectors: the page says it itself
+            write_gguf(entry.vectors, path, str(workbench.language().model.config.model_type))
     else:
         save_vectors(entry.vectors, path)
     return path
@@ -123,7 +125,7 @@ def delete_concept(workbench: Workbench, name: Any) -> None:
 def _read(path: Path, kind: str, wanted: str, model: LanguageModel) -> SteeringVectors:
     if kind == "gguf":
         return _read_gguf(path, wanted or _slug(path.stem), model)
-    if kind == "tensors":
+    if kind in PLAIN:
         from steerkit.vectors.plain_file import read_plain
 
         read = read_plain(path, model.fingerprint, model.hookpoints, model.width)

@@ -63,7 +63,10 @@ def tab(workbench: Workbench, shared: Shared) -> None:
                 info="Small letters, digits and hyphens.",
             )  # fmt: skip
             upload = gr.UploadButton(
-                "Import a file", file_types=[".safetensors", ".gguf", ".pt"], type="filepath", elem_id="library-import"
+                "Import a file",
+                file_types=[".safetensors", ".gguf", ".pt", ".npy", ".npz"],
+                type="filepath",
+                elem_id="library-import",
             )
             gr.HTML(
                 '<p class="hint">safetensors of this very model; GGUF or plain tensors (.pt, persona vectors) of one '

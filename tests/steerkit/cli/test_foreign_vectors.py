@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from steerkit.cli.app import app
 from steerkit.errors import UserError
+from steerkit.vectors.gguf_file import write_gguf
 from steerkit.vectors.vectors_file import load_vectors
 
 REPOSITORY = Path(__file__).parents[3]
@@ -177,6 +178,8 @@ def test_a_removal_vector_that_is_exported_says_that_its_readers_add(tmp_path: P
     own = concepts / "vectors" / "vectors" / "pirate.safetensors"
     said = steerkit("vectors", "export", own, "--format", "gguf", "-o", tmp_path / "own.gguf")
     assert "removal vectors" not in said
+    with pytest.warns(UserWarning, match="projects them out"):
+        write_gguf(load_vectors(removal), tmp_path / "again.gguf", "llama")
 
 
 def test_a_pointer_in_place_of_a_models_weights_is_called_that(

@@ -1,9 +1,11 @@
 """Vectors that others keep as plain tensors: each at the layer that it was taken at, or what is missing is told."""
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -98,6 +100,19 @@ def test_names_say_the_layers(names: dict[Any, int], tmp_path: Path) -> None:
     if all(isinstance(name, str) for name in names):
         save_file({str(name): tensor for name, tensor in tensors.items()}, tmp_path / "v.safetensors")
         assert_planted(read(tmp_path / "v.safetensors"), expected)
+
+
+def test_arrays_of_numpy_are_read_like_tensors(tmp_path: Path) -> None:
+    rows = np.stack([np.zeros(WIDTH), *(planted(layer).numpy() for layer in range(BLOCKS))]).astype(np.float32)
+    np.save(tmp_path / "v.npy", rows)
+    assert_planted(read(tmp_path / "v.npy"), [0, 1, 2, 3])
+    np.savez(tmp_path / "v.npz", layer_1=rows[2], layer_2=rows[3])
+    assert_planted(read(tmp_path / "v.npz"), [1, 2])
+    (tmp_path / "v.pkl").write_bytes(pickle.dumps({1: rows[2], 3: rows[4]}))
+    assert_planted(read(tmp_path / "v.pkl"), [1, 3])
+    np.save(tmp_path / "o.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(UserError, match="cannot be read as arrays of NumPy"):
+        read(tmp_path / "o.npy")
 
 
 def test_what_lies_in_a_dict_of_other_libraries_is_found(tmp_path: Path) -> None:
