@@ -57,6 +57,8 @@ class Site(BaseModel):
         found = []
         for name in ("model", "hookpoint", "steps", "branches", "grid", "resolution"):
             mine, theirs = getattr(self, name), getattr(other, name)
+            if name == "branches" and (other.hookpoint or "").startswith("transformer."):
+                continue  # FLUX has its guidance embedded: there is one branch
             if name in (self.unknown or ()):
                 met = f"a grid of {other.grid}" if name == "resolution" and theirs is None and other.grid else theirs
                 found += [f"{name}: not known and {met}"] if met is not None else []

@@ -48,6 +48,10 @@ class _Damaged(Exception):
     """What is wrong with a file."""
 
 
+class _Unread(Exception):
+    """What a whole file has that is not read here."""
+
+
 def read_layout(path: Path) -> GgufLayout:
     """Read `path`; nothing in it is run, and no more memory is taken than it has bytes.
 
@@ -68,6 +72,8 @@ def read_layout(path: Path) -> GgufLayout:
         raise UserError(f"{path} is no GGUF file.")
     try:
         return _layout(_Bytes(content))
+    except _Unread as error:
+        raise UserError(f"{path} is not read: {error}.") from error
     except (_Damaged, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged: {error}. Download or export it again.") from error
 
@@ -124,7 +130,14 @@ def _other_architecture(start: bytes) -> GgufLayout | None:
 def _layout(file: _Bytes) -> GgufLayout:
     version = file.scalar("I")
     if version not in _VERSIONS:
-        raise _Damaged(f"it is of version {version}, and versions 2 and 3 are known (little-endian)")
+        swapped = int.from_bytes(int(version).to_bytes(4, "little"), "big")
+        if version != 1 and swapped not in (1, *_VERSIONS):
+            raise _Damaged(f"it is of version {version}, and versions 2 and 3 are known (little-endian)")
+        order = " in big-endian order" if version != 1 else ""
+        raise _Unread(
+            f"it is of version {min(version, swapped)}{order}, and versions 2 and 3 are known (little-endian); export "
+            "it again with a newer program"
+        )
     tensor_count, value_count = file.count(24), file.count(12)
     values = {}
     for _ in range(value_count):
@@ -169,7 +182,10 @@ def _tensor_info(file: _Bytes) -> tuple[str, tuple[int, ...], int, int]:
 
 def _tensor(content: bytes, start: int, shape: tuple[int, ...], kind: int, offset: int) -> npt.NDArray[np.float32]:
     if kind not in _TENSORS:
-        raise _Damaged(f"a tensor is of type {kind}; directions are floats that are not quantised")
+        raise _Unread(
+            f"a tensor is of type {kind}, which is quantised or whole numbers; directions are floats. Export it again "
+            "as F32, F16 or BF16"
+        )
     dtype = np.dtype(_TENSORS[kind])
     count = math.prod(shape)
     if start + offset + count * dtype.itemsize > len(content):

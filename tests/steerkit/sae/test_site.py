@@ -61,8 +61,9 @@ def test_rows_of_some_of_its_steps_fit_an_autoencoder_and_others_do_not(trained:
 
 @pytest.mark.parametrize("part", ["model", "hookpoint", "steps", "branches", "resolution"])
 def test_what_an_imported_checkpoint_does_not_say_fits_no_rows_until_it_is_stated(part: str) -> None:
-    met = Site(**KNOWN, branches=("cond",))
-    own = Site(**{**KNOWN, "branches": ("cond",), part: None}).imported()
+    known = KNOWN | {"hookpoint": "unet.mid_block.attentions.0:out", "branches": ("cond",)}
+    met = Site(**known)
+    own = Site(**{**known, part: None}).imported()
     assert own.unknown == (part,)
     with pytest.raises(UserError, match=f"{part}: not known and ") as refused:
         require_fit(own, met, "'early'")
@@ -72,7 +73,12 @@ def test_what_an_imported_checkpoint_does_not_say_fits_no_rows_until_it_is_state
     # What rows do not have is not asked for: a text has no steps and no size.
     assert own.differences(met.model_copy(update={part: None, "grid": None})) == []
     # Trained here, an autoencoder without it is one of all steps.
-    assert Site(**{**KNOWN, part: None}).differences(met) == []
+    assert Site(**{**known, part: None}).differences(met) == []
+
+
+def test_a_transformer_has_one_branch_which_needs_no_statement() -> None:
+    own = Site(**KNOWN).imported()
+    assert own.unknown == ("branches",) and own.differences(Site(**KNOWN, branches=("cond",))) == []
 
 
 def test_all_may_be_stated_and_what_is_known_may_not_be_stated_otherwise() -> None:
