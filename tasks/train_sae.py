@@ -76,10 +76,15 @@ def train_sae(
         tables.append(quality_table({name: (sae, found.held_out(group[name].hookpoint, amounts, steps))
                                      for name, sae in one.saes.items()}))  # fmt: skip
     for name, entry in taken.items():
-        done[name] = sae = load_imported(entry, name)
-        place = Hookpoint.parse(str(sae.site.hookpoint))
-        require_fit(sae.site, found.site(place, sae.site.steps), name)
-        tables.append(quality_table({name: (sae, found.held_out(place, amounts, sae.site.steps))}))
+        done[name] = sae = load_imported(entry, name, found.model)
+        place, steps = Hookpoint.parse(str(sae.site.hookpoint)), sae.site.steps
+        collected = found.site(place)
+        if steps is not None and set(steps) <= set(collected.steps or steps):
+            collected = found.site(place, steps)
+        elif steps is not None:
+            steps = None  # refused, unless the entry allows the mismatch
+        require_fit(sae.site, collected, name, allow_mismatch=entry.allow_mismatch)
+        tables.append(quality_table({name: (sae, found.held_out(place, amounts, steps))}))
     table = pl.concat(tables)
     measured = {name: _numbers(table, name) for name in done}
     for name, sae in done.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,55 @@ def from_gguf(file: Path, model: str, concept: str) -> tuple[SteeringVectors, st
     return read_gguf(file, fingerprint(spec), built.hookpoints, concept, built.width), "layers"
 
 
+def from_plain(
+    file: Path, model: str, concept: str | None, layers: tuple[int, ...] | None
+) -> tuple[SteeringVectors, str, tuple[str, ...]]:
+    """The vectors of a file of plain tensors for `model`, whose weights are not loaded; what they are for; notes."""
+    from steerkit.cli.model_choice import choose_language_model, is_language
+    from steerkit.models.fingerprint import fingerprint
+    from steerkit.models.language.architecture import read_architecture
+    from steerkit.vectors.plain_file import read_plain
+
+    if not is_language(model):
+        raise UserError(
+            f"{file} holds tensors, and these are imported as one vector for each layer of a language model, but "
+            f"{model} makes pictures. For its vectors there are the pickles of steering-hogs and CASteer."
+        )
+    spec, _ = choose_language_model(model)
+    built = read_architecture(spec)
+    read = read_plain(file, fingerprint(spec), built.hookpoints, built.width, concept=concept, layers=layers)
+    return read.vectors, "layers", read.notes
+
+
+def refuse_other(file: Path) -> None:
+    """UserError that says what `file` is, if it is told to be no vectors of others."""
+    from steerkit.file_kind import PLAIN, kind_of
+
+    if file.is_dir():
+        raise UserError(f"{file} is a folder; give one of the files in it.")
+    found = kind_of(file) if file.is_file() else None
+    if found is None or found.kind in PLAIN | {"gguf", "own_npz"}:
+        return
+    if found.kind == "own_vectors":
+        raise UserError(f"{file} is steerkit's own, a safetensors file; vectors in that format need no import.")
+    if found.kind != "pickle":
+        raise UserError(
+            f"{file} is {found.words}. Imported are pickles of steering-hogs and CASteer, control vectors in GGUF, and "
+            "vectors as plain tensors, in safetensors, torch.save or NumPy."
+        )
+    libraries = {name.partition(" ")[0].partition(".")[0] for name in found.names}
+    if known := libraries & {"steering_vectors", "repeng", "torch"}:
+        how = (
+            "export them as GGUF there (ControlVector.export_gguf)"
+            if "repeng" in known
+            else "save the tensors by their layers: safetensors.torch.save_file({str(layer): tensor, ...}, PATH)"
+        )
+        raise UserError(
+            f"{file} is a pickle of {', '.join(sorted(known))}, which only running it could read. With its own "
+            f"library, {how}; that can be imported."
+        )
+
+
 def from_pickle(file: Path, model: str, concept: str, steps: int | None) -> tuple[SteeringVectors, str]:
     """The vectors of a pickle for `model`, and what they are for, in words."""
     from steerkit.vectors.imported_pickle import imported_vectors, read_layout
@@ -49,8 +99,10 @@ def to_gguf(found: SteeringVectors, output: Path, model: str | None) -> str:
     """Write `found` as GGUF; what was done, in words."""
     from steerkit.vectors.gguf_file import write_gguf
 
+    kind = _kind(found, model)
     try:
-        left_out = write_gguf(found, output, _kind(found, model))
+        with warnings.catch_warnings(action="ignore"):  # of removal vectors: the command says it itself
+            left_out = write_gguf(found, output, kind)
     except OSError as error:
         raise unwritable(output, error) from error
     without = " (GGUF has no place for the first layer's)" if left_out else ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,7 +21,7 @@ sae = typer.Typer(
     no_args_is_help=True,
 )
 
-_FORMATS = "steerkit, saelens, sparsify, saeuron, dictionary_learning, openai, sdxl-unbox, flux"
+_FORMATS = "steerkit, saelens, sparsify, saeuron, dictionary_learning, openai, sdxl-unbox, gemma-scope, flux"
 CheckpointPath = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A file of weights, or its folder.")]
 FormatName = Annotated[
     str | None,
@@ -40,12 +41,39 @@ def import_(
         str | None,
         typer.Option(metavar="PATH:PLACE", help="Where its rows come from, such as unet.mid_block.attentions.0:out."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FOLDER", help="The model that its rows come from: as elsewhere, or its digest."),
+    ] = None,
+    steps: Annotated[
+        str | None, typer.Option(metavar="14|0-19|all", help="The denoising steps of its rows, from 0.")
+    ] = None,
+    branches: Annotated[
+        str | None, typer.Option(metavar="cond|uncond|all", help="The halves of guidance of its rows.")
+    ] = None,
+    resolution: Annotated[
+        str | None, typer.Option(metavar="WIDTHxHEIGHT|any", help="The size of its rows' pictures, in pixels.")
+    ] = None,
 ) -> None:
-    """Read an autoencoder of another library into our own format. Nothing in CHECKPOINT is run, whatever it asks."""
+    """Read an autoencoder of another library into our own format. Nothing in CHECKPOINT is run, whatever it asks.
+
+    Say of its rows what CHECKPOINT does not: what is not known fits no rows. It can be said in params.yaml too.
+    """
     from steerkit.sae.formats.import_sae import import_sae
 
-    found, name = import_sae(checkpoint, output, format, allow_lossy=allow_lossy, hookpoint=hookpoint)
+    found, name = import_sae(
+        checkpoint, output, format, allow_lossy=allow_lossy, hookpoint=hookpoint,
+        model=None if model is None else _digest(model),
+        steps=_steps(steps), branches=_branches(branches), resolution=_resolution(resolution),
+    )  # fmt: skip
     _say(found.notes, found.lossy)
+    if found.sae.site.unknown:
+        unknown = found.sae.site.unknown
+        typer.echo(
+            f"note: not known of its rows: {', '.join(unknown)}; say it with "
+            f"{', '.join('--' + name for name in unknown)} or in params.yaml, where it is used",
+            err=True,
+        )
     typer.echo(f"{_in_short(found)} from {name} in {output}")
 
 
@@ -111,6 +139,41 @@ def encode(
     typer.echo(f"{len(arrays['indices'])} rows, at most {arrays['indices'].shape[1]} active latents, in {output}")
 
 
+def _digest(model: str) -> str:
+    """The digest of a model that is named, or the digest itself; no weights are loaded."""
+    if re.fullmatch(r"[0-9a-f]{64}", model):
+        return model
+    from steerkit.cli.model_choice import choose_language_model, choose_model, is_language
+    from steerkit.models.fingerprint import fingerprint
+
+    return fingerprint(choose_language_model(model)[0] if is_language(model) else choose_model(model)).digest
+
+
+def _steps(steps: str | None) -> Literal["all"] | tuple[int, ...] | None:
+    from steerkit.cli.vector_actions import read_numbers
+
+    return "all" if steps == "all" else read_numbers("--steps", steps, "denoising steps")
+
+
+def _branches(branches: str | None) -> Literal["all"] | tuple[Literal["cond", "uncond"], ...] | None:
+    if branches is None or branches == "all":
+        return branches  # type: ignore[return-value]  # "all" is all that is left
+    found = tuple(branches.split(","))
+    if not set(found) <= {"cond", "uncond"}:
+        raise UserError(f"--branches {branches}: write cond, uncond, cond,uncond or all.")
+    return found  # type: ignore[return-value]  # just checked
+
+
+def _resolution(resolution: str | None) -> Literal["any"] | tuple[int, int] | None:
+    """Height and width, as `Site` has them, of WIDTHxHEIGHT."""
+    if resolution is None or resolution == "any":
+        return resolution  # type: ignore[return-value]  # "any" is all that is left
+    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", resolution)
+    if found is None:
+        raise UserError(f"--resolution {resolution}: write WIDTHxHEIGHT in pixels, as 1024x1024, or any.")
+    return int(found[2]), int(found[1])
+
+
 def _say(notes: tuple[str, ...], lossy: tuple[str, ...]) -> None:
     for line in notes:
         typer.echo(f"note: {line}", err=True)
@@ -142,7 +205,7 @@ def _described(found: ImportedSae, place: Checkpoint, name: str) -> dict[str, An
         "input norm": InputNormEntry.of(autoencoder.input_norm).model_dump(exclude_none=True),
         "subtracts": "another bias" if autoencoder.input_bias is not None else autoencoder.subtract_bias,
         "skip": autoencoder.skip is not None,
-        "site": autoencoder.site.model_dump(exclude_none=True),
+        "site": autoencoder.site.model_dump(mode="json", exclude_none=True),
         "training": dict(found.facts),
         "kept": sorted(found.extra),
         "notes": list(found.notes),
@@ -152,7 +215,8 @@ def _described(found: ImportedSae, place: Checkpoint, name: str) -> dict[str, An
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {inner}" for key, inner in value.items()) or "not known"
+        words = ((key, " and ".join(inner) if key == "unknown" else inner) for key, inner in value.items())
+        return ", ".join(f"{key} {inner}" for key, inner in words if inner != "") or "not known"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

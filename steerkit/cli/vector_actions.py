@@ -110,13 +110,18 @@ def bound_share(bound: str) -> float:
 
 def read_layers(layers: str | None) -> tuple[int, ...] | None:
     """The numbers of --layers, in their order: 0,6 or 0-7, or both with commas."""
-    if layers is None:
+    return read_numbers("--layers", layers, "numbers of layers")
+
+
+def read_numbers(option: str, text: str | None, what: str) -> tuple[int, ...] | None:
+    """The numbers that `option` was given, in their order; None without it. UserError says what is to be written."""
+    if text is None:
         return None
     found: list[int] = []
-    for part in layers.split(","):
+    for part in text.split(","):
         written = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)
         ends = [int(end or written[1]) for end in written.groups()] if written else [1, 0]
         if ends[0] > ends[1]:
-            raise UserError(f"--layers {layers}: write numbers of layers with commas between them, as 0,6 or 0-7.")
+            raise UserError(f"{option} {text}: write {what} with commas between them, as 0,6 or 0-7.")
         found += range(ends[0], ends[1] + 1)
     return tuple(found)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +14,9 @@ import typer
 from steerkit.cli.foreign_vectors import (
     from_gguf,
     from_pickle,
+    from_plain,
     is_gguf,
+    refuse_other,
     to_gguf,
     to_steering_hogs,
     unwritable,
@@ -46,27 +50,58 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")
 def import_(
     file: Annotated[
         Path,
-        typer.Argument(help="A pickle of steering-hogs or CASteer, or control vectors in GGUF (llama.cpp, repeng)."),
+        typer.Argument(
+            help="A pickle of steering-hogs or CASteer, control vectors in GGUF (llama.cpp, repeng), or vectors of a "
+            "language model as plain tensors, in safetensors, torch.save (persona vectors) or NumPy."
+        ),
     ],
-    model: Annotated[str, typer.Option(metavar="NAME|FOLDER", help="The model that they were made with.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The vectors file to write.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME|FOLDER", help="The model that they were made with; npz says it itself.")
+    ] = None,
     concept: Annotated[str | None, typer.Option(help="What they lead towards (default: the file's name).")] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Denoising steps they were made with (default: as many as in the file).")
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="12|0-31",
+            help="Of plain tensors that do not say it: the block after which each was taken, from 0, in their order.",
+        ),
     ] = None,
     force: Force = False,
 ) -> None:
     """Read the vectors of others into our own format. Nothing in FILE is run, whatever it asks for."""
     _check_target(output, force)
+    refuse_other(file)
 
+    from steerkit.cli.model_choice import is_language
+    from steerkit.cli.vector_actions import read_layers
+    from steerkit.file_kind import PLAIN, kind_of
     from steerkit.vectors.vectors_file import save_vectors
 
+    held = kind_of(file) if file.is_file() else None
+    if held is not None and held.kind == "own_npz":
+        _from_npz(file, output, {"--model": model, "--concept": concept, "--steps": steps, "--layers": layers})
+        return
+    if model is None:
+        raise UserError(f"{file} does not say which model its vectors were made with; say it with --model.")
+    # A pickle is in the layout of steering-hogs where it is for pictures, else plain.
+    plain = held is not None and (held.kind in PLAIN or (held.kind == "pickle" and is_language(model)))
+    if steps is not None and (plain or is_gguf(file)):
+        raise UserError("--steps is for vectors of pictures; a language model has no denoising steps.")
+    if layers is not None and not plain:
+        raise UserError("--layers is for vectors in plain tensors; this file says itself where its vectors belong.")
+    notes: tuple[str, ...] = ()
     if is_gguf(file):
-        if steps is not None:
-            raise UserError("--steps is for vectors of pictures; a language model has no denoising steps.")
         found, what = from_gguf(file, model, concept or file.stem)
+    elif plain:
+        found, what, notes = from_plain(file, model, concept, read_layers(layers))
     else:
         found, what = from_pickle(file, model, concept or file.stem, steps)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
     try:
         save_vectors(found, output)
     except OSError as error:
@@ -109,6 +144,10 @@ def export(
             said = to_steering_hogs(found, output, model)
         case Format.GGUF:
             said = to_gguf(found, output, model)
+    if found.for_removal:
+        from steerkit.vectors.gguf_file import REMOVAL
+
+        typer.echo(f"note: {REMOVAL}", err=True)
     typer.echo(said)
 
 
@@ -144,6 +183,22 @@ def inspect(
     ):
         console.print(f"{name:<10}{value}", markup=False, highlight=False)
     console.print(_table(found, each))
+
+
+def _from_npz(file: Path, output: Path, given: Mapping[str, Any]) -> None:
+    """Our own export, back: it says all that there is to say."""
+    from steerkit.vectors.npz_file import from_npz
+    from steerkit.vectors.vectors_file import load_vectors
+
+    if named := [option for option, value in given.items() if value is not None]:
+        raise UserError(f"{', '.join(named)}: {file} says that itself; leave it away.")
+    content = from_npz(file)
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        checked = Path(folder) / output.name
+        checked.write_bytes(content)
+        found = load_vectors(checked)
+    write_whole(output, content)
+    typer.echo(f"{len(found.directions)} vectors for {found.concept!r} of {found.model.name} in {output}")
 
 
 def _description(found: SteeringVectors) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from steerkit.concepts.token_means import StepEntries, TokenSums
 from steerkit.errors import UserError
 from steerkit.models.branches import Branch
 from steerkit.models.hookpoint import Hookpoint
+from steerkit.sae.row_source import store_site
 from steerkit.sae.sae import Sae
-from steerkit.sae.site import Site
+from steerkit.sae.site import require_hookpoint
 
 if TYPE_CHECKING:
     import polars as pl
@@ -184,13 +185,12 @@ def _probe_prompts(validation: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _hookpoint(store: Store, name: str, sae: Sae, branch: Branch) -> Hookpoint:
     """Where `sae` belongs in the store; UserError if it does not."""
-    if sae.site.hookpoint is None:
-        raise UserError(f"The autoencoder {name} does not say at which hookpoint it belongs; import it with a site.")
-    hookpoint = Hookpoint.parse(sae.site.hookpoint)
+    hookpoint = require_hookpoint(sae.site, name)
     layout = store.layout(hookpoint)
-    resolution = store.manifest.provenance.get("resolution")
-    here = Site(model=store.manifest.model.digest, hookpoint=str(hookpoint), grid=layout.grid, resolution=resolution)
-    problems = sae.site.differences(here)
+    # Of its own steps, where it says them: rows of others are passed over.
+    here = store_site(store, hookpoint, sae.site.steps)
+    unknown = "branches" in (sae.site.unknown or ())
+    problems = sae.site.differences(here.model_copy(update={"branches": (branch,) if unknown else None}))
     if sae.width != layout.width:
         problems.append(f"width: {sae.width} and {layout.width}")
     if sae.site.branches is not None and branch not in sae.site.branches:

@@ -23,7 +23,7 @@ from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.row_source import store_site
 from steerkit.sae.sae import Sae
 from steerkit.sae.sae_file import CONFIG, WEIGHTS, load_sae
-from steerkit.sae.site import require_fit
+from steerkit.sae.site import require_fit, require_hookpoint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,10 +54,7 @@ def image_latents(
     hookpoint, step or resolution, with what differs, unless `allow_mismatch`; and for images without rows.
     """
     sae = load_sae(folder)
-    if sae.site.hookpoint is None:
-        raise UserError(
-            f"The autoencoder in {folder} does not say at which hookpoint it belongs; import it with --site."
-        )
+    require_hookpoint(sae.site, f"in {folder}")
     hookpoint = _hookpoint(store, sae, folder, allow_mismatch)
     site = store_site(store, hookpoint, (step,))
     require_fit(sae.site, site, f"in {folder}", allow_mismatch=allow_mismatch)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from steerkit.errors import UserError
+from steerkit.file_kind import lfs_pointer_in
 from steerkit.models.building import building
 from steerkit.models.denoiser import denoiser
 from steerkit.models.fingerprint import Fingerprint, check_expected
@@ -198,5 +199,7 @@ def _pipeline_class(spec: ModelSpec, index: Path) -> str:
 
 
 def _broken(spec: ModelSpec, error: Exception) -> UserError:
+    if (pointer := lfs_pointer_in(model_folder(spec))) is not None:
+        return UserError(f"Model {spec.name!r}: {pointer}")
     first, *_ = str(error).strip().splitlines() or [type(error).__name__]
     return UserError(f"Model {spec.name!r}: {spec.source} could not be loaded ({first}); save or download it anew.")

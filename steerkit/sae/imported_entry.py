@@ -7,26 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from steerkit.errors import UserError, UserErrors
+from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.folder_digest import content_digest, digest_of
-from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.sae import Sae
-from steerkit.sae.sae_file import CONFIG, WEIGHTS, load_sae
+from steerkit.sae.sae_file import CONFIG, WEIGHTS, describe_sae, load_sae
+from steerkit.sae.site import require_hookpoint
+from steerkit.sae.site_statement import SiteStatement
 
 
-class ImportedEntry(BaseModel):
-    """A folder that `steerkit sae import` wrote, and what it must contain.
+class ImportedEntry(SiteStatement):
+    """A folder that `steerkit sae import` wrote, what it must contain, and what its checkpoint did not say of its rows.
 
     The digest is what makes the folder an input: a stage sees params.yaml, and not what lies in a folder named there.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     folder: str = Field(min_length=1, description="Folder of the autoencoder, from the root of the project.")
-    digest: str | None = Field(default=None, description="SHA-256 of its two files; left away, the message says it.")
-    hookpoint: str | None = Field(default=None, description="Where it belongs, if its checkpoint did not say.")
+    digest: str | None = Field(default=None, description="SHA-256 of its two files; left out, the message says it.")
+    allow_mismatch: bool = Field(default=False, description="Take it although its rows were others, or are not known.")
 
 
 def split_imported(saes: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, ImportedEntry]]:
@@ -45,8 +45,11 @@ def split_imported(saes: Mapping[str, Any], where: str) -> tuple[dict[str, Any],
     return train, imported
 
 
-def load_imported(entry: ImportedEntry, name: str) -> Sae:
-    """The autoencoder of an entry, with its hookpoint. Raises UserError for other files than the digest says."""
+def load_imported(entry: ImportedEntry, name: str, model: Fingerprint | None = None) -> Sae:
+    """The autoencoder of an entry, with all that is stated of its site; `model` is that of the rows that it will meet.
+
+    Raises UserError for other files than the digest says, and where it says otherwise itself.
+    """
     folder = Path(entry.folder)
     sae = load_sae(folder)
     # What is loaded: a page beside it is no other autoencoder. Entries of steerkit 0.1 have the digest of all files.
@@ -57,11 +60,6 @@ def load_imported(entry: ImportedEntry, name: str) -> Sae:
             f"The autoencoder {name} in {folder} has the digest {found}, and {why}; if it is the one you mean, write "
             f"digest: {found} beside its folder in params.yaml."
         )
-    if entry.hookpoint is not None:
-        hookpoint = str(Hookpoint.parse(entry.hookpoint))
-        if sae.site.hookpoint not in (None, hookpoint):
-            raise UserError(f"The autoencoder {name} belongs to {sae.site.hookpoint}, and not to {hookpoint}.")
-        sae = replace(sae, site=sae.site.model_copy(update={"hookpoint": hookpoint}))
-    if sae.site.hookpoint is None:
-        raise UserError(f"The autoencoder {name} does not say where it belongs; write its hookpoint beside its folder.")
+    sae = replace(sae, site=entry.complete(sae.site, name, model, describe_sae(folder).training))
+    require_hookpoint(sae.site, name)
     return sae

@@ -13,6 +13,7 @@ from steerkit.activations.shard_plan import CollectedPrompt, Collection
 from steerkit.activations.shuffle_pool import Batch
 from steerkit.activations.store import Store
 from steerkit.errors import UserError
+from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.generate import image_size
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.load import LoadedModel
@@ -39,6 +40,10 @@ class RowSource(Protocol):
     """
 
     @property
+    def model(self) -> Fingerprint:
+        """What the rows are of."""
+
+    @property
     def hookpoints(self) -> list[Hookpoint]:
         """Where there are rows."""
 
@@ -59,6 +64,10 @@ class StoreSource:
         """UserError when the prompts have no split to train or to validate on."""
         self._store, self._device = store, device
         self._splits = {split: frozenset(one.id for one in _of(prompts, split)) for split in (TRAIN, VALIDATION)}
+
+    @property
+    def model(self) -> Fingerprint:
+        return self._store.manifest.model
 
     @property
     def hookpoints(self) -> list[Hookpoint]:
@@ -116,6 +125,10 @@ class ModelSource:
         self._used = collection.parsed()
         self._kept: dict[Hookpoint, list[Batch]] = {}
         self._kept_steps: Steps = None
+
+    @property
+    def model(self) -> Fingerprint:
+        return self._model.fingerprint
 
     @property
     def hookpoints(self) -> list[Hookpoint]:

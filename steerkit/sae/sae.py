@@ -6,6 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from steerkit.errors import UserError
 from steerkit.sae.activation import Activation, TopK
 from steerkit.sae.encode import sparse_latents
 from steerkit.sae.input_norm import PER_ROW, InputNorm, NoNorm, normalised, units
@@ -90,6 +91,11 @@ class Sae:
         return moved("", self)
 
     def _cast(self, rows: Tensor) -> Tensor:
+        if rows.shape[-1] != self.width:
+            raise UserError(
+                f"The autoencoder is for rows of {self.width} numbers, but these have {rows.shape[-1]}: they are of "
+                "another model or hookpoint."
+            )
         return rows.to(torch.promote_types(rows.dtype, self.encoder.dtype))
 
     def _encode(self, rows: Tensor) -> SparseLatents:

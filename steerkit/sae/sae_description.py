@@ -45,7 +45,11 @@ class ActivationEntry(_Entry):
             case "relu":
                 return Relu()
             case "topk":
-                return TopK(self._k(), self.relu or "before", bool(self.by_decoder_norm))
+                k = self._k()
+                if self.relu is None or self.by_decoder_norm is None:
+                    missing = "relu" if self.relu is None else "by_decoder_norm"
+                    raise ValueError(f"activation topk without {missing}")
+                return TopK(k, self.relu, self.by_decoder_norm)
             case "abstopk":
                 return AbsTopK(self._k())
             case "groupmax":

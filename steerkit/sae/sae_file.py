@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from steerkit.errors import UserError
+from steerkit.file_kind import lfs_pointer_in
 from steerkit.sae.activation import Gated, JumpRelu
 from steerkit.sae.input_norm import Standardise
 from steerkit.sae.new_folder import NewFolder
@@ -94,6 +95,8 @@ def load_sae(folder: Path, site: Site | None = None, allow_mismatch: bool = Fals
             site=found.site,
         )
     except (SafetensorError, OSError, ValueError) as error:
+        if (pointer := lfs_pointer_in(folder)) is not None:
+            raise UserError(pointer) from error
         raise UserError(f"The autoencoder in {folder} is damaged: {error}. Train or import it again.") from error
 
 
@@ -123,7 +126,11 @@ def describe_sae(folder: Path) -> SaeDescription:
             f"{VERSION}. Use the steerkit that wrote it, or train the autoencoder again."
         )
     try:
-        return SaeDescription.model_validate(found)
+        described = SaeDescription.model_validate(found)
+        if described.provenance is not None and described.site.unknown is None:
+            # Imported before there was `unknown`: nobody said anything about these parts.
+            described = described.model_copy(update={"site": described.site.imported()})
+        return described
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
         raise UserError(f"{path} is damaged at {fields}. Train or import the autoencoder again.") from error

@@ -6,6 +6,7 @@ arXiv:2103.00020, section 3.1.4). Similarities are cosines in [-1, 1]; those of 
 
 import difflib
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from steerkit.errors import UserError
+from steerkit.file_kind import lfs_pointer_in
 from steerkit.models.building import building
 
 EMBEDDED = "models/seasons-clip"
@@ -44,6 +47,7 @@ class ClipScorer:
     """Embeds images and texts with one open_clip model; everything it returns is float32 on the CPU.
 
     `source` is a folder in open_clip's `local-dir:` format, or ARCHITECTURE/TAG such as `ViT-B-32/laion2b_s34b_b79k`.
+    Activation and preprocessing are those that the weights were trained with, as the tag or the folder's config says.
     Raises UserError if neither exists, or the weights can be had neither from the cache nor from the network.
     """
 
@@ -129,17 +133,35 @@ def _load(source: str) -> tuple[Any, Any, Any]:
         name, tag = f"local-dir:{folder.resolve()}", None
     else:
         name, tag = _published(source, open_clip.list_pretrained())
+    trained = {} if tag is None else _trained_with(name, tag)
     try:
-        with building(), _quiet_root():
-            model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=tag)
+        with building(), _quiet_root(), warnings.catch_warnings():
+            # open_clip compares the tag with the architecture's file before it sees what `trained` says.
+            warnings.filterwarnings("ignore", message="QuickGELU mismatch")
+            model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=tag, **trained)
             return model, preprocess, open_clip.get_tokenizer(name)
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, RuntimeError, OSError, ValueError, KeyError) as error:
         if tag is None:
+            if (pointer := lfs_pointer_in(folder)) is not None:
+                raise UserError(pointer) from error
             raise UserError(f"open_clip cannot read {folder}: {error}. Use {EMBEDDED}.") from error
         raise UserError(
             f"The weights of CLIP {source} are neither in the cache nor to be had from the network. "
             f"Connect once to fetch them, or set the scorer to the embedded {EMBEDDED}."
         ) from error
+
+
+def _trained_with(architecture: str, tag: str) -> dict[str, Any]:
+    """What the weights of a tag need of the model and the architecture's own file may not say.
+
+    open_clip builds the architecture as its file says and only warns: OpenAI's `ViT-B-32` was trained with QuickGELU,
+    LAION's with GELU. A tag that says nothing was trained as the file says (roberta-ViT-B-32). Mean, deviation,
+    interpolation and resizing of pictures open_clip takes from the tag itself.
+    """
+    from open_clip.pretrained import get_pretrained_cfg
+
+    found = get_pretrained_cfg(architecture, tag).get("quick_gelu")
+    return {} if found is None else {"quick_gelu": bool(found)}
 
 
 def _published(source: str, known: Sequence[tuple[str, str]]) -> tuple[str, str]:

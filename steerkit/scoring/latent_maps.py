@@ -14,10 +14,10 @@ from steerkit.activations.record import Capture
 from steerkit.errors import UserError
 from steerkit.models.branches import carries_prompt
 from steerkit.models.generate import batches
-from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.load import LoadedModel
 from steerkit.models.module_tensor import as_tokens
 from steerkit.sae.sae import Sae
+from steerkit.sae.site import require_hookpoint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,7 @@ def latent_maps(
     and seeds. Keeps the chosen latents alone: pictures x latents x steps x tokens of two bytes. Raises UserError for
     an autoencoder without a hookpoint, and for tokens that do not make a square.
     """
-    places = {name: _hookpoint(name, saes[name]) for name in latents if latents[name]}
+    places = {name: require_hookpoint(saes[name].site, name) for name in latents if latents[name]}
     found: dict[str, list[NDArray[np.float16]]] = {name: [] for name in places}
     steps = tuple(range(model.spec.steps))
     for batch in batches(prompts, seeds, batch_size):
@@ -92,12 +92,6 @@ def _activations(sae: Sae, tensor: Tensor, latents: Sequence[int]) -> NDArray[np
     values = found.values.new_zeros(len(found), len(latents) + 1)
     values = values.scatter_add_(1, kept[found.indices], found.values)[:, :-1]
     return values.view(images, height, across, -1).permute(0, 3, 1, 2).half().cpu().numpy()
-
-
-def _hookpoint(name: str, sae: Sae) -> Hookpoint:
-    if sae.site.hookpoint is None:
-        raise UserError(f"The autoencoder {name} does not say at which hookpoint it belongs; import it with its site.")
-    return Hookpoint.parse(sae.site.hookpoint)
 
 
 def top_maps(

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.latents import SparseLatents
 from steerkit.sae.sae import Sae
+from steerkit.sae.site import require_hookpoint
 from steerkit.steering.edit import Edit
 from steerkit.steering.latent_change import AddLatents
 from steerkit.steering.latent_operators import EditLatents, LatentPart
@@ -40,11 +40,10 @@ def latent_steering(
         raise UserError(f"Latents cannot be steered by {mode!r}; choose one of {', '.join(MODES)}.")
     if not 0 <= latent < sae.size:
         raise UserError(f"The autoencoder has latents 0 to {sae.size - 1}; there is no {latent}.")
-    if sae.site.hookpoint is None:
-        raise UserError("The autoencoder does not say at which hookpoint it belongs; import it with its site.")
+    hookpoint = require_hookpoint(sae.site, f"of latent {latent}")
     if strength == 0:
         return []
-    hookpoint, moved = Hookpoint.parse(sae.site.hookpoint), row_direction(sae, latent, norm)
+    moved = row_direction(sae, latent, norm)
     if mode == "add":
         return [
             Edit(hookpoint, Add(normalised(moved, torch.tensor(norm)), "raw"), strength, branch="both", steps=steps)

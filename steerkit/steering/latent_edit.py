@@ -12,6 +12,7 @@ from steerkit.concepts.scores import moment_scores
 from steerkit.errors import UserError
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.sae import Sae
+from steerkit.sae.site import require_hookpoint
 from steerkit.steering.edit import Edit
 from steerkit.steering.gates import Always
 from steerkit.steering.latent_change import (
@@ -36,8 +37,7 @@ class ConceptLatents:
     moments: ConceptMoments
 
     def __post_init__(self) -> None:
-        if self.sae.site.hookpoint is None:
-            raise UserError("The autoencoder does not say at which hookpoint it belongs; import it with its site.")
+        require_hookpoint(self.sae.site, "of these latents")
         if self.sae.size != self.moments.size:
             raise UserError(
                 f"The autoencoder has {self.sae.size} latents, but the concept means are of {self.moments.size}: "
@@ -46,8 +46,7 @@ class ConceptLatents:
 
     @property
     def hookpoint(self) -> Hookpoint:
-        assert self.sae.site.hookpoint is not None, "checked when it was made"
-        return Hookpoint.parse(self.sae.site.hookpoint)
+        return require_hookpoint(self.sae.site, "of these latents")
 
 
 def latent_edits(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,10 +20,15 @@ from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.vectors.direction import Direction, normalised
+from steerkit.vectors.gguf_layout import CONTROL_VECTORS as ARCHITECTURE
 from steerkit.vectors.gguf_layout import read_layout
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors, layer_number
 
-ARCHITECTURE = "controlvector"
+REMOVAL = (
+    "these are removal vectors, made to be projected out of every token. llama.cpp and repeng only add, which does "
+    "something else with either sign; in EasySteer take the algorithm erase, not direct. To have the concept added, "
+    "export the concept's own vectors"
+)
 _DIRECTION = re.compile(r"direction\.(\d{1,6})")
 
 
@@ -30,11 +36,14 @@ def write_gguf(vectors: SteeringVectors, path: Path, model_hint: str) -> tuple[i
     """Write `vectors`, each as long as it is (unit times norm), float32; the layers that had to be left out.
 
     `model_hint` is the model's type as its config names it (mistral, phi3). The same vectors give the same bytes; no
-    half-written file stays. Lost are the concept, origins, controls and which model exactly they are of. Raises
-    UserError for vectors that are not one direction per layer, and where only the first layer has one.
+    half-written file stays. Lost are the concept, origins, controls and which model exactly they are of. A Python
+    warning tells of removal vectors, which readers of the file add. Raises UserError for vectors that are not one
+    direction per layer, and where only the first layer has one.
     """
     from gguf import GGUFWriter
 
+    if vectors.for_removal:
+        warnings.warn(f"{vectors.concept!r}: {REMOVAL}.", stacklevel=2)
     by_layer: dict[int, Direction] = {}
     for slot, direction in vectors.directions.items():
         layer = layer_number(slot.hookpoint)
@@ -77,8 +86,10 @@ def read_gguf(
     """
     layout = read_layout(path)
     if layout.architecture != ARCHITECTURE:
+        what = "a LoRA adapter for a model" if layout.kind == "adapter" else "a model or another thing"
         raise UserError(
-            f"{path} is a GGUF file of {layout.architecture!r}, not of control vectors (architecture {ARCHITECTURE!r})."
+            f"{path} is a GGUF file of {layout.architecture!r}, not of control vectors (architecture "
+            f"{ARCHITECTURE!r}): {what} of llama.cpp's."
         )
     directions: dict[Slot, Direction] = {}
     found = {layer: values for name, values in layout.tensors.items() if (layer := _layer(name)) is not None}

@@ -24,36 +24,56 @@ _VERSIONS = (2, 3)
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 # Tensor types by their number; others are quantised, which directions are not.
-_TENSORS: dict[int, npt.DTypeLike] = {0: "<f4", 1: "<f2", 28: "<f8"}
+_TENSORS: dict[int, npt.DTypeLike] = {0: "<f4", 1: "<f2", 28: "<f8", 30: "<u2"}
+# The upper half of a float32, which NumPy has no type for.
+_BFLOAT16 = 30
+CONTROL_VECTORS = "controlvector"
+# Of a larger file so much is read as says what it is.
+_START = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GgufLayout:
-    """The architecture that a file names, and its tensors as float32."""
+    """The architecture that a file names, and its tensors as float32; none of a file that is no control vectors'.
+
+    `kind`: the file's general.type (model, adapter), where it has one.
+    """
 
     architecture: str
     tensors: dict[str, npt.NDArray[np.float32]]
+    kind: str = ""
 
 
 class _Damaged(Exception):
     """What is wrong with a file."""
 
 
+class _Unread(Exception):
+    """What a whole file has that is not read here."""
+
+
 def read_layout(path: Path) -> GgufLayout:
     """Read `path`; nothing in it is run, and no more memory is taken than it has bytes.
 
-    Raises UserError for a file that is missing, no GGUF, damaged, larger than 256 MiB, or has quantised tensors.
+    Raises UserError for a file that is missing, no GGUF, or damaged, and for control vectors of more than 256 MiB or
+    with quantised tensors. Of a model's file, which has both, its architecture is read.
     """
     if not path.is_file():
         raise UserError(f"There is no file {path}; correct the path.")
     size = path.stat().st_size
     if size > LARGEST_FILE:
+        with path.open("rb") as file:
+            other = _other_architecture(file.read(_START))
+        if other is not None:
+            return other
         raise UserError(f"{path} has {size >> 20} MiB; a file of control vectors has a few megabytes at most.")
     content = path.read_bytes()
     if content[:4] != _MAGIC:
         raise UserError(f"{path} is no GGUF file.")
     try:
         return _layout(_Bytes(content))
+    except _Unread as error:
+        raise UserError(f"{path} is not read: {error}.") from error
     except (_Damaged, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged: {error}. Download or export it again.") from error
 
@@ -89,15 +109,43 @@ class _Bytes:
         return self.content[self.place - length : self.place]
 
 
+def _other_architecture(start: bytes) -> GgufLayout | None:
+    """What a file that begins so is, if it says that and is no control vectors'."""
+    values: dict[str, Any] = {}
+    if start[:4] == _MAGIC:
+        try:
+            file = _Bytes(start)
+            _, _, count = file.scalar("I"), file.scalar("Q"), file.scalar("Q")
+            for _ in range(count):
+                name = file.text()
+                values[name] = _value(file, file.scalar("I"))
+        except (_Damaged, UnicodeDecodeError):
+            pass  # cut in its vocabulary, which comes after its architecture
+    architecture = str(values.get("general.architecture", ""))
+    if architecture in ("", CONTROL_VECTORS):
+        return None
+    return GgufLayout(architecture, {}, str(values.get("general.type", "")))
+
+
 def _layout(file: _Bytes) -> GgufLayout:
     version = file.scalar("I")
     if version not in _VERSIONS:
-        raise _Damaged(f"it is of version {version}, and versions 2 and 3 are known (little-endian)")
+        swapped = int.from_bytes(int(version).to_bytes(4, "little"), "big")
+        if version != 1 and swapped not in (1, *_VERSIONS):
+            raise _Damaged(f"it is of version {version}, and versions 2 and 3 are known (little-endian)")
+        order = " in big-endian order" if version != 1 else ""
+        raise _Unread(
+            f"it is of version {min(version, swapped)}{order}, and versions 2 and 3 are known (little-endian); export "
+            "it again with a newer program"
+        )
     tensor_count, value_count = file.count(24), file.count(12)
     values = {}
     for _ in range(value_count):
         name = file.text()
         values[name] = _value(file, file.scalar("I"))
+    architecture, kind = (str(values.get(f"general.{name}", "")) for name in ("architecture", "type"))
+    if architecture not in ("", CONTROL_VECTORS):
+        return GgufLayout(architecture, {}, kind)
     infos = [_tensor_info(file) for _ in range(tensor_count)]
     alignment = values.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 16:
@@ -106,7 +154,7 @@ def _layout(file: _Bytes) -> GgufLayout:
     tensors = {name: _tensor(file.content, start, shape, kind, at) for name, shape, kind, at in infos}
     if len(tensors) != len(infos):
         raise _Damaged("it names a tensor twice")
-    return GgufLayout(str(values.get("general.architecture", "")), tensors)
+    return GgufLayout(architecture, tensors, kind)
 
 
 def _value(file: _Bytes, kind: int) -> Any:
@@ -134,9 +182,15 @@ def _tensor_info(file: _Bytes) -> tuple[str, tuple[int, ...], int, int]:
 
 def _tensor(content: bytes, start: int, shape: tuple[int, ...], kind: int, offset: int) -> npt.NDArray[np.float32]:
     if kind not in _TENSORS:
-        raise _Damaged(f"a tensor is of type {kind}; directions are floats that are not quantised")
+        raise _Unread(
+            f"a tensor is of type {kind}, which is quantised or whole numbers; directions are floats. Export it again "
+            "as F32, F16 or BF16"
+        )
     dtype = np.dtype(_TENSORS[kind])
     count = math.prod(shape)
     if start + offset + count * dtype.itemsize > len(content):
         raise _Damaged("a tensor lies beyond its end")
-    return np.frombuffer(content, dtype, count, start + offset).reshape(shape).astype(np.float32)
+    values = np.frombuffer(content, dtype, count, start + offset).reshape(shape)
+    if kind == _BFLOAT16:
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return values.astype(np.float32)

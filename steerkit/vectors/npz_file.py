@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
+from safetensors.numpy import save
 
+from steerkit.errors import UserError
 from steerkit.vectors.vectors_file import HEADER
 
 
@@ -20,3 +22,16 @@ def to_npz(path: Path) -> bytes:
     out = io.BytesIO()
     np.savez(out, **arrays)
     return out.getvalue()
+
+
+def from_npz(path: Path) -> bytes:
+    """The vectors file whose npz `path` is: what `to_npz` wrote, back. Nothing in it is run.
+
+    Raises UserError for anything else; what the tensors and the header say is left to `load_vectors`.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: np.asarray(archive[name], order="C") for name in archive.files if name != "header"}
+            return save(arrays, metadata={HEADER: str(archive["header"])})
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} cannot be read as an npz of steerkit's: {error}. Export it again.") from error

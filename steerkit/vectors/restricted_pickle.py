@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from steerkit.errors import UserError
+from steerkit.file_kind import begins_as_safetensors
 
 # The vectors of SDXL at 50 steps are 18 MB.
 LARGEST_FILE = 1 << 29
@@ -157,10 +158,10 @@ def _content(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if begins_as_safetensors(path):
+        raise UserError(f"{path} is no pickle but a safetensors file; vectors in that format need no import.")
     if data[:1] == b"\x80":
         return data
-    if data[8:9] == b"{":
-        raise UserError(f"{path} is no pickle but a safetensors file; vectors in that format need no import.")
     raise UserError(f"{path} is no pickle of protocol 2 or newer (those begin with the byte 80).")
 
 

@@ -54,6 +54,12 @@ class SteeringVectors:
         return float(self.directions[slot].norm.max()) <= self.controls.get(slot, -1.0)
 
     @property
+    def for_removal(self) -> bool:
+        """Whether they are what a request for the concept does to a plain answer (`removal_vectors`), made to be
+        projected out; adding them is something else."""
+        return "instructed" in self.token_policy
+
+    @property
     def hookpoints(self) -> list[Hookpoint]:
         """The hookpoints in the order in which they were fitted, each once."""
         return list(dict.fromkeys(slot.hookpoint for slot in self.directions))

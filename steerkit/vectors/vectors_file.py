@@ -11,6 +11,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from steerkit.errors import UserError
+from steerkit.file_kind import PLAIN, begins_as_safetensors, kind_of
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.vectors.direction import Direction
@@ -20,7 +21,6 @@ SCHEMA: Literal["steerkit.vectors"] = "steerkit.vectors"
 VERSION: Literal[2] = 2
 # One metadata key only: safetensors does not keep the order of several, and equal vectors must be equal bytes.
 HEADER = "steerkit"
-LARGEST_HEADER = 100_000_000
 
 
 class SlotEntry(BaseModel):
@@ -139,21 +139,33 @@ def load_vectors(path: Path, fingerprint: Fingerprint | None = None) -> Steering
 
 def refuse_foreign_format(path: Path) -> None:
     """Raise UserError unless `path` begins as a safetensors file does; reads nine bytes and runs nothing."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(9)
-    length = int.from_bytes(start[:8], "little")
-    if len(start) == 9 and start[8:] == b"{" and length <= min(size - 8, LARGEST_HEADER):
+    if begins_as_safetensors(path):
         return
+    with path.open("rb") as file:
+        start = file.read(2)
     kind = "is not a safetensors file"
     if start[:1] == b"\x80" or start[:2] == b"PK":
         kind = "is a pickle or a torch.save archive, which could run any code, so it was not opened"
-    raise UserError(f"{path} {kind}. Steering vectors are read from safetensors only, as docs/formats.md describes.")
+    raise UserError(
+        f"{path} {kind}. {_what_else(path)}Steering vectors are read from safetensors only, as docs/formats.md "
+        "describes."
+    )
+
+
+def _what_else(path: Path) -> str:
+    """What a file that is no vectors file is, if that can be told, and what to do with it; a sentence, or nothing."""
+    found = kind_of(path)
+    if found is None:
+        return ""
+    if found.kind in PLAIN | {"pickle", "gguf"}:
+        return "If it holds vectors of another program, `steerkit vectors import` reads it and runs nothing in it. "
+    return f"It is {found.words}. "
 
 
 def _header(path: Path, text: str | None) -> Header:
     if text is None:
-        raise UserError(f"{path} holds tensors but no steering vectors: its {HEADER!r} header is missing.")
+        missing = f"{path} holds tensors but no steering vectors: its {HEADER!r} header is missing."
+        raise UserError(f"{missing} {_what_else(path)}".rstrip())
     found = json.loads(text)
     if not isinstance(found, dict) or found.get("schema_name") != SCHEMA:
         raise UserError(f"{path} does not hold steering vectors but {str(found)[:80]}.")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.folder_digest import content_digest
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.curves import read_curves
-from steerkit.sae.sae_file import load_sae
+from steerkit.sae.formats.import_sae import import_sae
+from steerkit.sae.sae_file import load_sae, save_sae
+from steerkit.sae.site import Site
 from tasks.train_sae import train_sae
 
 MIDDLE, UP = "unet.mid_block.attentions.0:out", "unet.up_blocks.1.attentions.0:out"
@@ -176,3 +179,48 @@ def test_an_imported_autoencoder_is_taken_by_its_digest_and_measured_like_the_ot
         run(inputs, tmp_path / "d", saes={"mine": own | {"digest": "0" * 64}})
     with pytest.raises(UserError, match=f"belongs to {MIDDLE}, and not to unet.elsewhere:out"):
         run(inputs, tmp_path / "e", saes={"mine": own | {"digest": digest, "hookpoint": "unet.elsewhere"}})
+
+
+def test_what_an_imported_checkpoint_does_not_say_of_its_rows_is_stated_beside_its_folder(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    """A checkpoint of seed 004 carries its step; model and resolution it does not."""
+    generator = torch.Generator().manual_seed(0)
+    state = {
+        "pre_bias": torch.zeros(12), "encoder.weight": torch.randn(24, 12, generator=generator),
+        "encoder.bias": torch.zeros(24), "decoder.weight": torch.randn(12, 24, generator=generator),
+    }  # fmt: skip
+    for step in (3, 9):
+        config = {"use_topk": True, "topk_k": 3, "normalize_data": False, "timestep": step}
+        torch.save({"model_state_dict": state, "config": config}, tmp_path / f"{step}.pt")
+        import_sae(tmp_path / f"{step}.pt", tmp_path / str(step))
+    entry = {"folder": str(tmp_path / "3"), "digest": content_digest(tmp_path / "3")}
+    with pytest.raises(UserError, match="import it with --hookpoint, or write its hookpoint beside its folder"):
+        run(inputs, tmp_path / "a", saes={"theirs": entry})
+    with pytest.raises(UserError) as refused:
+        run(inputs, tmp_path / "b", saes={"theirs": entry | {"hookpoint": MIDDLE}})
+    told = str(refused.value)
+    assert f"model: not known and {'d' * 64}" in told and "resolution: not known and a grid of (4, 4)" in told
+    assert "steps:" not in told and "--model, --resolution, or model:, resolution: beside its folder" in told
+    stated = {"hookpoint": MIDDLE, "model": "toy", "resolution": [32, 32]}
+    run(inputs, tmp_path / "c", saes={"theirs": entry | stated})
+    assert load_sae(tmp_path / "c" / "saes" / "theirs").site == Site(
+        model="d" * 64, hookpoint=MIDDLE, steps=(3,), branches=("cond",), resolution=(32, 32), unknown=()
+    )
+    with pytest.raises(UserError, match=f"model: other and {'d' * 64}"):
+        run(inputs, tmp_path / "d", saes={"theirs": entry | stated | {"model": "other"}})
+    nine = entry | stated | {"folder": str(tmp_path / "9"), "digest": content_digest(tmp_path / "9")}
+    with pytest.raises(UserError, match=r"steps: \(9,\) and \(0, 3\)"):
+        run(inputs, tmp_path / "e", saes={"theirs": nine})
+    run(inputs, tmp_path / "f", saes={"theirs": nine | {"allow_mismatch": True}})
+    with pytest.raises(UserError, match=r"belongs to steps \(3,\), and not to steps \(0,\)"):
+        run(inputs, tmp_path / "g", saes={"theirs": entry | stated | {"steps": [0]}})
+    with pytest.raises(UserErrors, match=r"saes\.theirs\.sites"):
+        run(inputs, tmp_path / "h", saes={"theirs": entry | {"sites": 1}})
+
+
+def test_an_autoencoder_of_another_width_is_a_users_error(inputs: dict[str, Path], made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "narrow"
+    save_sae(replace(load_sae(made / "saes" / "up"), site=Site(model="d" * 64, hookpoint=MIDDLE)), folder)
+    with pytest.raises(UserError, match="for rows of 6 numbers, but these have 12"):
+        run(inputs, tmp_path, saes={"mine": {"folder": str(folder), "digest": content_digest(folder)}})

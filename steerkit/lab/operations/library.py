@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
+from steerkit.file_kind import PLAIN, kind_of
 from steerkit.lab.checks import checked_choice, checked_name
 from steerkit.lab.concepts import ConceptEntry
 from steerkit.vectors.layer_statistics import LayerStatistics, layer_statistics
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 FORMATS = ("safetensors", "gguf")
 LARGEST_FILE = 16 * 2**20
 """Bytes; a vector for each layer of a model with 7 billion parameters takes one million."""
-_MAGIC = b"GGUF"
+_FORMAT_OF = {"gguf": "gguf"} | dict.fromkeys(PLAIN, "tensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,15 @@ def export_concept(workbench: Workbench, name: Any, kind: Any, folder: Path) -> 
     if path.suffix == ".gguf":
         from steerkit.vectors.gguf_file import write_gguf
 
-        write_gguf(entry.vectors, path, str(workbench.language().model.config.model_type))
+        with warnings.catch_warnings(action="ignore"):  # of removal vectors: the page says it itself
+            write_gguf(entry.vectors, path, str(workbench.language().model.config.model_type))
     else:
         save_vectors(entry.vectors, path)
     return path
 
 
 def import_concept(workbench: Workbench, path: Path, name: Any = None) -> ConceptEntry:
-    """Take a vectors file of this model, or a GGUF control vector, into the visitors' own concepts.
+    """Take a vectors file of this model, a GGUF control vector or plain tensors into the visitors' own concepts.
 
     What it is goes by its content; nothing in it is run. Without a `name` it is called as the file says. Raises
     UserError for files that are too large, pickles or anything else, vectors of another model or other layers, and for
@@ -76,15 +79,12 @@ def import_concept(workbench: Workbench, path: Path, name: Any = None) -> Concep
             f"{shown} has {path.stat().st_size / 2**20:.0f} MB; at most {LARGEST_FILE // 2**20} are taken, and control "
             "vectors need far less."
         )
-    with path.open("rb") as file:
-        gguf = file.read(len(_MAGIC)) == _MAGIC
+    found = kind_of(path)
+    kind = found.kind if found is not None else ""
     wanted = str(name or "").strip()
     if wanted:
         checked_name(wanted)
-    read: Callable[[Path, str], SteeringVectors] = (lambda p, n: _read_gguf(p, n, model)) if gguf else (
-        lambda p, n: _read_vectors(p, model)  # noqa: ARG005
-    )  # fmt: skip
-    vectors = _as_called(path, shown, lambda: read(path, wanted or _slug(path.stem)))
+    vectors = _as_called(path, shown, lambda: _read(path, kind, wanted, model))
     called = checked_name(wanted or _slug(vectors.concept))
     if called in workbench.concepts():
         raise UserError(f"There is a concept {called!r} already; give this one another name.")
@@ -97,7 +97,7 @@ def import_concept(workbench: Workbench, path: Path, name: Any = None) -> Concep
         layer=_layer(vectors, usual.layer),
         strength=usual.strength,
     )
-    workbench.add_concept(entry, {"imported": {"file": shown[:80], "format": FORMATS[gguf]}})
+    workbench.add_concept(entry, {"imported": {"file": shown[:80], "format": _FORMAT_OF.get(kind, FORMATS[0])}})
     return entry
 
 
@@ -120,6 +120,17 @@ def rename_concept(workbench: Workbench, name: Any, new: Any) -> ConceptEntry:
 def delete_concept(workbench: Workbench, name: Any) -> None:
     """Delete a visitor's concept for good; UserError for one that is built in or not there."""
     workbench.remove_concept(workbench.concept(name).name)
+
+
+def _read(path: Path, kind: str, wanted: str, model: LanguageModel) -> SteeringVectors:
+    if kind == "gguf":
+        return _read_gguf(path, wanted or _slug(path.stem), model)
+    if kind in PLAIN:
+        from steerkit.vectors.plain_file import read_plain
+
+        read = read_plain(path, model.fingerprint, model.hookpoints, model.width)
+        return read.vectors
+    return _read_vectors(path, model)
 
 
 def _read_vectors(path: Path, model: LanguageModel) -> SteeringVectors:

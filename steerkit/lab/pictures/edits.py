@@ -159,8 +159,9 @@ class Latents:
 
 def _check_place(name: str, place: ConceptLatents, model: LoadedModel) -> None:
     known = place.sae.site.model
-    if known is not None and not same_digest(known, model.fingerprint.digest):
+    if known is None or not same_digest(known, model.fingerprint.digest):
+        other = "a model that is not known" if known is None else f"another model ({known[:12]})"
         raise UserError(
-            f"The autoencoder {name!r} was trained on another model ({known[:12]}) than {model.fingerprint.name} "
+            f"The autoencoder {name!r} was trained on {other} than {model.fingerprint.name} "
             f"({model.fingerprint.digest[:12]}); run the latents pipeline on this one."
         )

@@ -77,7 +77,7 @@ def flux_layer(root: Path, name: str, digest: str) -> FluxLayer:
         from steerkit.lab.pictures.feature_tables import layer_of
 
         found = layer_of(name, files)
-        if same_digest(found.sae.site.model or digest, digest):
+        if (known := found.sae.site.model) is not None and same_digest(known, digest):
             return found
     return read_layer(starters_folder(root, "seasons-flux", digest) / "flux" / name, name)
 

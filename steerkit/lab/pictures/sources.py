@@ -87,7 +87,8 @@ def latents_source(root: Path, digest: str) -> LatentsSource:
         added = added_by_winter(folder / "winter" / "trials.parquet")
         recipes = [one["recipe"] for one in (*erased.values(), *([added] if added else ()))]
         names = sorted({name for recipe in recipes for name in (*recipe["places"], recipe.get("gate_at")) if name})
-        if names and all(same_digest(describe_sae(saes / name).site.model or digest, digest) for name in names):
+        models = [describe_sae(saes / name).site.model for name in names]
+        if models and all(model is not None and same_digest(model, digest) for model in models):
             places = {
                 name: ConceptLatents(load_sae(saes / name), load_concept_moments(moments / f"{name}.safetensors"))
                 for name in names

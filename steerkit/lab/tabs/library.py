@@ -63,11 +63,14 @@ def tab(workbench: Workbench, shared: Shared) -> None:
                 info="Small letters, digits and hyphens.",
             )  # fmt: skip
             upload = gr.UploadButton(
-                "Import a file", file_types=[".safetensors", ".gguf"], type="filepath", elem_id="library-import"
+                "Import a file",
+                file_types=[".safetensors", ".gguf", ".pt", ".npy", ".npz"],
+                type="filepath",
+                elem_id="library-import",
             )
             gr.HTML(
-                '<p class="hint">safetensors of this very model, or GGUF of one with the same layers. GGUF has no '
-                "place for the first layer's vector. Nothing in a file is run.</p>"
+                '<p class="hint">safetensors of this very model; GGUF or plain tensors (.pt, persona vectors) of one '
+                "with the same layers. GGUF has no place for the first layer's vector. No file is run.</p>"
             )
     details = gr.HTML(lambda: _details(workbench, next(iter(workbench.concepts()))), elem_id="library-details")
     listed = gr.HTML(lambda: _listed(workbench), elem_id="library-list")
@@ -88,6 +91,10 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     for button, kind in zip(downloads, FORMATS, strict=True):
 
         def export(name: Any, kind: str = kind) -> str:
+            if kind == "gguf" and workbench.concept(name).vectors.for_removal:
+                from steerkit.vectors.gguf_file import REMOVAL
+
+                gr.Warning(f"Note: {REMOVAL}.", title="GGUF of removal vectors", duration=None)
             return str(temporary_export(workbench, name, kind))
 
         button.click(guarded(export), concept, file, **_QUIET).success(None, None, None, js=_CLICK)
@@ -98,6 +105,11 @@ def tab(workbench: Workbench, shared: Shared) -> None:
             entry = import_concept(workbench, uploaded, name)
         finally:
             uploaded.unlink(missing_ok=True)
+        if entry.vectors.for_removal:
+            gr.Warning(
+                f"{entry.name} holds removal vectors, made to be projected out: choose to remove it; adding it is "
+                "another thing.", title="Removal vectors", duration=None,
+            )  # fmt: skip
         gr.Info(f"{entry.name} is in every list now, set to layer {entry.layer}.", title="Imported", duration=5)
         return "", *changed(entry.name)
 

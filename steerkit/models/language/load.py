@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from steerkit.errors import UserError
+from steerkit.file_kind import lfs_pointer_in
 from steerkit.models.building import building
 from steerkit.models.fingerprint import Fingerprint, check_expected
 from steerkit.models.fingerprint import fingerprint as identify
@@ -219,6 +220,8 @@ def _model(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: torch.d
 
 
 def _broken(spec: LanguageSpec, error: Exception, what: str) -> UserError:
+    if (pointer := lfs_pointer_in(model_folder(spec))) is not None:
+        return UserError(f"Model {spec.name!r}: {pointer}")
     first, *_ = str(error).strip().splitlines() or [type(error).__name__]
     return UserError(
         f"Model {spec.name!r}: {what} could not be loaded from {spec.source} ({first}). It must be a causal language "

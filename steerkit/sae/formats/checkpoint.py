@@ -1,19 +1,24 @@
 """What lies at the path of a checkpoint: its file of weights, and what is beside it."""
 
 import json
+import zipfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import torch
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.sae.formats.torch_file import is_torch_file, load_torch
+from steerkit.file_kind import LFS_WORDS, is_lfs_pointer, kind_of
+from steerkit.sae.formats.torch_file import is_npz_file, is_torch_file, load_torch
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".pkl", ".bin")
+_ARCHIVE = "params.npz"
 # What the libraries put beside an autoencoder's weights.
 _BESIDE = {
     "activation_whitening.safetensors",
@@ -48,17 +53,27 @@ class Checkpoint:
     @cached_property
     def content(self) -> Mapping[str, Any]:
         """What the file of weights holds, by name: tensors of a safetensors file, anything plain of a torch.save."""
-        if is_torch_file(self.weights):
+        if self.is_npz:
+            return _npz(self.weights)
+        if self.is_torch:
             found = load_torch(self.weights)
             if not isinstance(found, Mapping):
-                raise UserError(f"{self.weights} holds a {type(found).__name__}, not tensors by name: no autoencoder.")
+                raise UserError(
+                    f"{self.weights} holds a {type(found).__name__}, not tensors by name: no "
+                    "autoencoder. Steering vectors are read by `steerkit vectors import`."
+                )
             return {str(name): value for name, value in found.items()}
         return self._safetensors(self.weights)
 
     @cached_property
+    def is_npz(self) -> bool:
+        """Whether the weights are an archive of NumPy."""
+        return is_npz_file(self.weights)
+
+    @cached_property
     def is_torch(self) -> bool:
-        """Whether the weights are a file of torch.save, not safetensors."""
-        return is_torch_file(self.weights)
+        """Whether the weights are a file of torch.save, neither safetensors nor npz."""
+        return is_torch_file(self.weights) and not self.is_npz
 
     def raw(self, name: str) -> dict[str, Any] | None:
         """The JSON object in the file `name` beside the weights; None where there is none."""
@@ -92,6 +107,8 @@ class Checkpoint:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
+            if is_lfs_pointer(path):
+                raise UserError(f"{path} is {LFS_WORDS}.") from error
             raise UserError(f"{path} cannot be read: {error}. Download or copy it again.") from error
         if not isinstance(found, dict):
             raise UserError(f"{path} holds no JSON object. Download or copy it again.")
@@ -104,9 +121,20 @@ class Checkpoint:
             with safe_open(str(path), framework="pt") as file:
                 return {name: file.get_tensor(name) for name in sorted(file.keys())}
         except (SafetensorError, OSError) as error:
+            if (other := kind_of(path)) is not None:
+                raise UserError(f"{path} is {other.words}.") from error
             raise UserError(
                 f"{path} is neither safetensors nor a file of torch.save ({error}). Download or copy it again."
             ) from error
+
+
+def _npz(path: Path) -> dict[str, Any]:
+    """Arrays of floats as tensors by name; nothing is run, as object arrays are refused."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: torch.from_numpy(np.asarray(archive[name], order="C")) for name in archive.files}
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as an npz of arrays: {error}. Download or copy it again.") from error
 
 
 def validated(kind: type[Config], found: Mapping[str, Any], place: Path | str) -> Config:
@@ -122,11 +150,7 @@ def validated(kind: type[Config], found: Mapping[str, Any], place: Path | str) -
 
 
 def _weights_in(folder: Path) -> Path:
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix in SUFFIXES and path.name not in _BESIDE and not path.name.startswith((*_BESIDE_STARTS, "."))
-    )
+    found = sorted(path for path in folder.iterdir() if _is_weights(path) and not path.name.startswith("."))
     if len(found) == 1:
         return found[0]
     if found:
@@ -136,8 +160,10 @@ def _weights_in(folder: Path) -> Path:
         path.name for path in folder.iterdir() if path.is_dir() and any(_is_weights(p) for p in path.iterdir())
     )
     where = f" It has {', '.join(inner[:8])} in it: give one of these." if inner else ""
-    raise UserError(f"{folder} holds no file of weights ({', '.join(SUFFIXES)}).{where}")
+    raise UserError(f"{folder} holds no file of weights ({', '.join((*SUFFIXES, _ARCHIVE))}).{where}")
 
 
 def _is_weights(path: Path) -> bool:
+    if path.name == _ARCHIVE:
+        return True
     return path.suffix in SUFFIXES and path.name not in _BESIDE and not path.name.startswith(_BESIDE_STARTS)

@@ -207,14 +207,20 @@ def _activation(
         return Gated(tensors.take("gate_bias", n), tensors.take("mag_bias", n), tensors.take("r_mag", n)), {}, []
     if name == "JumpReluAutoEncoder":
         return JumpRelu(tensors.take("threshold", n)), {}, []
-    k: Any = int(tensors.number("k")) if "k" in tensors else trainer.get("k")
-    threshold = tensors.number("threshold") if "threshold" in tensors else -1.0
-    if not isinstance(k, int) or not 1 <= k <= n:
+    k: Any = tensors.number("k") if "k" in tensors else trainer.get("k")
+    threshold = tensors.number("threshold") if "threshold" in tensors else None
+    if isinstance(k, bool) or not isinstance(k, (int, float)) or k != int(k) or not 1 <= k <= n:
         raise UserError(
             f"{checkpoint.weights}: k is {k}; {name} with {n} latents needs 1 to {n}, in it or in {_CONFIG}."
         )
+    k = int(k)
     if name == "AutoEncoderTopK":
-        return TopK(k), {"threshold": threshold} if threshold >= 0 else {}, []
+        return TopK(k), {"threshold": threshold} if threshold is not None and threshold >= 0 else {}, []
+    if threshold is None:
+        raise UserError(
+            f"{checkpoint.weights}: {name} without threshold, which says what latents are active. It is not guessed: "
+            "load it in its own library, set the threshold on data, and save it again."
+        )
     notes = []
     if threshold < 0:
         notes.append(

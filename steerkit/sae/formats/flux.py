@@ -3,6 +3,9 @@
 `sae_best.pt`, `sae_epoch_N.pt`, `sae_final.pt`: {model_state_dict, config, ...}. relu(encoder (x - pre_bias) + bias),
 with TopK the k largest of these; decoder z + pre_bias. k is not in the state dict, so it must be in the configuration,
 or in the name of the run's folder (`..._topk1200_...`).
+
+Its rows are those of one step of a run of FLUX.1-dev, counted from 0 (`timestep`), at the image's MLP of one double
+block: the authors' `layer15` is `transformer_blocks[15].ff`. The pictures' size is not in the checkpoint.
 """
 
 import re
@@ -11,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from steerkit.errors import UserError
+from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.activation import Activation, Relu, TopK
 from steerkit.sae.formats.checkpoint import Checkpoint, validated
 from steerkit.sae.formats.fold import add_subtraction, fold_input_norm, one_dtype
@@ -21,8 +25,11 @@ from steerkit.sae.formats.imported import ImportedSae, Tensors
 from steerkit.sae.formats.unfit import Unfit
 from steerkit.sae.input_norm import NoNorm
 from steerkit.sae.sae import Sae
+from steerkit.sae.site import Site
 
 _NAMES = {"pre_bias", "encoder.weight", "encoder.bias", "decoder.weight"}
+_RUN = re.compile(r"sae_training_(.+?)_t(\d+)_")
+_LAYER = re.compile(r"(?:layer)?(\d+)|(?:transformer\.)?transformer_blocks\.(\d+)\.ff")
 _TOPK_RUN, _L1_RUN = re.compile(r"(?:^|_)topk(\d+)(?:_|$)"), re.compile(r"(?:^|_)l1[^_]*(?:_|$)")
 
 
@@ -35,7 +42,7 @@ class FluxConfig(BaseModel):
     topk_k: int | None = None
     normalize_data: bool = False
     layer: str | int | None = None
-    timestep: int | None = None
+    timestep: int | None = Field(default=None, ge=0)
     l1_coeff: float | None = None
 
 
@@ -46,7 +53,9 @@ def recognises(checkpoint: Checkpoint) -> bool:
 def read(checkpoint: Checkpoint) -> ImportedSae:
     """UserError where k is not known, and for one trained on rows that were normed by statistics that it lacks."""
     raw = checkpoint.content.get("config")
-    raw = {str(name): value for name, value in raw.items()} if isinstance(raw, Mapping) else {}
+    # The training run writes the same into config.json beside its checkpoints.
+    raw = raw if isinstance(raw, Mapping) else checkpoint.raw("config.json") or {}
+    raw = {str(name): value for name, value in raw.items()}
     config = validated(FluxConfig, raw, f"{checkpoint.weights}: config")
     if config.normalize_data:
         raise UserError(
@@ -56,17 +65,27 @@ def read(checkpoint: Checkpoint) -> ImportedSae:
     tensors = Tensors(_state(checkpoint), checkpoint.weights)
     n, d = tensors.size("encoder.weight")
     activation = _activation(config, raw, checkpoint, n)
+    run = _RUN.match(checkpoint.folder.resolve().name)
+    layer = config.layer if config.layer is not None or run is None else run[1]
+    timestep = config.timestep if config.timestep is not None or run is None else int(run[2])
+    site = Site(
+        hookpoint=_hookpoint(layer),
+        steps=None if timestep is None else (timestep,),
+        # FLUX has its guidance embedded: there is one branch, and it carries the prompt.
+        branches=("cond",),
+    )
     sae = Sae(
         tensors.take("encoder.weight", n, d),
         tensors.take("encoder.bias", n),
         tensors.take("decoder.weight", d, n).T.contiguous(),
         tensors.take("pre_bias", d),
         activation,
+        site=site,
     )
     facts = {
         "architecture": "topk" if isinstance(activation, TopK) else "relu",
-        "layer": config.layer,
-        "timestep": config.timestep,
+        "layer": layer,
+        "timestep": timestep,
         "l1": config.l1_coeff,
     }
     return ImportedSae(
@@ -97,9 +116,10 @@ def write(found: ImportedSae, folder: Path) -> None:
         "encoder.bias": sae.encoder_bias.clone(),
         "decoder.weight": sae.decoder.T.contiguous(),
     }
+    steps, place = found.sae.site.steps, _LAYER.fullmatch((found.sae.site.hookpoint or "").partition(":")[0])
     config = {
-        "layer": found.facts.get("layer"),
-        "timestep": found.facts.get("timestep"),
+        "layer": found.facts.get("layer", f"layer{place[2]}" if place and place[2] else None),
+        "timestep": found.facts.get("timestep", steps[0] if steps is not None and len(steps) == 1 else None),
         "input_dim": sae.width,
         "hidden_dim": sae.size,
         "expansion_factor": sae.size // sae.width,
@@ -114,6 +134,12 @@ def write(found: ImportedSae, folder: Path) -> None:
 def _state(checkpoint: Checkpoint) -> Mapping[str, Any]:
     inner = checkpoint.content.get("model_state_dict")
     return {str(k): v for k, v in inner.items()} if isinstance(inner, Mapping) else checkpoint.content
+
+
+def _hookpoint(layer: str | int | None) -> str | None:
+    """Where `layer15` of the authors' code is; None for what they do not write, such as a block without its module."""
+    found = _LAYER.fullmatch(str(layer))
+    return None if found is None else str(Hookpoint(f"transformer.transformer_blocks.{found[1] or found[2]}.ff"))
 
 
 def _activation(config: FluxConfig, raw: Mapping[str, Any], checkpoint: Checkpoint, n: int) -> Activation:

@@ -6,7 +6,9 @@ state dict in `state_dict.pth`, with k in config.json beside it.
 """
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from steerkit.errors import UserError
+from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.activation import Activation, Relu, TopK
 from steerkit.sae.formats.checkpoint import Checkpoint, validated
 from steerkit.sae.formats.fold import add_subtraction, fold_input_norm, one_dtype
@@ -23,10 +26,13 @@ from steerkit.sae.formats.layer_norm import LAYER_NORM, is_layer_norm
 from steerkit.sae.formats.unfit import Unfit
 from steerkit.sae.input_norm import NoNorm
 from steerkit.sae.sae import Sae
+from steerkit.sae.site import Site
 
 _CONFIG, _WEIGHTS = "config.json", "state_dict.pth"
 _NAMES = {"pre_bias", "encoder.weight", "latent_bias"}
-_STATISTICS = ("stats_last_nonzero", "latents_activation_frequency", "latents_mean_square")
+_RUN = re.compile(r"(unet(?:\.[a-z_]+|\.\d+)+)_k\d+_")
+_OPENAI_STATISTICS = ("latents_activation_frequency", "latents_mean_square")
+_STATISTICS = ("stats_last_nonzero", *_OPENAI_STATISTICS)
 _DEAD_STEPS = 10_000_000 // 4096
 
 
@@ -47,9 +53,9 @@ class _OpenAiActivation(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    activation: str = "ReLU"
+    activation: str
     k: int | None = Field(default=None, ge=1)
-    postact_fn: str = "ReLU"
+    postact_fn: str | None = None
 
 
 def recognises_openai(checkpoint: Checkpoint) -> bool:
@@ -65,18 +71,26 @@ def read_openai(checkpoint: Checkpoint) -> ImportedSae:
     """A flat state dict; an untied or a tied one, with ReLU or TopK."""
     content = dict(checkpoint.content)
     inner = content.pop("activation_state_dict", {})
+    if "activation" not in content and not set(_OPENAI_STATISTICS) <= set(content):
+        raise UserError(
+            f"{checkpoint.weights}: its activation is missing, and without it ReLU and TopK look alike. Only OpenAI's "
+            "first files, which have ReLU, do without, and those hold latents_activation_frequency. It is not guessed: "
+            "ask its author, or give --format sdxl-unbox if it is one of sdxl-unbox with its config.json."
+        )
     named = {"activation": content.pop("activation", "ReLU"), **(inner if isinstance(inner, Mapping) else {})}
     config = validated(_OpenAiActivation, named, checkpoint.weights)
-    if config.activation not in ("ReLU", "TopK") or config.postact_fn != "ReLU":
+    if config.activation not in ("ReLU", "TopK") or config.postact_fn not in ("ReLU", None):
         raise UserError(
             f"{checkpoint.weights}: activation {config.activation} with {config.postact_fn}; known are ReLU, and TopK "
             "with ReLU."
         )
     chooses = config.activation == "TopK"
     if chooses and config.k is None:
-        raise UserError(f"{checkpoint.weights}: TopK without k, which is not guessed.")
+        raise UserError(f"{checkpoint.weights}: TopK without k, which is not guessed (activation_state_dict.k).")
     tensors = Tensors(content, checkpoint.weights)
     sae = _sae(tensors, TopK(config.k, relu="after") if config.k is not None and chooses else Relu(), normed=chooses)
+    if chooses and config.postact_fn is None:
+        raise UserError(f"{checkpoint.weights}: TopK without activation_state_dict.postact_fn, which is not guessed.")
     return ImportedSae(
         sae,
         library="openai/sparse_autoencoder",
@@ -98,6 +112,10 @@ def read_unbox(checkpoint: Checkpoint) -> ImportedSae:
             f"{checkpoint.weights} has {sae.size} latents of width {sae.width}, but {_CONFIG} says "
             f"{config.n_dirs_local} of {config.d_model}. Is one of them another's?"
         )
+    # Its training run names a folder above by the module; it trains on what that adds.
+    names = (place.name for place in (checkpoint.folder.resolve(), checkpoint.folder.resolve().parent))
+    module = next((found[1] for name in names if (found := _RUN.match(name))), None)
+    sae = replace(sae, site=Site(hookpoint=None if module is None else str(Hookpoint(module, "update"))))
     extra = tensors.kept(*_STATISTICS)
     for name in ("mean", "std"):
         value = (checkpoint.beside(f"{name}.pt") or {}).get("tensor")

@@ -1,11 +1,12 @@
 """All formats by name: which one a checkpoint is in, and the way in and out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from steerkit.errors import UserError
-from steerkit.sae.formats import dictionary_learning, flux, openai, own, saelens, sparsify
+from steerkit.file_kind import kind_of
+from steerkit.sae.formats import dictionary_learning, flux, gemma_scope, openai, own, saelens, sparsify
 from steerkit.sae.formats.checkpoint import Checkpoint
 from steerkit.sae.formats.imported import ImportedSae
 from steerkit.sae.formats.unfit import Unfit
@@ -60,6 +61,9 @@ FORMATS: dict[str, Format] = {
     "sdxl-unbox": Format(
         "sdxl-unbox: config.json, state_dict.pth", openai.recognises_unbox, openai.read_unbox, openai.write_unbox
     ),
+    "gemma-scope": Format(
+        "Gemma Scope: params.npz, or params.safetensors", gemma_scope.recognises, gemma_scope.read, gemma_scope.write
+    ),
     "flux": Format("lucas-zhao6's FLUX: sae_best.pt and its like", flux.recognises, flux.read, flux.write),
 }
 _ALIASES = {"sae-lens": "saelens", "eai-sparsify": "sparsify"}
@@ -71,12 +75,28 @@ def format_of(checkpoint: Checkpoint) -> str:
     found = [name for name, each in FORMATS.items() if each.recognises(checkpoint)]
     if len(found) == 1:
         return found[0]
+    _refuse_other(checkpoint)
     holds = ", ".join(sorted(checkpoint.content)[:12]) or "nothing"
+    vectors = kind_of(checkpoint.weights)
+    hint = (
+        " Steering vectors are read by `steerkit vectors import`."
+        if not found and vectors is not None and vectors.kind == "tensors"
+        else ""
+    )
     reason = f"may be {' or '.join(found)}" if found else "is in no format that steerkit knows"
     raise UserError(
         f"{checkpoint.weights} {reason} (it holds {holds}). Say which with --format, one of "
-        f"{', '.join(found or FORMATS)}."
+        f"{', '.join(found or FORMATS)}.{hint}"
     )
+
+
+def _refuse_other(checkpoint: Checkpoint) -> None:
+    """UserError that says what a checkpoint in no format of autoencoders is, if its names tell."""
+    found = kind_of(checkpoint.weights)
+    if found is None or found.kind in ("tensors", "pickle", "npz", "sae", "own_sae"):
+        return
+    where = " `steerkit generate` and the other commands take it as --vectors." if found.kind == "own_vectors" else ""
+    raise UserError(f"{checkpoint.weights} is {found.words}, and no autoencoder.{where}")
 
 
 def read_checkpoint(path: Path, name: str | None = None) -> tuple[ImportedSae, Checkpoint, str]:
@@ -89,7 +109,10 @@ def read_checkpoint(path: Path, name: str | None = None) -> tuple[ImportedSae, C
         raise UserError(f"There is no format {name!r}; there are {', '.join(FORMATS)}.")
     checkpoint = Checkpoint(path)
     name = asked or format_of(checkpoint)
-    return FORMATS[name].read(checkpoint), checkpoint, name
+    found = FORMATS[name].read(checkpoint)
+    if name != "steerkit":
+        found = replace(found, sae=replace(found.sae, site=found.sae.site.imported()))
+    return found, checkpoint, name
 
 
 def export_checkpoint(found: ImportedSae, output: Path, name: str) -> None:

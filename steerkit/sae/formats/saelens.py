@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from steerkit.errors import UserError
+from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.activation import AbsTopK, Activation, Gated, GroupMax, JumpRelu, Relu, TopK
 from steerkit.sae.formats.checkpoint import Checkpoint
 from steerkit.sae.formats.fold import (
@@ -31,14 +32,17 @@ from steerkit.sae.formats.saelens_config import CHOOSE_BY_NORM, THRESHOLDED, Sae
 from steerkit.sae.formats.unfit import Unfit
 from steerkit.sae.input_norm import ConstantNorm, InputNorm, NoNorm
 from steerkit.sae.sae import Sae
+from steerkit.sae.site import Site
 
 WRITES_VERSION = "6.54.12"
 _WEIGHTS, _CONFIG = "sae_weights.safetensors", "cfg.json"
+# Tensors that say which latents are active: one that the architecture does not use says that it is another one.
+_OF_ACTIVATIONS = ("threshold", "log_threshold", "topk_threshold", "b_gate", "b_mag", "r_mag")
 _NORMS: dict[str, InputNorm] = {"layer_norm": LAYER_NORM, "constant_norm_rescale": ConstantNorm()}
 
 
 def recognises(checkpoint: Checkpoint) -> bool:
-    return not checkpoint.is_torch and {"W_enc", "W_dec", "b_dec"} <= set(checkpoint.content)
+    return not checkpoint.is_torch and not checkpoint.is_npz and {"W_enc", "W_dec", "b_dec"} <= set(checkpoint.content)
 
 
 def read(checkpoint: Checkpoint) -> ImportedSae:
@@ -58,9 +62,16 @@ def read(checkpoint: Checkpoint) -> ImportedSae:
         Relu(),
         _NORMS.get(config.normalize_activations, NoNorm()),
         subtract_bias=config.apply_b_dec_to_input,
+        site=Site(hookpoint=_hookpoint(config.metadata.get("hook_name"))),
     )
     sae, threshold_scale, lossy = _folded(sae, config, checkpoint)
     sae = replace(sae, activation=_activation(config, tensors, n, threshold_scale, checkpoint))
+    if foreign := sorted(name for name in _OF_ACTIVATIONS if name in tensors):
+        raise UserError(
+            f"{checkpoint.weights} holds {', '.join(foreign)}, but its architecture, {config.architecture!r}, does "
+            f"not use {'it' if len(foreign) == 1 else 'them'}. {_CONFIG} belongs to other weights, or its architecture "
+            "is missing or wrong: correct it there."
+        )
     notes = []
     if config.reshape_activations == "hook_z":
         notes.append("its rows are all heads of an attention layer side by side, [heads * d_head]")
@@ -175,6 +186,16 @@ def _activation(
             f"{checkpoint.folder / _CONFIG}: k is {k}; {config.architecture} needs a whole number, 1 to {n}."
         )
     return TopK(int(k), relu="after") if config.architecture == "topk" else AbsTopK(int(k))
+
+
+def _hookpoint(hook_name: Any) -> str | None:
+    """Where it belongs, if that is written as we do (unet.mid_block:out); SAELens' own names are TransformerLens'."""
+    if not isinstance(hook_name, str) or ":" not in hook_name:
+        return None
+    try:
+        return str(Hookpoint.parse(hook_name))
+    except UserError:
+        return None
 
 
 def _facts(config: SaeLensConfig) -> dict[str, Any]:

@@ -25,6 +25,8 @@ _NO_AUTOENCODERS = {
 # "estimated": by a factor or a matrix that SAELens folds into the weights when training ends.
 NORMS = {"none", "layer_norm", "constant_norm_rescale", "expected_average_only_in", "covariance_whitening"}
 
+RESHAPES = {"none", "hook_z"}
+
 
 class SaeLensConfig(BaseModel):
     """What of cfg.json says how the weights are used; the defaults are SAELens' own."""
@@ -53,11 +55,47 @@ def read_config(raw: Mapping[str, Any], path: Path) -> SaeLensConfig:
         )
     if config.architecture not in _KNOWN:
         raise UserError(f"{path}: architecture {config.architecture!r}; known are {', '.join(sorted(_KNOWN))}.")
+    if config.reshape_activations not in RESHAPES:
+        raise UserError(
+            f"{path}: reshape_activations {config.reshape_activations!r}; known are {', '.join(sorted(RESHAPES))}."
+        )
     if config.normalize_activations not in NORMS:
         raise UserError(
             f"{path}: normalize_activations {config.normalize_activations!r}; known are {', '.join(sorted(NORMS))}."
         )
     return config
+
+
+def _old_activation(found: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """`architecture` and `k` of a version before 6, whose TopK is an activation function of the standard one."""
+    activation, architecture = found.get("activation_fn") or "relu", found.get("architecture")
+    if activation not in ("relu", "topk"):
+        raise UserError(f"{path}: activation_fn {activation!r}; known are relu and topk.")
+    if (activation == "topk" and architecture not in ("standard", "topk")) or (
+        architecture == "topk" and found.get("activation_fn") == "relu"
+    ):
+        raise UserError(
+            f"{path}: architecture {architecture!r} does not go with activation_fn {activation!r}. Which is right?"
+        )
+    if activation != "topk" and architecture != "topk":
+        return {}
+    inner = found.get("activation_fn_kwargs")
+    named = {
+        key: value
+        for key, value in (
+            ("activation_fn_kwargs.k", inner.get("k") if isinstance(inner, Mapping) else None),
+            ("k", found.get("k")),
+        )
+        if value is not None
+    }
+    if not named:
+        raise UserError(
+            f"{path}: a TopK without k: there is neither activation_fn_kwargs.k nor k. It is not guessed; write it "
+            "there, or ask the checkpoint's author."
+        )
+    if len(set(named.values())) > 1:
+        raise UserError(f"{path}: {' but '.join(f'{key} is {value}' for key, value in named.items())}. Which is right?")
+    return {"architecture": "topk", "k": next(iter(named.values()))}
 
 
 def _modern(raw: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
@@ -66,14 +104,12 @@ def _modern(raw: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     version = raw.get("sae_lens_version") or (metadata.get("sae_lens_version") if isinstance(metadata, dict) else None)
     major = re.match(r"\d+", str(version or "0"))
     if major is not None and int(major[0]) >= 6:
-        return raw
+        # Version 6 has no activation_fn; a file that names one all the same is held to it.
+        old = {_RENAMED[name]: raw[name] for name in _RENAMED if name in raw} | dict(raw)
+        return {**raw, **_old_activation(old, path)} if old.get("activation_fn") else raw
     found = {_RENAMED.get(name, name): value for name, value in raw.items()}
     found["architecture"] = found.get("architecture") or "standard"
-    activation = found.get("activation_fn") or "relu"
-    if activation not in ("relu", "topk"):
-        raise UserError(f"{path}: activation_fn {activation!r}; known are relu and topk.")
-    if activation == "topk" and (k := (found.get("activation_fn_kwargs") or {}).get("k")) is not None:
-        found |= {"architecture": "topk", "k": k}
+    found |= _old_activation(found, path)
     norm = found.get("normalize_activations")
     if norm is None or isinstance(norm, bool):
         found["normalize_activations"] = "expected_average_only_in" if norm else "none"

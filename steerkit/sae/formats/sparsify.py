@@ -5,6 +5,8 @@ pre = relu(encoder (x - b_dec) + bias), the k largest (or the largest of each of
 """
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from steerkit.errors import UserError
+from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.activation import Activation, GroupMax, TopK
 from steerkit.sae.formats.checkpoint import Checkpoint
 from steerkit.sae.formats.fold import add_subtraction, fold_input_norm, fold_subtraction, one_dtype
@@ -21,8 +24,10 @@ from steerkit.sae.formats.layer_norm import LAYER_NORM, is_layer_norm
 from steerkit.sae.formats.unfit import Unfit
 from steerkit.sae.input_norm import InputNorm, NoNorm, PerRow
 from steerkit.sae.sae import Sae
+from steerkit.sae.site import Site
 
 _WEIGHTS, _CONFIG = "sae.safetensors", "cfg.json"
+_MODULE = re.compile(r"(?:unet|transformer)(?:\.\w+)+")
 SAEURON_ONLY = {"batch_topk", "sample_topk", "input_unit_norm"}
 
 
@@ -76,7 +81,11 @@ def read_saeuron(checkpoint: Checkpoint) -> ImportedSae:
         if getattr(config, name)
     ]
     norm = LAYER_NORM if config.input_unit_norm else NoNorm()
-    return _read(checkpoint, config, "SAeUron", norm, (), notes)
+    # Its training run names the checkpoint's folder by the module: unet.up_blocks.1.attentions.1.
+    module = checkpoint.folder.resolve().name
+    site = Site(hookpoint=str(Hookpoint(module)) if _MODULE.fullmatch(module) else None)
+    found = _read(checkpoint, config, "SAeUron", norm, (), notes)
+    return replace(found, sae=replace(found.sae, site=site))
 
 
 def write(found: ImportedSae, folder: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from steerkit.errors import UserError
+from steerkit.file_kind import begins_as_safetensors
 
 _REFUSED_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 _HARMLESS = ("torch.", "collections.OrderedDict")
@@ -42,10 +43,21 @@ def load_torch(path: Path) -> Any:
 
 
 def is_torch_file(path: Path) -> bool:
-    """Whether `path` begins as files of torch.save (a zip archive) or plain pickles do; reads two bytes."""
+    """Whether `path` begins as files of torch.save (a zip archive) or plain pickles do; reads nine bytes."""
+    # The length of a safetensors header, which comes first, may look like either: 640 is 80 02.
+    if begins_as_safetensors(path):
+        return False
     with path.open("rb") as file:
         start = file.read(2)
     return start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def is_npz_file(path: Path) -> bool:
+    """Whether `path` is an archive of NumPy, which is a zip as those of torch.save are."""
+    if not is_torch_file(path) or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith(".npy") for name in archive.namelist())
 
 
 def _foreign_globals(path: Path) -> list[str]:

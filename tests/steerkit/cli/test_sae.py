@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from steerkit.cli.app import app
 from steerkit.errors import UserError
 from steerkit.sae.sae_file import describe_sae, load_sae
+from steerkit.sae.site import Site
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "data" / "sae"
@@ -65,6 +66,8 @@ def test_encode_gives_the_latents_that_the_library_gave(name: str, tmp_path: Pat
 def test_import_export_and_encode_of_our_own_format_agree(tmp_path: Path) -> None:
     theirs = GOLDEN / "dictionary_learning" / "gated"
     assert steerkit("import", theirs, "-o", tmp_path / "ours") == (
+        "note: not known of its rows: model, hookpoint, steps, branches, resolution; say it with --model, --hookpoint, "
+        "--steps, --branches, --resolution or in params.yaml, where it is used\n"
         f"gated of 64 latents for rows of 16 from dictionary_learning in {tmp_path / 'ours'}\n"
     )
     steerkit("export", tmp_path / "ours", "-o", tmp_path / "lens", "--format", "saelens")
@@ -83,6 +86,22 @@ def test_an_import_may_say_the_hookpoint_and_replaces_an_earlier_one(tmp_path: P
     steerkit("import", GOLDEN / "sparsify" / "topk-bf16", "-o", ours, "--hookpoint", "unet.mid_block:update")
     assert describe_sae(ours).site.hookpoint == "unet.mid_block:update"
     assert load_sae(ours).encoder.dtype == torch.bfloat16
+
+
+def test_an_import_says_of_the_rows_what_the_checkpoint_does_not(tmp_path: Path) -> None:
+    theirs, ours = GOLDEN / "sparsify" / "groupmax", tmp_path / "ours"
+    said = ("--model", "d" * 64, "--hookpoint", "unet.mid_block", "--steps", "0-2,9", "--branches", "cond,uncond",
+            "--resolution", "768x512")  # fmt: skip
+    assert "not known" not in steerkit("import", theirs, "-o", ours, *said)
+    assert describe_sae(ours).site == Site(
+        model="d" * 64, hookpoint="unet.mid_block:out", steps=(0, 1, 2, 9), branches=("cond", "uncond"),
+        resolution=(512, 768), unknown=(),
+    )  # fmt: skip
+    assert "not known of its rows: model, hookpoint;" in steerkit(
+        "import", theirs, "-o", ours, "--steps", "all", "--branches", "all", "--resolution", "any"
+    )
+    for option, wrong in (("--steps", "9-3"), ("--branches", "both"), ("--resolution", "512")):
+        assert f"{option} {wrong}: write " in steerkit("import", theirs, "-o", ours, option, wrong, fails=True)
 
 
 def test_a_loss_needs_to_be_allowed_and_is_said(tmp_path: Path) -> None:

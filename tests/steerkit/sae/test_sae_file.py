@@ -182,6 +182,8 @@ def test_what_does_not_fit_together_is_never_written(tmp_path: Path) -> None:
         ("version", "version 2"),
         ("field", "damaged at activation.kind"),
         ("k", "topk without k"),
+        ("relu", "topk without relu"),
+        ("by", "topk without by_decoder_norm"),
     ],
 )
 def test_a_damaged_folder_is_a_users_error(damage: str, message: str, folder: Path) -> None:
@@ -213,6 +215,8 @@ def test_a_damaged_folder_is_a_users_error(damage: str, message: str, folder: Pa
                 "version": {"schema_version": 2},
                 "field": {"activation": {"kind": "softmax"}},
                 "k": {"activation": {"kind": "topk"}},
+                "relu": {"activation": {"kind": "topk", "k": 2, "by_decoder_norm": False}},
+                "by": {"activation": {"kind": "topk", "k": 2, "relu": "before"}},
             }[damage]
             config.write_text(json.dumps(found | change))
     with pytest.raises(UserError, match=message):

@@ -12,8 +12,10 @@ from steerkit.models.folder_digest import content_digest
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.sae.activation import TopK
 from steerkit.sae.sae import Sae
+from steerkit.sae.sae_description import Provenance
 from steerkit.sae.sae_file import load_sae, save_sae
 from steerkit.sae.site import Site, require_fit, site_in
+from steerkit.sae.site_statement import SiteStatement
 
 BLOCK = "transformer.transformer_blocks.0:out:image"
 KNOWN: dict[str, Any] = {
@@ -64,6 +66,55 @@ def test_the_digest_that_an_earlier_steerkit_gave_the_model_fits(sd21: Any) -> N
     assert met.model == sd21.fingerprint.digest != earlier
     assert own.differences(met) == []
     assert Site(model="e" * 64).differences(met) == [f"model: {'e' * 64} and {met.model}"]
+
+
+@pytest.mark.parametrize("part", ["model", "hookpoint", "steps", "branches", "resolution"])
+def test_what_an_imported_checkpoint_does_not_say_fits_no_rows_until_it_is_stated(part: str) -> None:
+    known = KNOWN | {"hookpoint": "unet.mid_block.attentions.0:out", "branches": ("cond",)}
+    met = Site(**known)
+    own = Site(**{**known, part: None}).imported()
+    assert own.unknown == (part,)
+    with pytest.raises(UserError, match=f"{part}: not known and ") as refused:
+        require_fit(own, met, "'early'")
+    assert f"--{part}, or {part}: beside its folder" in str(refused.value)
+    stated = SiteStatement.model_validate({part: getattr(met, part)}).complete(own, "'early'")
+    assert require_fit(stated, met, "'early'") == []
+    # What rows do not have is not asked for: a text has no steps and no size.
+    assert own.differences(met.model_copy(update={part: None, "grid": None})) == []
+    # Trained here, an autoencoder without it is one of all steps.
+    assert Site(**{**known, part: None}).differences(met) == []
+
+
+def test_a_transformer_has_one_branch_which_needs_no_statement() -> None:
+    own = Site(**KNOWN).imported()
+    assert own.unknown == ("branches",) and own.differences(Site(**KNOWN, branches=("cond",))) == []
+
+
+def test_all_may_be_stated_and_what_is_known_may_not_be_stated_otherwise() -> None:
+    own = Site(steps=(14,)).imported()
+    open_ = SiteStatement(model="m", hookpoint="unet.mid_block", branches="all", resolution="any")
+    stated = open_.complete(own, "'early'")
+    assert stated.unknown == () and (stated.branches, stated.resolution) == (None, None)
+    assert stated.differences(Site(model="m", steps=(14,), branches=("uncond",), resolution=(8, 8))) == []
+    with pytest.raises(UserError, match=r"'early' belongs to steps \(14,\), and not to steps \(13,\)"):
+        SiteStatement(steps=(13,)).complete(own, "'early'")
+    with pytest.raises(UserError, match=r"belongs to steps \(14,\), and not to steps all"):
+        SiteStatement(steps="all").complete(own, "'early'")
+
+
+def test_a_grid_tells_of_a_resolution_that_a_store_does_not_say() -> None:
+    assert Site().imported().differences(Site(grid=(4, 4))) == ["resolution: not known and a grid of (4, 4)"]
+
+
+def test_a_folder_of_an_earlier_import_is_one_of_which_nothing_was_stated(tmp_path: Path) -> None:
+    eye = torch.eye(4)
+    source = Provenance(format="flux", library="lucas-zhao6/FLUX", version=None, files={})
+    sae = Sae(eye, torch.zeros(4), eye, torch.zeros(4), TopK(1), site=Site(steps=(14,)))
+    save_sae(sae, tmp_path / "old", provenance=source)
+    assert "unknown" not in (tmp_path / "old" / "config.json").read_text()
+    assert load_sae(tmp_path / "old").site.unknown == ("model", "hookpoint", "branches", "resolution")
+    with pytest.raises(UserError, match="resolution: not known"):
+        load_sae(tmp_path / "old", Site(**KNOWN))
 
 
 def test_all_differences_come_together() -> None:

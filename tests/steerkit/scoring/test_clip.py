@@ -2,7 +2,9 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from steerkit.errors import UserError
 from steerkit.scoring.clip import SEASON_PHRASES, ClipScorer, paired_similarity
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "model_cfg": {
         "embed_dim": 16,
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
@@ -92,6 +94,71 @@ def test_a_folder_without_weights_says_what_is_missing(tmp_path: Path) -> None:
 def test_an_unknown_model_offers_near_names() -> None:
     with pytest.raises(UserError, match=r"near: .*ViT-B-32/laion2b_s34b_b79k"):
         ClipScorer("ViT-B-32/laion2b_s34b")
+
+
+class _Built(torch.nn.Module):
+    """Stands for an open_clip model: keeps what it was built with, and has no weights."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__()
+        self.given, self.visual = given, torch.nn.Module()
+        self.visual.image_size = given["vision_cfg"].get("image_size", 224)
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], _Built]:
+    """built("ViT-B-32/openai"): the model as a scorer has it built, nothing downloaded."""
+    import open_clip
+    from open_clip import factory
+
+    for name in ("CLIP", "CustomTextCLIP", "CoCa"):
+        monkeypatch.setattr(factory, name, _Built)
+    monkeypatch.setattr(factory, "download_pretrained", lambda *_, **__: "weights")
+    monkeypatch.setattr(factory, "load_checkpoint", lambda *_, **__: None)
+    monkeypatch.setattr(open_clip, "get_tokenizer", lambda *_, **__: None)
+
+    def build(source: str) -> _Built:
+        model = ClipScorer(source, device="cpu")._model
+        assert isinstance(model, _Built)
+        return model
+
+    return build
+
+
+def test_every_published_model_is_built_as_its_weights_were_trained(
+    built: Callable[[str], _Built], recwarn: pytest.WarningsRecorder
+) -> None:
+    """All pairs that open_clip lists. OpenAI's weights are QuickGELU's, whichever architecture names them."""
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
+    differs = []
+    for architecture, tag in open_clip.list_pretrained():
+        model, says = built(f"{architecture}/{tag}"), get_pretrained_cfg(architecture, tag)
+        plain = bool(open_clip.get_model_config(architecture).get("quick_gelu", False))
+        quick = bool(model.given.get("quick_gelu", False))
+        # A tag that says nothing was trained as the architecture's file says.
+        assert quick == bool(says.get("quick_gelu", plain)), f"{architecture}/{tag}"
+        assert quick or tag != "openai", architecture
+        for key in ("mean", "std", "interpolation", "resize_mode"):
+            assert key not in says or model.visual.preprocess_cfg[key] == says[key], f"{architecture}/{tag}: {key}"
+        if quick != plain:
+            differs.append(f"{architecture}/{tag}")
+    assert {"ViT-B-32/openai", "ViT-L-14/openai", "RN50/openai", "ViT-B-16/dfn2b"} <= set(differs)
+    assert not [one for one in recwarn if "QuickGELU" in str(one.message)]
+
+
+def test_a_folder_says_its_own_activation(folder: Path, scorer: ClipScorer, tmp_path: Path) -> None:
+    """The same weights with GELU and with QuickGELU, x sigmoid(1.702 x), are other models."""
+    from open_clip.transformer import QuickGELU
+
+    (tmp_path / "open_clip_model.safetensors").write_bytes((folder / "open_clip_model.safetensors").read_bytes())
+    config = CONFIG | {"model_cfg": CONFIG["model_cfg"] | {"quick_gelu": True}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    quick = ClipScorer(tmp_path, device="cpu")
+    assert any(isinstance(part, QuickGELU) for part in quick._model.modules())
+    assert not any(isinstance(part, QuickGELU) for part in scorer._model.modules())
+    assert not torch.allclose(quick.images(pictures(1)), scorer.images(pictures(1)), atol=1e-4)
 
 
 def test_published_weights_without_network_name_the_embedded_scorer(

@@ -77,5 +77,5 @@ def test_mistakes_are_told() -> None:
         latent_steering(autoencoder(), 1, "multiply", 1.0, 1.0)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="latents 0 to 7; there is no 8"):
         latent_steering(autoencoder(), 8, "add", 1.0, 1.0)
-    with pytest.raises(UserError, match="import it with its site"):
+    with pytest.raises(UserError, match="import it with --hookpoint"):
         latent_steering(autoencoder(place=None), 1, "add", 1.0, 1.0)

@@ -131,6 +131,41 @@ def test_files_of_others_are_read_whatever_else_they_hold(tmp_path: Path) -> Non
     assert torch.allclose(raw(found, 1), torch.from_numpy(half).float())
 
 
+def test_bfloat16_is_read_to_the_bit(tmp_path: Path) -> None:
+    """A bfloat16 is the upper half of a float32; torch rounds to it by itself."""
+    values = torch.linspace(-3, 3, WIDTH).bfloat16()
+    path = tmp_path / "x.gguf"
+    writer = gguf.GGUFWriter(path, "controlvector")
+    bits = values.view(torch.int16).numpy().view(np.uint8)
+    writer.add_tensor("direction.2", bits, raw_dtype=gguf.GGMLQuantizationType.BF16)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert torch.allclose(raw(read_gguf(path, MODEL, HOOKPOINTS, "joy", WIDTH), 2), values.float(), atol=1e-6)
+
+
+def test_a_models_own_file_is_named_though_it_is_quantised_and_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "llama.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_token_list(["a"] * 1000)
+    writer.add_tensor("blk.0.ffn_up.weight", np.zeros((2, 18), np.uint8), raw_dtype=gguf.GGMLQuantizationType.Q4_0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    for largest in (1 << 28, 10):
+        monkeypatch.setattr("steerkit.vectors.gguf_layout.LARGEST_FILE", largest)
+        with pytest.raises(UserError, match="a GGUF file of 'llama', not of control vectors"):
+            read_gguf(path, MODEL, HOOKPOINTS, "joy", WIDTH)
+    # Cut in the middle of its vocabulary, as the beginning of a large file is.
+    monkeypatch.setattr("steerkit.vectors.gguf_layout._START", 200)
+    with pytest.raises(UserError, match="a GGUF file of 'llama'"):
+        read_gguf(path, MODEL, HOOKPOINTS, "joy", WIDTH)
+
+
 @pytest.mark.parametrize(
     ("tensors", "architecture", "message"),
     [

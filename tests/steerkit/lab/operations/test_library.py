@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from steerkit.errors import UserError
 from steerkit.lab.operations import library
@@ -126,6 +127,19 @@ def test_a_concept_is_set_to_the_layer_nearest_the_middle_that_it_has_a_vector_f
 class _Evil:
     def __reduce__(self) -> Any:
         return (Path.touch, (Path("ran"),))
+
+
+def test_plain_tensors_of_others_are_taken_in(lab: Any, tmp_path: Path) -> None:
+    model = lab.language()
+    rows = torch.randn(model.layers + 1, model.width, generator=torch.Generator().manual_seed(0))
+    torch.save(rows, tmp_path / "kind_response_avg_diff.pt")
+    entry = import_concept(lab, tmp_path / "kind_response_avg_diff.pt")
+    assert entry.name == "kind" and own(lab) == ["kind"]
+    first = next(iter(entry.vectors.directions.values()))
+    torch.testing.assert_close(first.norm * first.unit, rows[1])
+    save_file({"lora_up.weight": torch.ones(2)}, tmp_path / "style.safetensors")
+    with pytest.raises(UserError, match=r"style\.safetensors .* It is a LoRA"):
+        import_concept(lab, tmp_path / "style.safetensors")
 
 
 @pytest.mark.parametrize(

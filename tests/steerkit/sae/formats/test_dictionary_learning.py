@@ -107,6 +107,16 @@ def test_an_unset_threshold_is_told(tmp_path: Path) -> None:
     assert read_checkpoint(save(tmp_path, chosen(-1.0), {"dict_class": "AutoEncoderTopK"}))[0].notes == ()
 
 
+@pytest.mark.parametrize(("name", "k"), [("BatchTopKSAE", 3), ("AutoEncoderTopK", 3.5), ("AutoEncoderTopK", True)])
+def test_a_threshold_or_k_that_is_missing_or_no_number_is_not_guessed(name: str, k: Any, tmp_path: Path) -> None:
+    message = "BatchTopKSAE without threshold" if name == "BatchTopKSAE" else f"k is {k}; AutoEncoderTopK"
+    with pytest.raises(UserError, match=message):
+        read_checkpoint(save(tmp_path, linear(b_dec=torch.ones(D)), {"dict_class": name, "k": k}))
+    half = linear(b_dec=torch.ones(D), k=torch.tensor(3.5), threshold=torch.tensor(0.5))
+    with pytest.raises(UserError, match=r"k is 3\.5"):
+        read_checkpoint(save(tmp_path, half, {"dict_class": name}))
+
+
 def exported(
     tmp_path: Path, activation: Any, facts: dict[str, Any] | None = None, **how: Any
 ) -> tuple[str, dict[str, Tensor]]:

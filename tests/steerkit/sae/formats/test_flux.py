@@ -1,5 +1,6 @@
 """The FLUX checkpoints of seed 004: k is not in the weights, and is never guessed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ from torch import Tensor
 
 from steerkit.errors import UserError
 from steerkit.sae.activation import JumpRelu, Relu, TopK
+from steerkit.sae.formats.import_sae import import_sae
 from steerkit.sae.formats.imported import ImportedSae
 from steerkit.sae.formats.registry import export_checkpoint, read_checkpoint
 from steerkit.sae.input_norm import PerRow
 from steerkit.sae.sae import Sae
+from steerkit.sae.sae_file import load_sae
+from steerkit.sae.site import Site
 
 N, D = 24, 6
 TOPK = {"use_topk": True, "topk_k": 5, "normalize_data": False, "layer": "transformer_blocks.15", "timestep": 14}
@@ -115,3 +119,61 @@ def test_what_it_does_not_have_is_not_written(how: dict[str, Any], tmp_path: Pat
     sae = Sae(weights, torch.zeros(4), weights, torch.zeros(4), **how)
     with pytest.raises(UserError, match="cannot be written as flux"):
         export_checkpoint(ImportedSae(sae, "steerkit"), tmp_path / "out", "flux")
+
+
+@pytest.mark.parametrize(
+    ("layer", "hookpoint"),
+    [
+        ("layer15", "transformer.transformer_blocks.15.ff:out"),
+        (5, "transformer.transformer_blocks.5.ff:out"),
+        ("transformer_blocks.15.ff", "transformer.transformer_blocks.15.ff:out"),
+        # The block or its MLP? The authors' code means the MLP, but does not write this.
+        ("transformer_blocks.15", None),
+        (None, None),
+    ],
+)
+def test_layer_and_timestep_are_where_its_rows_come_from(layer: Any, hookpoint: str | None, tmp_path: Path) -> None:
+    site = read_checkpoint(save(tmp_path / "run", TOPK | {"layer": layer}))[0].sae.site
+    assert (site.hookpoint, site.steps, site.branches) == (hookpoint, (14,), ("cond",))
+    assert site.unknown == ("model", *(() if hookpoint else ("hookpoint",)), "resolution")
+
+
+def test_the_run_says_it_where_the_checkpoint_does_not(tmp_path: Path) -> None:
+    run = save(tmp_path / "sae_training_layer5_t9_topk4_x4_20251201", None)
+    site = read_checkpoint(run)[0].sae.site
+    assert (site.hookpoint, site.steps) == ("transformer.transformer_blocks.5.ff:out", (9,))
+    # Beside its checkpoints the run leaves its configuration, which has the last word.
+    (run / "config.json").write_text(json.dumps(TOPK | {"layer": "layer15"}))
+    site = read_checkpoint(run)[0].sae.site
+    assert (site.hookpoint, site.steps) == ("transformer.transformer_blocks.15.ff:out", (14,))
+
+
+def test_the_seeds_own_mistake_is_refused(tmp_path: Path) -> None:
+    """Trained on call 14 of pictures of 1024 pixels; its scripts look at call 13 of pictures of 256."""
+    import_sae(save(tmp_path / "run", TOPK | {"layer": "layer15"}), tmp_path / "ours", model="d" * 64)
+    rows = {"model": "d" * 64, "hookpoint": "transformer.transformer_blocks.15.ff:out", "branches": ("cond",)}
+    with pytest.raises(UserError, match=r"steps: \(14,\) and \(13,\)\n.*resolution: not known and \(256, 256\)"):
+        load_sae(tmp_path / "ours", Site(**rows, steps=(13,), resolution=(256, 256)))
+    import_sae(tmp_path / "ours", tmp_path / "stated", resolution=(1024, 1024))
+    with pytest.raises(UserError, match=r"resolution: \(1024, 1024\) and \(256, 256\)"):
+        load_sae(tmp_path / "stated", Site(**rows, steps=(14,), resolution=(256, 256)))
+    assert load_sae(tmp_path / "stated", Site(**rows, steps=(14,), resolution=(1024, 1024))).size == N
+
+
+@pytest.mark.parametrize(("layer", "fits"), [("layer15", False), ("transformer_blocks.15", False), ("layer5", True)])
+def test_another_layer_than_its_own_cannot_be_stated(layer: str, fits: bool, tmp_path: Path) -> None:
+    run = save(tmp_path / "run", TOPK | {"layer": layer})
+    if fits:
+        import_sae(run, tmp_path / "ours", hookpoint="transformer.transformer_blocks.5.ff")
+        return
+    with pytest.raises(UserError, match=r"belongs to .*15"):
+        import_sae(run, tmp_path / "ours", hookpoint="transformer.transformer_blocks.5.ff")
+    import_sae(run, tmp_path / "ours", hookpoint="transformer.transformer_blocks.15.ff")
+
+
+def test_one_of_ours_says_its_layer_and_step_too(tmp_path: Path) -> None:
+    site = Site(model="d" * 64, hookpoint="transformer.transformer_blocks.3.ff", steps=(7,))
+    sae = Sae(torch.eye(4), torch.zeros(4), torch.eye(4), torch.zeros(4), TopK(1), site=site)
+    export_checkpoint(ImportedSae(sae, "steerkit"), tmp_path / "out", "flux")
+    config = torch.load(tmp_path / "out" / "sae_final.pt", weights_only=True)["config"]
+    assert (config["layer"], config["timestep"]) == ("layer3", 7)

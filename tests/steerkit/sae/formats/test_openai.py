@@ -137,12 +137,21 @@ def test_a_tied_decoder_is_the_encoder(tmp_path: Path) -> None:
     assert torch.equal(found.sae.decoder, found.sae.encoder)
 
 
+def test_openais_first_files_have_relu_and_do_not_say_so(tmp_path: Path) -> None:
+    torch.save(state(latents_activation_frequency=torch.ones(N), latents_mean_square=torch.zeros(N)), tmp_path / "0.pt")
+    found, _, name = read_checkpoint(tmp_path / "0.pt")
+    assert name == "openai" and isinstance(found.sae.activation, Relu)
+
+
 @pytest.mark.parametrize(
     ("named", "message"),
     [
         ({"activation": "TopK"}, "TopK without k, which is not guessed"),
         ({"activation": "TopK", "activation_state_dict": {"k": 4, "postact_fn": "Identity"}}, "TopK with Identity"),
         ({"activation": "GELU"}, "activation GELU"),
+        ({"activation": "TopK", "activation_state_dict": {"k": 4}}, "TopK without activation_state_dict.postact_fn"),
+        # As sdxl-unbox's, which are TopK, look when they are saved flat.
+        ({}, "its activation is missing"),
         ({"activation": "TopK", "activation_state_dict": {"k": 25}}, "k = 25 of 24 latents"),
     ],
 )

@@ -69,11 +69,39 @@ def test_what_is_no_autoencoder_is_refused_with_the_reason(architecture: str, sa
         ({"d_sae": 16}, r"W_enc is \[4, 8\], but the others make it \[4, 16\]"),
         ({"d_in": "four"}, "d_in"),
         ({"metadata": {}, "activation_fn_str": "tanh-relu"}, "activation_fn 'tanh-relu'"),
+        ({"activation_fn_str": "topk", "activation_fn_kwargs": {}}, r"without k: .* activation_fn_kwargs\.k nor k"),
+        ({"metadata": {}, "activation_fn_str": "topk"}, "a TopK without k"),
+        ({"metadata": {}, "activation_fn": "topk", "activation_fn_kwargs": {"k": None}}, "a TopK without k"),
+        ({"metadata": {}, "architecture": "topk", "activation_fn_kwargs": {}}, "a TopK without k"),
+        (
+            {"metadata": {}, "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 3}, "k": 4},
+            "activation_fn_kwargs.k is 3 but k is 4",
+        ),
+        ({"metadata": {}, "activation_fn_str": "topk", "architecture": "gated"}, "'gated' does not go with"),
+        ({"metadata": {}, "activation_fn_str": "relu", "architecture": "topk", "k": 3}, "'topk' does not go with"),
+        ({"reshape_activations": "hook_q"}, "reshape_activations 'hook_q'; known are hook_z, none"),
     ],
 )
 def test_a_configuration_that_cannot_be_is_a_users_error(config: dict[str, Any], message: str, save: Save) -> None:
     with pytest.raises(UserError, match=message):
         read_checkpoint(save(config))
+
+
+@pytest.mark.parametrize("where", [{"activation_fn_kwargs": {"k": 4}}, {"activation_fn_kwargs": {}, "k": 4}, {"k": 4}])
+@pytest.mark.parametrize("version", [{"metadata": {}}, {}])
+def test_an_old_topk_has_its_k_in_either_place(where: dict[str, Any], version: dict[str, Any], save: Save) -> None:
+    found, _, _ = read_checkpoint(save({"activation_fn_str": "topk", **where, **version}))
+    assert isinstance(found.sae.activation, TopK) and found.sae.activation.k == 4
+
+
+@pytest.mark.parametrize("name", ["threshold", "log_threshold", "topk_threshold", "b_gate", "r_mag"])
+def test_tensors_of_an_activation_that_the_configuration_does_not_name_are_refused(name: str, save: Save) -> None:
+    """SAELens before 6 takes a missing architecture for the standard one; these weights are not."""
+    folder = save({"metadata": {}}, **{name: torch.ones(N)})
+    config = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps({k: v for k, v in config.items() if k != "architecture"}))
+    with pytest.raises(UserError, match=f"holds {name}, but its architecture, 'standard', does not use it"):
+        read_checkpoint(folder)
 
 
 def test_weights_without_their_configuration_are_refused(save: Save) -> None:
