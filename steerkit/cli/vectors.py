@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerkit.cli.command_line import CommandLine
 from steerkit.cli.foreign_vectors import (
     from_gguf,
     from_pickle,
@@ -23,7 +24,7 @@ from steerkit.errors import UserError
 if TYPE_CHECKING:
     from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 
-vectors = typer.Typer(
+vectors = CommandLine(
     name="vectors",
     help="Look into steering vectors, and turn those of others into ours and back.",
     no_args_is_help=True,

@@ -107,8 +107,8 @@ def test_settings_reach_the_edit(run: Callable[..., Any], model: Any) -> None:
 def test_concepts_are_erased_and_combined_in_the_order_written(run: Callable[..., Any], model: Any) -> None:
     found = lines(
         run(
-            "--vectors", "happy.safetensors", "--erase", "1", "--vectors", "sad.safetensors", "--add", "2",
-            "--layer", "2", "--tokens", "9",
+            "--layer", "2", "--vectors", "happy.safetensors", "--erase", "1", "--vectors", "sad.safetensors",
+            "--add", "2", "--tokens", "9",
         )
     )  # fmt: skip
     edits = text_edits(fitted(model, "happy", 0), [2], 1.0, action="remove")
