@@ -25,7 +25,7 @@ def whole(value: Any, what: str, low: int, remedy: str) -> int:
 
 def number(value: Any, what: str, remedy: str, low: float = -math.inf) -> float:
     """`value` as a finite float of at least `low`; ArgumentError as of `whole`."""
-    found = _float(value)
+    found = finite_number(value)
     if found is None or found < low:
         raise ArgumentError(f"{what} {_shown(value)}: {remedy}")
     return found
@@ -33,7 +33,7 @@ def number(value: Any, what: str, remedy: str, low: float = -math.inf) -> float:
 
 def strength_number(value: Any, of: str = "") -> float:
     """A strength, any finite number; `of` says of what, for the message."""
-    found = _float(value)
+    found = finite_number(value)
     if found is None:
         about = f" of {of}" if of else ""
         raise ArgumentError(f"The strength {_shown(value)}{about} is not a finite number.")
@@ -45,7 +45,7 @@ def seed_list(seeds: Any) -> list[int]:
 
     ArgumentError for none at all, and for what is no whole number from 0 to 2^63 - 1.
     """
-    several = [seeds] if _index(seeds) is not None or not _is_list(seeds) else list(seeds)
+    several = [seeds] if _index(seeds) is not None or not is_list(seeds) else list(seeds)
     if not several:
         raise ArgumentError("There is no seed; give a whole number, or several.")
     found = []
@@ -59,22 +59,27 @@ def seed_list(seeds: Any) -> list[int]:
 
 def layer_list(layers: Any) -> tuple[int, ...]:
     """One layer or several, in their order: whole numbers from 0, each once. ArgumentError for anything else."""
-    several = layers if _is_list(layers) else [layers]
+    several = layers if is_list(layers) else [layers]
     found = tuple(whole(layer, "layer", 0, "layers are whole numbers from 0.") for layer in several)
     if not found or len(set(found)) != len(found):
         raise ArgumentError(f"Layers {list(found)}: name at least one, and each once.")
     return found
 
 
-def text_list(texts: Any, what: str = "prompt") -> list[str]:
-    """One text or several, none of them blank. ArgumentError for none at all, and for what is no text."""
-    several = [texts] if isinstance(texts, str) or not _is_list(texts) else list(texts)
+def text_list(texts: Any, what: str = "prompt", *, blank: bool = False) -> list[str]:
+    """One text or several, blank ones only if `blank`. ArgumentError for none at all, and for what is no text."""
+    several = [texts] if isinstance(texts, str) or not is_list(texts) else list(texts)
     if not several:
         raise ArgumentError(f"There is no {what}; give a text, or several.")
     for place, text in enumerate(several, 1):
         if not isinstance(text, str):
             raise ArgumentError(f"The {what} {_shown(text)} is no text.")
-        if not text.strip():
+        if any("\ud800" <= mark <= "\udfff" for mark in text):
+            raise ArgumentError(
+                f"The {what} {_shown(text)} has bytes that are no text in this terminal's encoding; set PYTHONUTF8=1, or a "
+                "UTF-8 locale such as LC_ALL=C.UTF-8."
+            )
+        if not blank and not text.strip():
             which = f"The {what} number {place}" if len(several) > 1 else f"A {what}"
             raise ArgumentError(f"{which} is empty; say what to show or to say.")
     return several
@@ -94,7 +99,7 @@ def negative_list(negative: Any, images: int, prompts: int | None = None) -> lis
     """
     if negative is None or isinstance(negative, str):
         return [negative or ""] * images
-    given = list(negative) if _is_list(negative) else [negative]
+    given = list(negative) if is_list(negative) else [negative]
     found = ["" if text is None else text for text in given]
     for text in found:
         if not isinstance(text, str):
@@ -140,6 +145,12 @@ def picture_settings(
     return found
 
 
+def choice(value: Any, known: Sequence[str], what: str) -> None:
+    """Raise ArgumentError unless `value` is one of `known`."""
+    if not isinstance(value, str) or value not in known:
+        raise ArgumentError(f"{what} {_shown(value)} does not exist; choose one of {', '.join(known)}.")
+
+
 def known_settings(given: Iterable[str], kind: type) -> None:
     """Raise ArgumentError for names that the TypedDict `kind` has not: Python would let them pass, and do nothing."""
     known = list(kind.__annotations__)
@@ -148,13 +159,14 @@ def known_settings(given: Iterable[str], kind: type) -> None:
         raise ArgumentError(f"There is no setting {', '.join(unknown)}; choose among {', '.join(known)}.")
 
 
-def _is_list(value: Any) -> bool:
+def is_list(value: Any) -> bool:
+    """Whether `value` is several things: a list, an array or a tensor [n], but not a text."""
     # A text is a sequence of texts, and an array without dimensions says that it can be gone through but cannot.
     return isinstance(value, Iterable) and not isinstance(value, (str, bytes)) and getattr(value, "ndim", 1) > 0
 
 
 def _index(value: Any) -> int | None:
-    if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")) or getattr(value, "ndim", 0):
+    if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")) or getattr(value, "ndim", 0) != 0:
         return None
     try:
         return operator.index(value)
@@ -162,9 +174,10 @@ def _index(value: Any) -> int | None:
         return None
 
 
-def _float(value: Any) -> float | None:
+def finite_number(value: Any) -> float | None:
+    """`value` as a float; None for what is no finite number of Python, NumPy or torch."""
     kind = str(getattr(value, "dtype", ""))
-    if isinstance(value, (bool, str, bytes)) or "bool" in kind or "str" in kind or getattr(value, "ndim", 0):
+    if isinstance(value, (bool, str, bytes)) or "bool" in kind or "str" in kind or getattr(value, "ndim", 0) != 0:
         return None
     try:
         found = float(value)

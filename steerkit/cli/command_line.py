@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
 
 from steerkit.errors import UserError
 
@@ -18,7 +18,7 @@ class OnceEach(TyperCommand):
         seen: set[str] = set()
         for written in order:
             # An argument is written once as it is, and a switch written twice drops nothing.
-            if written.param_type_name != "option" or written.multiple or written.is_flag:
+            if not isinstance(written, TyperOption) or written.multiple or written.is_flag:
                 continue
             if written.name in seen:
                 raise UserError(f"{max(written.opts, key=len)} is given twice; give it once.")

@@ -44,8 +44,8 @@ def generate_texts(asked: Mapping[str, Any], order: Sequence[str]) -> None:
     _check_greedy(asked, sampling, seeds)
     # Before the model is loaded: whoever mistypes hears so at once.
     settings = [read_mix(order, asked)] if asked["mix"] is not None else _settings(read_actions(order, asked))
-    for one in settings:
-        _check_settings(one)
+    for found in settings:
+        _check_settings(found)
     spec, models = choose_language_model(asked["model"])
     loaded = load_or_fall_back(spec, models, lambda words: typer.echo(f"steerkit: {words}", err=True))
     edits = _mixed(asked, settings[0], loaded) if asked["mix"] is not None else _edits(
@@ -101,7 +101,7 @@ def _settings(edits: Sequence[Asked]) -> list[dict[str, Any]]:
         check_given(own, [one.action], option)
         if "layers" not in own:
             raise UserError(
-                f"Choose where to steer with --layer, as --layer 4, after --vectors {one.file} or before all --vectors; "
+                f"Choose where to steer with --layer, as --layer 4, after --vectors {one.file} or before all vectors; "
                 "`steerkit vectors inspect FILE` lists them."
             )
         found.append(own)

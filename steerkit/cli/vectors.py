@@ -96,6 +96,8 @@ def export(
 ) -> None:
     """Write vectors for other programs."""
     _check_target(output, force)
+    if format is Format.NPZ and model is not None:
+        raise UserError("--model is for steering-hogs and gguf, which need the model's names; npz needs none.")
 
     from steerkit.vectors.vectors_file import load_vectors
 
@@ -122,6 +124,8 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Every vector, as JSON for programs.")] = False,
 ) -> None:
     """Say what a vectors file holds: concept, model, and for each block the steps, norms and what is noise."""
+    if each and as_json:
+        raise UserError("--each is for the table; --json has every vector anyway. Leave one of them away.")
     from steerkit.vectors.vectors_file import load_vectors
 
     found = load_vectors(file)

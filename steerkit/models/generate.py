@@ -12,7 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from steerkit.arguments import as_many, known_settings, negative_list, picture_settings, seed_list, whole
+from steerkit.arguments import (
+    as_many,
+    is_list,
+    known_settings,
+    negative_list,
+    picture_settings,
+    seed_list,
+    text_list,
+    whole,
+)
 from steerkit.errors import UserError
 from steerkit.models.denoiser import has_branches, image_pixels, is_flux, pixels_per_token, takes_guidance, text_length
 from steerkit.models.load import LoadedModel
@@ -68,6 +77,7 @@ def generate_batches(
 ) -> Iterator[tuple[Batch, npt.NDArray[np.uint8]]]:
     """As `generate`, one batch after the other, so that a caller can keep each as soon as it is there."""
     known_settings(options, Options)
+    prompts = [prompts] if isinstance(prompts, str) else prompts
     negatives = negative_list(options.get("negative_prompt"), len(prompts))
     asked: Options = {**options, "negative_prompt": negatives}
     size = options.get("batch_size", 8)
@@ -93,8 +103,9 @@ def _part(batch: Batch, start: int, stop: int) -> Batch:
 
 def batches(prompts: Sequence[str], seeds: Sequence[int], size: int) -> Iterator[Batch]:
     """The (prompt, seed) pairs in portions of at most `size`. ArgumentError when there are not as many of both."""
-    as_many(seeds, prompts)
-    checked = seed_list(seeds) if len(seeds) else []
+    checked = seed_list(seeds) if not is_list(seeds) or len(seeds) else []
+    prompts = text_list(prompts, blank=True) if len(prompts) else []
+    as_many(checked, prompts)
     for start in range(0, len(prompts), size):
         stop = min(start + size, len(prompts))
         yield Batch(start, stop, tuple(prompts[start:stop]), tuple(checked[start:stop]))
@@ -157,7 +168,7 @@ def run_pipeline(model: LoadedModel, batch: Batch, output: Literal["np", "latent
             height=height,
             width=width,
             # On the CPU, so that a seed means the same noise on every device.
-            generator=[torch.Generator("cpu").manual_seed(seed) for seed in batch.seeds],
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seed_list(batch.seeds)],
             output_type=output,
         ).images
 

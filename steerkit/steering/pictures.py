@@ -22,7 +22,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -246,9 +246,10 @@ def make_pictures(
     known_settings(settings, Settings)
     prompts, seeds = text_list(prompts), seed_list(seeds)
     asked = [(prompt, seed) for prompt in prompts for seed in seeds]
-    negatives = negative_list(settings.pop("negative_prompt", None), len(asked), len(prompts))
-    settings = cast(Settings, picture_settings(**settings))
-    guidance, steps = settings.get("guidance"), settings.get("steps")
+    given: dict[str, Any] = dict(settings)
+    negatives = negative_list(given.pop("negative_prompt", None), len(asked), len(prompts))
+    given = picture_settings(**given)
+    guidance, steps = given.get("guidance"), given.get("steps")
     check_guidance(model, guidance, negatives)
     edits = [edit for change in changes for edit in change.edits(model, model.spec.steps if steps is None else steps)]
     check_branches(model, edits, guidance, negatives)
@@ -258,9 +259,9 @@ def make_pictures(
         [seed for _, seed in asked],
         edits=steered_batches(model, edits) if edits else None,
         negative_prompt=negatives,
-        **settings,
+        **given,
     )
-    common = _common(model, changes, settings)
+    common = _common(model, changes, given)
     return [
         Picture(image, {"prompt": prompt, "negative_prompt": negative, "seed": str(seed), **common})
         for image, (prompt, seed), negative in zip(pixels, asked, negatives, strict=True)
@@ -319,7 +320,7 @@ def _opened(vectors: Vectors) -> tuple[SteeringVectors, dict[str, str]]:
     return found, {"concept": found.concept, "vectors": path.name, "vectors_sha256": digest}
 
 
-def _common(model: LoadedModel, changes: Sequence[Change], settings: Settings) -> dict[str, str]:
+def _common(model: LoadedModel, changes: Sequence[Change], settings: Mapping[str, Any]) -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -58,8 +58,8 @@ def complete(
     steered and unsteered draws the same numbers. `edits` may have a strength for each row of all [rows], and then act
     on each row as if it were alone. `on_tokens(row, id)` is called for each token as it comes (not for end tokens),
     `should_stop()` once per step; when it says so, what there is comes back, and rows that were not begun are empty.
-    Raises UserError for empty prompts and not one seed for each (whole numbers from 0), prompts that with `max_new_tokens` exceed the model's context, and where an edit
-    makes the model give NaN.
+    Raises UserError for empty prompts, for not one seed for each (whole numbers from 0), for prompts that with
+    `max_new_tokens` exceed the model's context, and where an edit makes the model give NaN.
     """
     if len(prompts) == 0 == len(seeds):
         return []

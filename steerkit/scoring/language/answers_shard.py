@@ -45,8 +45,8 @@ def plan_answers(
     """
     if sampling.temperature == 0 and "sampled" in decodings:
         raise UserError(
-            "sampling.temperature 0: sampled texts would be the greedy ones, whatever the seed; set a temperature above 0, "
-            "or decodings: [greedy]."
+            "sampling.temperature 0: sampled texts would be the greedy ones, whatever the seed; set a higher one, or "
+            "decodings: [greedy]."
         )
     together = max(1, ROWS // len(prompts))
     batches = [
