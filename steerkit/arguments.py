@@ -76,8 +76,8 @@ def text_list(texts: Any, what: str = "prompt", *, blank: bool = False) -> list[
             raise ArgumentError(f"The {what} {_shown(text)} is no text.")
         if any("\ud800" <= mark <= "\udfff" for mark in text):
             raise ArgumentError(
-                f"The {what} {_shown(text)} has bytes that are no text in this terminal's encoding; set PYTHONUTF8=1, or a "
-                "UTF-8 locale such as LC_ALL=C.UTF-8."
+                f"The {what} {_shown(text)} has bytes that are no text in this terminal's encoding; set PYTHONUTF8=1, "
+                "or a UTF-8 locale such as LC_ALL=C.UTF-8."
             )
         if not blank and not text.strip():
             which = f"The {what} number {place}" if len(several) > 1 else f"A {what}"
