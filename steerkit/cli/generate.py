@@ -58,7 +58,11 @@ def generate(
         list[float] | None, typer.Option(metavar="STRENGTH", help="Of the --replace-by before (default: 1).")
     ] = None,
     places: Annotated[
-        list[str] | None, typer.Option(help="down, mid, up or single blocks: up,mid (default: all).")
+        list[str] | None,
+        typer.Option(
+            metavar="PLACES",
+            help="down, mid, up or single blocks: up,mid (default: all).",
+        ),
     ] = None,
     window: Annotated[
         list[str] | None,
@@ -66,25 +70,34 @@ def generate(
     ] = None,
     branch: Annotated[
         list[str] | None,
-        typer.Option(help="cond, uncond, both or opposed (default: both; cond in the text encoder)."),
+        typer.Option(metavar="BRANCH", help="cond, uncond, both or opposed (default: both; cond in the text encoder)."),
     ] = None,
     bound: Annotated[
         list[str] | None,
         typer.Option(
-            help="norm keeps each token's norm; none; or the largest change, 0.3 (default: norm; texts: none)."
+            metavar="BOUND",
+            help="norm keeps each token's norm; none; or the largest change, 0.3 (default: norm; texts: none).",
         ),
     ] = None,
     units: Annotated[
         list[str] | None,
-        typer.Option(help="Of --add: unit, raw or relative (default: unit; text encoder: raw; texts: relative)."),
+        typer.Option(
+            metavar="UNITS",
+            help="Of --add: unit, raw or relative (default: unit; text encoder: raw; texts: relative).",
+        ),
     ] = None,
     gate: Annotated[
         list[float] | None,
-        typer.Option(help="Only tokens with more of the concept than this (0: without it, 1: with it)."),
+        typer.Option(
+            metavar="NUMBER",
+            help="Only tokens with more of the concept than this (0: without it, 1: with it).",
+        ),
     ] = None,
     gate_at: Annotated[
         list[str] | None,
-        typer.Option("--gate-at", help="With --gate: only pictures whose mean at this block (mid.0) has more."),
+        typer.Option(
+            "--gate-at", metavar="BLOCK", help="With --gate: only pictures whose mean at this block (mid.0) has more."
+        ),
     ] = None,
     gate_until: Annotated[
         list[int] | None,
@@ -122,7 +135,11 @@ def generate(
         ),
     ] = None,
     on: Annotated[
-        list[str] | None, typer.Option(help="For texts: steer the last token, generated ones, or all (default: last).")
+        list[str] | None,
+        typer.Option(
+            metavar="TOKENS",
+            help="For texts: steer the last token, generated ones, or all (default: last).",
+        ),
     ] = None,
     tokens: Annotated[int | None, typer.Option(help="For texts: how many tokens to write (default: 30).")] = None,
     temperature: Annotated[

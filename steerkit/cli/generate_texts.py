@@ -45,7 +45,10 @@ def generate_texts(asked: Mapping[str, Any], order: Sequence[str]) -> None:
     # Before the model is loaded: whoever mistypes hears so at once.
     settings = [read_mix(order, asked)] if asked["mix"] is not None else _settings(read_actions(order, asked))
     for found in settings:
-        _check_settings(found)
+        read_layers(found.get("layers"))
+        _algebra(found)
+        if found.get("on") == "generated" and sampling.max_new_tokens == 1:
+            raise UserError("--on generated: with --tokens 1 no written token is read again, so nothing would change.")
     spec, models = choose_language_model(asked["model"])
     loaded = load_or_fall_back(spec, models, lambda words: typer.echo(f"steerkit: {words}", err=True))
     edits = _mixed(asked, settings[0], loaded) if asked["mix"] is not None else _edits(
@@ -106,11 +109,6 @@ def _settings(edits: Sequence[Asked]) -> list[dict[str, Any]]:
             )
         found.append(own)
     return found
-
-
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    read_layers(settings.get("layers"))
-    _algebra(settings)
 
 
 def _algebra(settings: Mapping[str, Any]) -> dict[str, Any]:

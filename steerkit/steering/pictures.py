@@ -193,7 +193,9 @@ def open_model(
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise UserErrors(f"{source} cannot be opened so:", problems) from None
-    return load_model(spec)
+    model = load_model(spec)
+    check_guidance(model, guidance)
+    return model
 
 
 def add(vectors: Vectors, strength: float = 10.0, **recipe: Any) -> AttentionChange:

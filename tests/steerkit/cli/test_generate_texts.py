@@ -203,6 +203,7 @@ ADD = ["--vectors", "happy.safetensors", "--add", "1"]
             [*ADD, "--vectors", "happy.safetensors", "--layer", "1", "--mix", "happy:1"],
             "Two --vectors are of the concept 'happy'",
         ),
+        ([*ADD, "--layer", "1", "--on", "generated", "--tokens", "1"], "no written token is read again"),
         (["--temperature", "0", "--top-p", "0.9"], "--top-p: --temperature 0 takes the likeliest token"),
         (["--temperature", "0", "--count", "2"], "the texts of 2 seeds would be one"),
         (["--tokens", "3", "--tokens", "4"], "--tokens is given twice; give it once"),

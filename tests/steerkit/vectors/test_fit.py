@@ -112,3 +112,8 @@ def test_an_estimator_that_there_is_not_is_named_with_those_that_there_are() -> 
             estimator="pca",
             token_policy="content",  # type: ignore[arg-type]
         )
+
+
+def test_a_token_policy_that_there_is_not_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(UserError, match="Token policy 'last' does not exist; choose one of position"):
+        fit("last")
