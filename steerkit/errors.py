@@ -5,6 +5,10 @@ class UserError(Exception):
     """A mistake that the user can mend. The command line prints the message alone and exits with 2."""
 
 
+class ArgumentError(UserError, ValueError):
+    """A value that a caller gave cannot be used: a mistake of a user's on the command line, a ValueError in Python."""
+
+
 class UserErrors(UserError):
     """Several mistakes found at once, one line each, under one heading."""
 

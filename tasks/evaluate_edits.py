@@ -47,7 +47,13 @@ def evaluate_edits(
     tables: list[pl.DataFrame] = []
     for done, (name, edit) in enumerate(specs.items()):
         progress(done, len(specs), "edits")
-        planned = plan.shots(name, decided[name]["strength"], seeds)
+        drawn = PictureFolder(pictures / name)
+        planned = [
+            shot
+            for shot in plan.shots(name, decided[name]["strength"], seeds)
+            # A model without an unconditional branch has no pictures by a negative prompt.
+            if not shot.negative or drawn.has(shot.prompt_id, shot.seed, shot.condition)
+        ]
         for condition, group in groupby(planned, key=lambda shot: shot.condition):
             some = list(group)
             keys = [(shot.prompt_id, shot.seed) for shot in some]

@@ -23,7 +23,7 @@ from steerkit.scoring.edit_table import judged_edits
 from steerkit.scoring.labels import LabelScorer
 from steerkit.scoring.perceptual import Perceptual
 from steerkit.scoring.shots import Shot
-from steerkit.steering.apply import steered_batches
+from steerkit.steering.apply import check_branches, steered_batches
 from steerkit.steering.edit_spec import Candidate, EditSpec
 from steerkit.steering.latent_edit import latent_edits
 from steerkit.steering.latent_erasure import load_places
@@ -69,6 +69,7 @@ def latent_winter(
     for number, (recipe, strength) in enumerate(options):
         progress(number, len(options), "candidates")
         edits = latent_edits("add", places, concept, recipe, strength, steps=steps)
+        check_branches(loaded, edits)
         seen = judge.see(generate(loaded, asked, drawn, batch_size=BATCH, edits=steered_batches(loaded, edits)))
         kept = labels_kept(seen.labels, plain.labels, wanted.label).mean().item()
         tried.append(Tried(Candidate((str(number),), strength), judge.probability(seen, wanted)[lacking].mean().item(),

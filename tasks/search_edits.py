@@ -18,7 +18,7 @@ from steerkit.prompts.suite import evenly
 from steerkit.scoring.clip import ClipScorer
 from steerkit.scoring.concept_judge import ConceptJudge, Seen, labels_kept
 from steerkit.scoring.edit_plan import EditPlan
-from steerkit.steering.apply import steered_batches
+from steerkit.steering.apply import check_branches, steered_batches
 from steerkit.steering.attention_edit import attention_edits
 from steerkit.vectors.vectors_file import load_vectors
 
@@ -78,6 +78,7 @@ def search_edits(
                 edit.action, found, candidate.strength, blocks=blocks, timesteps=schedule,
                 recipe=edit.recipe(candidate.places), target=target,
             )  # fmt: skip
+            check_branches(loaded, changes)
             images = generate(loaded, asked, drawn, batch_size=BATCH, edits=steered_batches(loaded, changes))
             seen = judge.see(images)
             probability = judge.probability(seen, wanted_of)

@@ -14,7 +14,7 @@ from steerkit.models.select import read_model
 from steerkit.prompts.suite import evenly
 from steerkit.scoring.clip import ClipScorer
 from steerkit.scoring.tuning_judge import TuningJudge, kept_share
-from steerkit.steering.apply import steered_batches
+from steerkit.steering.apply import check_branches, steered_batches
 from steerkit.steering.edit import Edit, EditBranch
 from steerkit.steering.operators import Units
 from steerkit.steering.text_edit import edit_norm, text_edit
@@ -56,9 +56,9 @@ def search_strength(
         return text_edit(directions, configuration.layers, configuration.strengths, branch=branch, units=units)
 
     def evaluate(configuration: Configuration) -> Measured:
-        steered = generate(
-            loaded, asked, drawn, edits=steered_batches(loaded, edits_of(configuration)), batch_size=BATCH
-        )
+        edits = edits_of(configuration)
+        check_branches(loaded, edits)
+        steered = generate(loaded, asked, drawn, edits=steered_batches(loaded, edits), batch_size=BATCH)
         judged = judge.judge(steered)
         return Measured(judged.wanted.mean().item(), kept_share(judged, unsteered).mean().item())
 

@@ -1,6 +1,7 @@
 """The pictures of every edit: each strength, the operating point on all seeds, and the controls."""
 
 import json
+import logging
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -8,14 +9,14 @@ from typing import Annotated, Any
 
 from steerkit.dag import Dep, Out, Param, progress
 from steerkit.models.attention_blocks import Attention, attention_blocks
-from steerkit.models.generate import generate
+from steerkit.models.generate import generate, guided
 from steerkit.models.load import load_model
 from steerkit.models.schedule import timesteps
 from steerkit.models.select import read_model
 from steerkit.report.picture_folder import PictureFolder
 from steerkit.scoring.edit_plan import EditPlan
 from steerkit.scoring.shots import UNSTEERED
-from steerkit.steering.apply import steered_batches
+from steerkit.steering.apply import check_branches, steered_batches
 from steerkit.steering.attention_edit import attention_edits
 from steerkit.steering.edit import Edit
 from steerkit.steering.unsteered_pictures import draw_unsteered
@@ -23,6 +24,7 @@ from steerkit.vectors.random_direction import random_like
 from steerkit.vectors.vectors_file import load_vectors
 
 BATCH = 16
+log = logging.getLogger(__name__)
 
 
 def steer_images(
@@ -44,17 +46,22 @@ def steer_images(
     plan = EditPlan.read(prompts, edits)
     decided = json.loads(chosen.read_text())
     planned = {name: plan.shots(name, decided[name]["strength"], seeds) for name in plan.edits}
+    if not guided(loaded):
+        log.warning("%s runs no unconditional branch: there is no control by a negative prompt", spec.name)
+        planned = {name: [shot for shot in some if not shot.negative] for name, some in planned.items()}
     total, done = sum(map(len, planned.values())), 0
 
     def edits_of(name: str, strength: float, *, randomly: bool = False) -> list[Edit]:
         edit = plan.edits[name]
         found = load_vectors(vectors / f"{edit.concept}.safetensors", identity)
         target = load_vectors(vectors / f"{edit.target}.safetensors", identity) if edit.target else None
-        return attention_edits(
+        made = attention_edits(
             edit.action, found, strength, blocks=blocks, timesteps=schedule, target=target,
             recipe=edit.recipe(tuple(decided[name]["places"])),
             along=random_like(found, random_direction_seed) if randomly else None,
         )  # fmt: skip
+        check_branches(loaded, made)
+        return made
 
     acts: dict[str, set[tuple[int, int]]] = {}
     for name, edit in plan.edits.items():

@@ -17,6 +17,7 @@ from steerkit.activations.paired_moments import PairedMoments, shuffle_signs
 from steerkit.activations.record import Capture, capture
 from steerkit.activations.rows import dtype_name
 from steerkit.activations.store_writer import StoreWriter
+from steerkit.arguments import seed_list
 from steerkit.models.attention_blocks import AttentionBlock
 from steerkit.models.branches import Branch
 from steerkit.models.generate import Batch, run_pipeline
@@ -45,7 +46,8 @@ def attention_moments(
     Both sides of a pair start from the same noise. Memory does not depend on the number of pairs, seeds or images.
     Without guidance there is one branch only, and it counts as cond. Steps and guidance default to the model's own.
     """
-    schedule = timesteps(model.pipeline, steps or model.spec.steps)
+    seeds = seed_list(seeds)
+    schedule = timesteps(model.pipeline, model.spec.steps if steps is None else steps)
     places = {block.hookpoint: block for block in blocks}
     found: Moments = {
         (block, branch): PairedMoments.empty(len(schedule), block.width, shuffles, model.device)
@@ -96,6 +98,7 @@ def collect_attention(
     was killed) or from `earlier` (file name -> file of an earlier version) when nothing it depends on has changed, of
     which `code` is a part. `rows` are an activation store (docs/formats.md), and large: every token at every step.
     """
+    seeds = seed_list(seeds)
     folder.mkdir(parents=True, exist_ok=True)
     members: dict[str, list[ContrastPair]] = {}
     for pair in pairs:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from steerkit.arguments import whole
 from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.spec import Dtype
@@ -105,6 +106,7 @@ def shard_name(item: str, shards: int) -> str:
 
     Only the id up to its first colon counts, so that `7:positive` and `7:negative` share a shard.
     """
+    shards = whole(shards, "shards", 1, "there is at least 1 shard.")
     family = item.split(":", 1)[0]
     number = int.from_bytes(hashlib.sha256(family.encode()).digest()[:8], "big") % shards
     return f"{number:0{len(str(shards - 1))}d}-of-{shards}"

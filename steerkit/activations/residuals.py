@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, assert_never
+from typing import Any, assert_never, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from steerkit.activations.text import Engine
 from steerkit.activations.trace import _descend as descend
 from steerkit.activations.trace import _import_nnsight as import_nnsight
 from steerkit.activations.trace import uninstrumented_after
+from steerkit.arguments import choice, whole
 from steerkit.errors import UserError
 from steerkit.models.language.encode import Encoded, Role, encode_texts, last_tokens
 from steerkit.models.language.forward import forward_inputs
@@ -29,6 +30,7 @@ def residuals(model: LanguageModel, encoded: Encoded, engine: Engine = "hooks") 
     Values on padding mean nothing. `hooks` sees what edits of `steer_text` make of a block, `nnsight` what the block
     itself computed; without edits both are equal.
     """
+    choice(engine, get_args(Engine), "Engine")
     inner = model.model.base_model
     called = forward_inputs(inner, encoded.ids, encoded.mask)
     with torch.inference_mode():
@@ -60,6 +62,8 @@ def pooled_residuals(
     """
     if policy not in ("last", "content") and span(policy) is None:
         raise UserError(f"Token policy {policy!r} does not exist; choose last, content, or span:START:STOP.")
+    texts = [texts] if isinstance(texts, str) else texts
+    batch_size = whole(batch_size, "batch_size", 1, "a batch has at least 1 text.")
     pooled = []
     for start in range(0, len(texts), batch_size):
         rows = slice(start, start + batch_size)

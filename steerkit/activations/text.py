@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Literal, assert_never, get_args
 
 import torch
 from torch import Tensor
 
 from steerkit.activations.record import record
 from steerkit.activations.trace import trace_text
+from steerkit.arguments import choice, text_list, whole
 from steerkit.models.hookpoint import Hookpoint, resolve
 from steerkit.models.load import LoadedModel
 
@@ -44,6 +45,8 @@ def text_activations(
     """
     for hookpoint in hookpoints:
         resolve(model.pipeline, hookpoint)
+    choice(engine, get_args(Engine), "Engine")
+    batch_size = whole(batch_size, "batch_size", 1, "a batch has at least 1 prompt.")
     token_ids = tokenize(model, prompts)
     batches = [_run(model, ids, hookpoints, engine) for ids in token_ids.split(batch_size) if len(ids)]
     found = {hookpoint: torch.cat([batch[hookpoint].cpu() for batch in batches]) for hookpoint in hookpoints if batches}
@@ -56,13 +59,12 @@ def tokenize(model: LoadedModel, prompts: Sequence[str]) -> Tensor:
     length = tokenizer.model_max_length
     if not prompts:
         return torch.zeros(0, length, dtype=torch.int64)
-    full = tokenizer(list(prompts), truncation=False).input_ids
+    prompts = text_list(prompts, blank=True)
+    full = tokenizer(prompts, truncation=False).input_ids
     for prompt, ids in zip(prompts, full, strict=True):
         if len(ids) > length:
             log.warning("%d tokens of the prompt %r exceed the model's %d and are cut off", len(ids), prompt, length)
-    return tokenizer(
-        list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-    ).input_ids
+    return tokenizer(prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
 
 
 def token_types(token_ids: Tensor, eos_token_id: int) -> dict[str, Tensor]:

@@ -6,19 +6,25 @@ after. Hooks and traces of an unedited model give the same tensors; a test holds
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from steerkit.activations.record import update
+from steerkit.arguments import seed_list
+from steerkit.errors import UserError
 from steerkit.models.branches import Running, track
-from steerkit.models.denoiser import execution_device
+from steerkit.models.denoiser import execution_device, image_pixels, is_flux, text_length
 from steerkit.models.hookpoint import Hookpoint, resolved_path
 from steerkit.models.streams import cut_input, cut_output
+
+if TYPE_CHECKING:
+    from steerkit.models.spec import ModelSpec
 
 
 def trace_text(pipeline: Any, token_ids: Tensor, hookpoints: Iterable[Hookpoint]) -> dict[Hookpoint, Tensor]:
@@ -65,14 +71,24 @@ def trace_images(
     return found, outputs[0]
 
 
-def as_nnsight(pipeline: Any) -> Any:
-    """nnsight's DiffusionModel around the loaded `pipeline`: the same weights, its modules as `model.unet`, ...
+def as_nnsight(model: Any) -> Any:
+    """nnsight's own model around what is loaded: the same weights, for traces and edits of one's own (docs/nnsight.md).
+
+    `model` is a LoadedModel or a diffusers pipeline (its modules are `model.unet`, ...), or a LanguageModel
+    (`model.model.layers`, ...). Pictures take `seed`: one whole number, from which the images of a batch count up, or
+    one for each image; with equal steps and guidance the picture is that of `make_pictures`. A LoadedModel's own steps
+    and guidance are those of a call outside of a trace; a trace takes one step unless told otherwise. UserError for an
+    argument that the pipeline has not, which diffusers would drop in silence.
 
     nnsight instruments the modules for good; wrap its use in `uninstrumented_after(pipeline)` to undo that.
     """
-    model = _import_nnsight().DiffusionModel(_PipelineModule(pipeline))
-    model.pipeline = pipeline
-    return model
+    nnsight = _import_nnsight()
+    if hasattr(model, "tokenizer") and isinstance(getattr(model, "model", None), nn.Module):
+        return nnsight.TransformersModel(model.model, task="text-generation", tokenizer=model.tokenizer)
+    pipeline = getattr(model, "pipeline", model)
+    found = nnsight.DiffusionModel(_PipelineModule(pipeline, getattr(model, "spec", None)))
+    found.pipeline = pipeline
+    return found
 
 
 @contextmanager
@@ -99,15 +115,61 @@ _INSTRUMENTS = ("forward", "__nnsight__")
 class _PipelineModule(nn.Module):
     """A pipeline as a module whose children are its models and whose forward is one call."""
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, spec: ModelSpec | None = None) -> None:
         super().__init__()
         for name, component in pipeline.components.items():
             if isinstance(component, nn.Module):
                 self.add_module(name, component)
         self.pipeline = pipeline
+        self._spec = spec
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.pipeline(*args, **kwargs)
+    def forward(self, *args: Any, seed: Any = None, **kwargs: Any) -> Any:
+        names = list(inspect.signature(type(self.pipeline).__call__).parameters)[1:]
+        # The pipeline's **kwargs are two callbacks of old; whatever else they hold it drops without a word.
+        unknown = sorted(set(kwargs) - {*names, "callback", "callback_steps"})
+        if unknown:
+            raise UserError(
+                f"{type(self.pipeline).__name__} takes no {', '.join(unknown)}; choose among seed, {', '.join(names)}."
+            )
+        asked = {**dict(zip(names, args, strict=False)), **kwargs}
+        for name, value in self._own().items():
+            asked.setdefault(name, value)
+        if seed is not None:
+            if asked.get("generator") is not None:
+                raise UserError("seed and generator both say where the noise comes from; give one of them.")
+            asked["generator"] = _generators(seed, _images(asked))
+        return self.pipeline(**asked)
+
+    def _own(self) -> dict[str, Any]:
+        """What this model is run with where nothing else is asked for, as `generate` runs it."""
+        found: dict[str, Any] = {}
+        if is_flux(self.pipeline):
+            # The pipeline itself would make 1024 pixels of any model, and read as much text as T5 does.
+            found["height"], found["width"] = image_pixels(self.pipeline)
+            found["max_sequence_length"] = text_length(self.pipeline)
+        if self._spec is not None:
+            spec = self._spec
+            found |= {"num_inference_steps": spec.steps, "guidance_scale": spec.guidance}
+            found |= {name: side for name in ("height", "width") if (side := getattr(spec, name)) is not None}
+        return found
+
+
+def _images(asked: dict[str, Any]) -> int:
+    """How many images a call makes."""
+    prompt, embeds = asked.get("prompt"), asked.get("prompt_embeds")
+    prompts = len(embeds) if embeds is not None else len(prompt) if isinstance(prompt, (list, tuple)) else 1
+    return prompts * int(asked.get("num_images_per_prompt") or 1)
+
+
+def _generators(seed: Any, images: int) -> list[torch.Generator]:
+    """Noise from one seed for each image; from a single one they count up, as nnsight's own models do."""
+    seeds = seed_list(seed)
+    if len(seeds) == 1:
+        seeds = [seeds[0] + place for place in range(images)]
+    if len(seeds) != images:
+        raise UserError(f"{len(seeds)} seeds for {images} pictures; give one, or one for each.")
+    # On the CPU, so that a seed means the same noise on every device.
+    return [torch.Generator("cpu").manual_seed(one) for one in seeds]
 
 
 def _import_nnsight() -> Any:

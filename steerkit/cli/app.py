@@ -1,8 +1,7 @@
 """The app: which commands there are. A command's module is imported here, so its heavy imports must wait."""
 
-import typer
-
 from steerkit.cli.accept_environment import accept_environment
+from steerkit.cli.command_line import CommandLine
 from steerkit.cli.dag import dag
 from steerkit.cli.estimate import estimate
 from steerkit.cli.generate import InOrder, generate
@@ -14,7 +13,7 @@ from steerkit.cli.status import status
 from steerkit.cli.submission import submission
 from steerkit.cli.vectors import vectors
 
-app = typer.Typer(
+app = CommandLine(
     name="steerkit",
     help="Steer generative models by editing their activations, and measure what happened.",
     no_args_is_help=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import tempfile
@@ -39,7 +40,7 @@ def estimate(
     """Say how many pictures, hours and bytes collecting will take, and how much memory."""
     if pipeline not in PIPELINES:
         raise UserError(f"`steerkit estimate` knows {', '.join(PIPELINES)}, not {pipeline!r}.")
-    if rate is not None and rate <= 0:
+    if rate is not None and not 0 < rate < math.inf:
         raise UserError(f"--rate {rate:g}: a number of pictures a second is above 0.")
     from steerkit.dag.project import enter, find_root
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from steerkit.arguments import text_list
 from steerkit.cli.vector_actions import InOrder, written_order
 from steerkit.errors import UserError
 
@@ -56,33 +57,50 @@ def generate(
     strength: Annotated[
         list[float] | None, typer.Option(metavar="STRENGTH", help="Of the --replace-by before (default: 1).")
     ] = None,
-    places: Annotated[str | None, typer.Option(help="down, mid, up or single blocks: up,mid (default: all).")] = None,
+    places: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PLACES",
+            help="down, mid, up or single blocks: up,mid (default: all).",
+        ),
+    ] = None,
     window: Annotated[
-        str | None, typer.Option(metavar="FIRST-LAST", help="Denoising steps, from 0, both inside (default: all).")
+        list[str] | None,
+        typer.Option(metavar="FIRST-LAST", help="Denoising steps, from 0, both inside (default: all)."),
     ] = None,
     branch: Annotated[
-        str | None,
-        typer.Option(help="cond, uncond, both or opposed (default: both; cond in the text encoder)."),
+        list[str] | None,
+        typer.Option(metavar="BRANCH", help="cond, uncond, both or opposed (default: both; cond in the text encoder)."),
     ] = None,
     bound: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="norm keeps each token's norm; none; or the largest change, 0.3 (default: norm; texts: none)."
+            metavar="BOUND",
+            help="norm keeps each token's norm; none; or the largest change, 0.3 (default: norm; texts: none).",
         ),
     ] = None,
     units: Annotated[
-        str | None,
-        typer.Option(help="Of --add: unit, raw or relative (default: unit; text encoder: raw; texts: relative)."),
+        list[str] | None,
+        typer.Option(
+            metavar="UNITS",
+            help="Of --add: unit, raw or relative (default: unit; text encoder: raw; texts: relative).",
+        ),
     ] = None,
     gate: Annotated[
-        float | None, typer.Option(help="Only tokens with more of the concept than this (0: without it, 1: with it).")
+        list[float] | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Only tokens with more of the concept than this (0: without it, 1: with it).",
+        ),
     ] = None,
     gate_at: Annotated[
-        str | None,
-        typer.Option("--gate-at", help="With --gate: only pictures whose mean at this block (mid.0) has more."),
+        list[str] | None,
+        typer.Option(
+            "--gate-at", metavar="BLOCK", help="With --gate: only pictures whose mean at this block (mid.0) has more."
+        ),
     ] = None,
     gate_until: Annotated[
-        int | None,
+        list[int] | None,
         typer.Option("--gate-until", metavar="STEP", help="With --gate-at: decided at this step, from 0, and held."),
     ] = None,
     two_sided: Annotated[bool, typer.Option("--two-sided", help="Erase what lies on the negative side too.")] = False,
@@ -90,7 +108,7 @@ def generate(
         bool, typer.Option("--centred", help="Erase and replace from where prompts without the concept are.")
     ] = False,
     layers: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--layers",
             "--layer",
@@ -117,7 +135,11 @@ def generate(
         ),
     ] = None,
     on: Annotated[
-        str | None, typer.Option(help="For texts: steer the last token, generated ones, or all (default: last).")
+        list[str] | None,
+        typer.Option(
+            metavar="TOKENS",
+            help="For texts: steer the last token, generated ones, or all (default: last).",
+        ),
     ] = None,
     tokens: Annotated[int | None, typer.Option(help="For texts: how many tokens to write (default: 30).")] = None,
     temperature: Annotated[
@@ -132,6 +154,9 @@ def generate(
 
     steerkit generate --prompt "a house by a lake" --vectors winter.safetensors --add 10 --places mid,up -o out.png
     steerkit generate --model seasons-lm --prompt "Tell me about the lake." --vectors v.safetensors --add 1 --layer 4
+
+    Actions and their settings (places, layers, units ...) are for the --vectors before them; a setting before all
+    --vectors is for each that it fits.
     """
     asked = {name: value for name, value in locals().items() if name != "context"}
     from steerkit.cli.model_choice import is_language
@@ -143,8 +168,8 @@ def generate(
         named = ", ".join("--" + name.replace("_", "-") for name in foreign)
         kind, other = ("texts", "pictures") if language else ("pictures", "texts")
         raise UserError(f"{named}: this is for {other}, but the model makes {kind}; leave it away.")
-    if any(not text.strip() for text in prompt):
-        raise UserError("A --prompt is empty; say what to show or to say.")
+    for text in prompt:
+        text_list(text, "--prompt")
     if language:
         from steerkit.cli.generate_texts import generate_texts
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from steerkit.cli.vector_actions import ACTIONS, Asked, bound_share, one_of, read_actions, read_layers, read_seeds
+from steerkit.arguments import number, picture_settings, whole
+from steerkit.cli.vector_actions import Asked, bound_share, one_of, option, read_actions, read_layers, read_seeds
 from steerkit.errors import UserError
+from steerkit.steering.idle_settings import check_given, misplaced
 
 if TYPE_CHECKING:
     from steerkit.steering.pictures import Change, Picture
     from steerkit.vectors.steering_vectors import SteeringVectors
 
-# Settings that vectors of the text encoder take as well.
-_FOR_TEXT = {"branch", "units"}
-_RECIPE = (
-    "places", "window", "branch", "bound", "units", "gate", "gate_at", "gate_until", "two_sided", "centred",
-)  # fmt: skip
+# Settings that vectors of the text encoder take.
+_FOR_TEXT = {"layers", "branch", "units"}
 
 
 def generate_pictures(asked: Mapping[str, Any], order: Sequence[str]) -> None:
@@ -31,17 +29,13 @@ def generate_pictures(asked: Mapping[str, Any], order: Sequence[str]) -> None:
     seeds = read_seeds(asked["seed"], asked["count"])
     targets = _targets(asked["output"], 1 if asked["grid"] else len(prompt) * len(seeds), asked["force"])
     width, height = _size(asked["size"])
-    if steps is not None and steps < 1:
-        raise UserError(f"--steps {steps}: a picture takes at least 1 step.")
-    if guidance is not None and not (math.isfinite(guidance) and guidance >= 0):
-        raise UserError(f"--guidance {guidance}: give a number that is not negative; 1 or less runs no guidance.")
+    picture_settings(steps=steps, guidance=guidance, height=height, width=width)
     edits = read_actions(order, asked)
-    recipe = _recipe(*(asked[name] for name in _RECIPE))
-    _check_recipe(recipe, asked["layers"], edits)
+    recipes = _recipes(edits)
     from steerkit.cli.model_choice import choose_model
 
     spec = choose_model(asked["model"])
-    changes = _changes(edits, recipe, read_layers(asked["layers"]))
+    changes = _changes(edits, recipes)
 
     from steerkit.models.load import load_model
     from steerkit.steering.pictures import as_grid, make_pictures
@@ -94,101 +88,94 @@ def _size(size: str | None) -> tuple[int | None, int | None]:
     found = re.fullmatch(r"(\d+)x(\d+)", size)
     if found is None:
         raise UserError(f"--size {size}: write width and height in pixels, as 512x768.")
-    width, height = int(found[1]), int(found[2])
-    # Below 64 pixels some models have less than one latent left at their coarsest level.
-    if width % 8 or height % 8 or min(width, height) < 64:
-        raise UserError(f"--size {size}: width and height must be multiples of 8, and at least 64.")
-    return width, height
+    return int(found[1]), int(found[2])
 
 
-def _recipe(
-    places: str | None,
-    window: str | None,
-    branch: str | None,
-    bound: str | None,
-    units: str | None,
-    gate: float | None,
-    gate_at: str | None,
-    gate_until: int | None,
-    two_sided: bool,
-    centred: bool,
-) -> dict[str, Any]:
-    """The settings that were given, by their names in AttentionRecipe."""
-    recipe: dict[str, Any] = {}
-    if places is not None:
-        recipe["places"] = tuple(place.strip() for place in places.split(","))
-    if window is not None:
-        found = re.fullmatch(r"(\d+)-(\d+)", window)
-        if found is None:
-            raise UserError(f"--window {window}: write the first and the last step, from 0, as 0-10.")
-        recipe["window"] = (int(found[1]), int(found[2]))
-    if branch is not None:
-        recipe["branch"] = one_of("--branch", branch, ("cond", "uncond", "both", "opposed"))
-    if units is not None:
-        recipe["units"] = one_of("--units", units, ("unit", "raw", "relative", "seed000"))
-    if bound is not None:
-        recipe["bound"] = bound if bound in ("norm", "none") else bound_share(bound)
-    if gate is not None:
-        if not math.isfinite(gate):
-            raise UserError(f"--gate {gate}: give a finite number, such as 0.5.")
-        recipe["gate"] = gate
-    if gate_at is not None:
-        if gate is None:
-            raise UserError(f"--gate-at {gate_at} says where --gate is measured; give --gate too, such as 0.75.")
-        recipe["gate_at"] = gate_at
-    if gate_until is not None:
-        if gate_at is None or gate_until < 0:
-            raise UserError(f"--gate-until {gate_until}: give a step, 0 or later, and --gate-at the block to look at.")
-        recipe["gate_until"] = gate_until
-    return recipe | ({"two_sided": True} if two_sided else {}) | ({"centred": True} if centred else {})
+def _recipes(edits: Sequence[Asked]) -> list[dict[str, Any]]:
+    """The settings of each edit, by their names in AttentionRecipe: its own, and of those for all what its action uses.
+
+    Raises UserError for what cannot be read, and for what would change nothing.
+    """
+    actions = {_action(one) for one in edits}
+    found = []
+    for one in edits:
+        common, own = _parsed(one.common), _parsed(one.own)
+        idle = misplaced(actions) & set(common)
+        check_given({name: common[name] for name in idle}, actions, option)
+        recipe = {name: value for name, value in common.items() if name not in misplaced([_action(one)])} | own
+        check_given(recipe, [_action(one)], option)
+        found.append(recipe)
+    return found
 
 
-def _check_recipe(recipe: dict[str, Any], layers: str | None, asked: Sequence[Asked]) -> None:
-    """Refuse settings that nothing would use."""
-    if (recipe or layers is not None) and not asked:
-        raise UserError("Settings of an edit are given, but no --vectors; without vectors the picture is plain.")
-    actions = {one.action for one in asked}
-    needs = {"units": {"add"}, "two_sided": {"erase"}, "centred": {"erase", "replace_by"}}
-    for name, useful in needs.items():
-        if name in recipe and not useful & actions:
-            means = " and ".join(ACTIONS[action] for action in sorted(useful))
-            raise UserError(f"--{name.replace('_', '-')} is for {means}, which is not asked for; leave it away.")
+def _action(one: Asked) -> str:
+    return "replace" if one.action == "replace_by" else one.action
 
 
-def _changes(asked: Sequence[Asked], recipe: dict[str, Any], layers: tuple[int, ...] | None) -> list[Change]:
-    """What the library makes of it. Settings hold for all vectors that they fit; none may fit no vectors."""
+def _parsed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the settings say, as AttentionRecipe takes it; layers as numbers."""
+    found = dict(settings)
+    if "places" in found:
+        found["places"] = tuple(place.strip() for place in found["places"].split(","))
+    if "window" in found:
+        written = re.fullmatch(r"(\d+)-(\d+)", found["window"])
+        if written is None:
+            raise UserError(f"--window {found['window']}: write the first and the last step, from 0, as 0-10.")
+        found["window"] = (int(written[1]), int(written[2]))
+    if "branch" in found:
+        one_of("--branch", found["branch"], ("cond", "uncond", "both", "opposed"))
+    if "units" in found:
+        one_of("--units", found["units"], ("unit", "raw", "relative", "seed000"))
+    if "bound" in found and found["bound"] not in ("norm", "none"):
+        found["bound"] = bound_share(found["bound"])
+    if "gate" in found:
+        number(found["gate"], "--gate", "give a finite number, such as 0.5.")
+    if "gate_until" in found:
+        whole(found["gate_until"], "--gate-until", 0, "give a step, 0 or later.")
+    if "layers" in found:
+        found["layers"] = read_layers(found["layers"])
+    return found
+
+
+def _changes(edits: Sequence[Asked], recipes: Sequence[dict[str, Any]]) -> list[Change]:
+    """What the library makes of it. A setting of one --vectors must fit them; one for all must fit some."""
     from steerkit.steering.pictures import is_for_text
     from steerkit.vectors.vectors_file import load_vectors
 
-    opened = [load_vectors(one.file) for one in asked]
+    opened = [load_vectors(one.file) for one in edits]
     for_text = [is_for_text(vectors) for vectors in opened]
-    if layers is not None and not any(for_text):
-        raise UserError("--layers is for vectors of the text encoder, but these are for the UNet; use --places.")
-    foreign = sorted(set(recipe) - _FOR_TEXT)
-    if foreign and all(for_text):
-        named = ", ".join("--" + name.replace("_", "-") for name in foreign)
-        raise UserError(f"{named}: this is for vectors of the UNet, but these are for the text encoder; leave it away.")
-    return [
-        _text_change(one, vectors, {name: recipe[name] for name in recipe if name in _FOR_TEXT}, layers)
-        if text
-        else _attention_change(one, recipe)
-        for one, vectors, text in zip(asked, opened, for_text, strict=True)
-    ]
+    changes = []
+    for one, recipe, vectors, text in zip(edits, recipes, opened, for_text, strict=True):
+        foreign = sorted(name for name in recipe if (name not in _FOR_TEXT if text else name == "layers"))
+        # What is written before all vectors may be for the others among them.
+        mixed = len(set(for_text)) > 1
+        wrong = [name for name in foreign if name in one.own or not mixed]
+        if wrong and text:
+            named = ", ".join(map(option, wrong))
+            kinds = "this is for vectors of the UNet, but these are for the text encoder"
+            raise UserError(f"{one.file}: {named}: {kinds}; leave it away.")
+        if wrong:
+            raise UserError(
+                f"{one.file}: --layers is for vectors of the text encoder, but these are for the UNet; use --places."
+            )
+        recipe = {name: value for name, value in recipe.items() if name not in foreign}
+        changes.append(_text_change(one, vectors, recipe) if text else _attention_change(one, recipe))
+    return changes
 
 
-def _text_change(
-    one: Asked, vectors: SteeringVectors, recipe: dict[str, Any], layers: tuple[int, ...] | None
-) -> Change:
+def _text_change(one: Asked, vectors: SteeringVectors, recipe: dict[str, Any]) -> Change:
     from steerkit.steering.pictures import add_to_text
     from steerkit.vectors.steering_vectors import layer_number
 
     if one.action != "add":
         raise UserError(f"{one.file} is for the text encoder, where vectors can only be added: use --add.")
-    if layers is None:
-        known = {number for point in vectors.hookpoints if (number := layer_number(point)) is not None}
+    if "layers" not in recipe:
+        known = {layer for point in vectors.hookpoints if (layer := layer_number(point)) is not None}
         choices = ", ".join(map(str, sorted(known)))
-        raise UserError(f"{one.file} is for the text encoder; choose --layers among {choices}.")
-    return add_to_text(one.file, one.strength, layers=layers, **recipe)
+        raise UserError(
+            f"{one.file} is for the text encoder; choose --layers among {choices}, after its --vectors, or before all."
+        )
+    return add_to_text(one.file, one.strength, **recipe)
 
 
 def _attention_change(one: Asked, recipe: dict[str, Any]) -> Change:

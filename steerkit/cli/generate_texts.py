@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from steerkit.cli.vector_actions import bound_share, one_of, read_actions, read_layers, read_seeds
+from steerkit.cli.vector_actions import (
+    Asked,
+    bound_share,
+    one_of,
+    option,
+    read_actions,
+    read_layers,
+    read_mix,
+    read_seeds,
+)
 from steerkit.errors import UserError
+from steerkit.steering.idle_settings import check_given, misplaced
 
 if TYPE_CHECKING:
     from steerkit.models.language.load import LanguageModel
+    from steerkit.models.language.sampling import Sampling
     from steerkit.steering.edit import Edit
     from steerkit.vectors.steering_vectors import SteeringVectors
 
@@ -28,13 +39,21 @@ def generate_texts(asked: Mapping[str, Any], order: Sequence[str]) -> None:
 
     options = {"max_new_tokens": "tokens", "temperature": "temperature", "top_p": "top_p"}
     sampling = Sampling(**{field: asked[name] for field, name in options.items() if asked[name] is not None})
-    layers, seeds = read_layers(asked["layers"]), read_seeds(asked["seed"], asked["count"])
-    _check(asked, layers)
-    if asked["mix"] is None:
-        read_actions(order, asked)  # before the model is loaded: whoever mistypes hears so at once
+    seeds = read_seeds(asked["seed"], asked["count"])
+    _check(asked)
+    _check_greedy(asked, sampling, seeds)
+    # Before the model is loaded: whoever mistypes hears so at once.
+    settings = [read_mix(order, asked)] if asked["mix"] is not None else _settings(read_actions(order, asked))
+    for found in settings:
+        read_layers(found.get("layers"))
+        _algebra(found)
+        if found.get("on") == "generated" and sampling.max_new_tokens == 1:
+            raise UserError("--on generated: with --tokens 1 no written token is read again, so nothing would change.")
     spec, models = choose_language_model(asked["model"])
     loaded = load_or_fall_back(spec, models, lambda words: typer.echo(f"steerkit: {words}", err=True))
-    edits = _edits(asked, order, layers or (), loaded)
+    edits = _mixed(asked, settings[0], loaded) if asked["mix"] is not None else _edits(
+        read_actions(order, asked), settings, loaded
+    )  # fmt: skip
     prompts = [prompt for prompt in asked["prompt"] for _ in seeds]
     each = seeds * len(asked["prompt"])
     chat = False if asked["raw"] else None
@@ -49,43 +68,99 @@ def generate_texts(asked: Mapping[str, Any], order: Sequence[str]) -> None:
         typer.echo(f"  steered:   {steered[index].text.strip()}")
 
 
-def _check(asked: Mapping[str, Any], layers: tuple[int, ...] | None) -> None:
+def _check(asked: Mapping[str, Any]) -> None:
     """Refuse what does not go together."""
     if not asked["vectors"]:
         for name in ("add", "erase", "mix", "layers", "units", "bound", "on"):
             if asked[name]:
                 raise UserError(f"--{name} is given, but no --vectors; without vectors the text is plain.")
-    elif layers is None:
-        raise UserError("Choose where to steer with --layer, as --layer 4; `steerkit vectors inspect FILE` lists them.")
     if asked["mix"] is not None and (len(asked["add"] or []) != 1 or asked["erase"]):
         raise UserError("--mix makes one concept of all --vectors; write one --add STRENGTH with it, and no --erase.")
 
 
-def _edits(asked: Mapping[str, Any], order: Sequence[str], layers: tuple[int, ...], model: LanguageModel) -> list[Edit]:
+def _check_greedy(asked: Mapping[str, Any], sampling: Sampling, seeds: Sequence[int]) -> None:
+    """Refuse what greedy decoding makes nothing of, and say that a seed is nothing to it."""
+    if sampling.temperature != 0:
+        return
+    if len(seeds) > 1:
+        raise UserError(
+            f"--temperature 0 takes the likeliest token each time, so the texts of {len(seeds)} seeds would be one; "
+            "give one seed, or a temperature above 0."
+        )
+    if asked["top_p"] is not None:
+        raise UserError("--top-p: --temperature 0 takes the likeliest token each time; leave one of them away.")
+    if asked["seed"]:
+        typer.echo("steerkit: --temperature 0 takes the likeliest token each time, whatever --seed is.", err=True)
+
+
+def _settings(edits: Sequence[Asked]) -> list[dict[str, Any]]:
+    """The settings of each edit: its own, and of those for all what its action uses."""
+    actions = {one.action for one in edits}
+    found = []
+    for one in edits:
+        idle = misplaced(actions) & set(one.common)
+        check_given({name: one.common[name] for name in idle}, actions, option)
+        own = {name: value for name, value in one.common.items() if name not in misplaced([one.action])} | dict(one.own)
+        check_given(own, [one.action], option)
+        if "layers" not in own:
+            raise UserError(
+                f"Choose where to steer with --layer, as --layer 4, after --vectors {one.file} or before all vectors; "
+                "`steerkit vectors inspect FILE` lists them."
+            )
+        found.append(own)
+    return found
+
+
+def _algebra(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What `text_edits` takes besides the layers."""
+    return {
+        "units": one_of("--units", settings.get("units", "relative"), ("unit", "raw", "relative")),
+        "tokens": settings.get("on", "last"),
+        "bound": _bound(settings.get("bound")),
+    }
+
+
+def _mixed(asked: Mapping[str, Any], settings: Mapping[str, Any], model: LanguageModel) -> list[Edit]:
+    """The edits of one concept out of all vectors."""
     from steerkit.steering.language.text_edits import text_edits
     from steerkit.steering.language.turns import Turns
     from steerkit.vectors.mixing import mix, parse_mix, takes_turns
 
-    settings: dict[str, Any] = {
-        "units": one_of("--units", asked["units"] or "relative", ("unit", "raw", "relative")),
-        "tokens": asked["on"] or "last",
-        "bound": _bound(asked["bound"]),
-        "model": model,
-    }
-    if asked["mix"] is not None:
-        weights = parse_mix(asked["mix"])
-        parts = {found.concept: found for found in (_open(file, model) for file in asked["vectors"])}
-        if takes_turns(asked["mix"]):
-            if asked["on"] is not None:
-                raise UserError("--on does not go with concepts that take turns: each steers sentences of its own.")
-            return Turns(parts, weights).edits(
-                layers, asked["add"][0], units=settings["units"], bound=settings["bound"]
-            )
-        return text_edits(mix(parts, weights), layers, asked["add"][0], **settings)
+    weights = parse_mix(asked["mix"])
+    layers = read_layers(settings.get("layers"))
+    if layers is None:
+        raise UserError("Choose where to steer with --layer, as --layer 4; `steerkit vectors inspect FILE` lists them.")
+    parts: dict[str, SteeringVectors] = {}
+    for file in asked["vectors"]:
+        found = _open(file, model)
+        if found.concept in parts:
+            raise UserError(f"Two --vectors are of the concept {found.concept!r}, so --mix cannot tell them apart.")
+        parts[found.concept] = found
+    idle = [name for name in parts if name not in weights]
+    if idle and set(weights) <= set(parts):
+        raise UserError(
+            f"--mix {asked['mix']} says nothing of {', '.join(idle)}; name it, or leave its --vectors away."
+        )
+    algebra = _algebra(settings)
+    (strength,) = asked["add"]
+    if takes_turns(asked["mix"]):
+        if "on" in settings:
+            raise UserError("--on does not go with concepts that take turns: each steers sentences of its own.")
+        return Turns(parts, weights).edits(layers, strength, units=algebra["units"], bound=algebra["bound"])
+    return text_edits(mix(parts, weights), layers, strength, model=model, **algebra)
+
+
+def _edits(asked: Sequence[Asked], settings: Sequence[Mapping[str, Any]], model: LanguageModel) -> list[Edit]:
+    """The edits of each --vectors by itself, in the order written."""
+    from steerkit.steering.language.text_edits import text_edits
+
     edits: list[Edit] = []
-    for one in read_actions(order, asked):
+    for one, own in zip(asked, settings, strict=True):
         action: Literal["add", "remove"] = "add" if one.action == "add" else "remove"
-        edits += text_edits(_open(one.file, model), layers, one.strength, action=action, **settings)
+        layers = read_layers(own["layers"]) or ()
+        edits += text_edits(
+            _open(one.file, model), layers, one.strength, action=action, model=model, **_algebra(own)
+        )  # fmt: skip
     return edits
 
 

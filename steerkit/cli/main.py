@@ -6,7 +6,9 @@ import sys
 def main() -> None:
     """Run the command line. A user's mistake is one message and exit code 2, never a traceback."""
     from steerkit.cli import quick
+    from steerkit.terminal import write_what_can_be_written
 
+    write_what_can_be_written()
     # Before typer is imported: that alone takes longer than the whole answer.
     if quick.answer(sys.argv[1:]):
         return

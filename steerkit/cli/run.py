@@ -53,9 +53,17 @@ def run(
     """Run a pipeline: only what is not up to date, and the rest from the cache."""
     root = find_root()
     runners.choose(runner, runner_address, runner_workers)
+    if runner is not None:
+        from steerkit.dag import registry
+
+        targets = [name.strip() for name in only.split(",") if name.strip()] if only else [flow]
+        runners.check_useful(runner, targets, registry.all_stages(root))
     _change_params(root, flow, model, params)
     if only is not None and layers is not None:
         raise UserError("--only and --layers both say what is run; leave one of them out")
+    for option, names in (("--only", only), ("--layers", layers)):
+        if names is not None and not names.replace(",", "").strip():
+            raise UserError(f"{option} names nothing; write what is to run, with commas between, or leave it out")
     chosen = _of_layers(root, flow, layers)
     if not force and only is None and chosen is None and prefect is not True:
         told = up_to_date.recall(root, flow)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from steerkit.cli.command_line import CommandLine
 from steerkit.errors import UserError
 
 if TYPE_CHECKING:
     from steerkit.sae.formats.checkpoint import Checkpoint
     from steerkit.sae.formats.imported import ImportedSae
 
-sae = typer.Typer(
+sae = CommandLine(
     name="sae",
     help="Read the sparse autoencoders of other libraries, write them for these, and encode rows.",
     no_args_is_help=True,

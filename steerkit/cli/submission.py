@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-submission = typer.Typer(
+from steerkit.cli.command_line import CommandLine
+
+submission = CommandLine(
     name="submission", help="Turn pictures into a CSV with base64 PNGs, and back.", no_args_is_help=True
 )
 

@@ -1,24 +1,33 @@
-"""`--vectors FILE` and the action that follows it, as `steerkit generate` reads them in the order they are written."""
+"""`--vectors FILE`, the action that follows it and its settings, as `steerkit generate` reads them in written order.
+
+An option belongs to the `--vectors` before it; a setting that stands before all of them is for each that it fits.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from typer.core import TyperCommand
-
+from steerkit.arguments import seed_list, strength_number
+from steerkit.cli.command_line import OnceEach
 from steerkit.errors import UserError
 
 _ORDER = "steerkit.generate.order"
 ACTIONS = {"add": "--add", "erase": "--erase", "replace_by": "--replace-by"}
-_IN_ORDER = ("vectors", *ACTIONS, "strength")
+# Settings of an edit by the names of the options; each may be written once for each --vectors.
+SETTINGS = (
+    "places", "window", "branch", "bound", "units", "gate", "gate_at", "gate_until", "two_sided", "centred", "layers",
+    "on",
+)  # fmt: skip
+_FLAGS = ("two_sided", "centred")
+_IN_ORDER = ("vectors", *ACTIONS, "strength", *SETTINGS)
 
 
-class InOrder(TyperCommand):
+class InOrder(OnceEach):
     """A command that knows in which order options were written: an action belongs to the `--vectors` before it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -28,39 +37,70 @@ class InOrder(TyperCommand):
 
 
 def written_order(context: Any) -> list[str]:
-    """The names of `--vectors` and of actions in the order in which they were written, with repetitions."""
+    """The names of `--vectors`, actions and settings in the order in which they were written, with repetitions."""
     return list(context.meta.get(_ORDER, []))
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One `--vectors FILE` with its action (a name of `ACTIONS`); `target` is the file of --replace-by."""
+    """One `--vectors FILE` with its action (a name of `ACTIONS`); `target` is the file of --replace-by.
+
+    `own` are the settings written after it, by name, and `common` those written before all vectors.
+    """
 
     file: Path
     action: str
     strength: float
     target: Path | None
+    own: Mapping[str, Any] = field(default_factory=dict)
+    common: Mapping[str, Any] = field(default_factory=dict)
+
+
+def option(name: str) -> str:
+    """How the option of this name is written."""
+    return "--" + {"replace": "replace-by"}.get(name, name).replace("_", "-")
 
 
 def read_actions(order: Sequence[str], asked: Mapping[str, Any]) -> list[Asked]:
-    """Pair each file with the action that was written after it; `asked` are the options by name."""
-    left = {name: iter(asked[name] or []) for name in _IN_ORDER}
+    """Pair each file with what was written after it; `asked` are the options by name."""
+    common, groups = _groups(order, asked)
+    if common and not groups:
+        raise UserError(f"{_named(common)}: a setting of an edit is given, but no --vectors, and without them no edit.")
+    return [_paired(group, common) for group in groups]
+
+
+def read_mix(order: Sequence[str], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of --mix, which makes one concept of all vectors: each once, wherever it is written."""
+    common, groups = _groups(order, asked)
+    found = dict(common)
+    for group in groups:
+        for name in SETTINGS:
+            if name in group and name in found:
+                raise UserError(f"{option(name)} is given twice, but --mix makes one concept of all --vectors.")
+            if name in group:
+                found[name] = group[name]
+    return found
+
+
+def _groups(order: Sequence[str], asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The settings before the first --vectors, and what each --vectors has, itself included."""
+    left = {name: iter(asked[name] or []) for name in _IN_ORDER if name not in _FLAGS}
+    common: dict[str, Any] = {}
     groups: list[dict[str, Any]] = []
     for name in order:
-        option = "--" + name.replace("_", "-")
         if name == "vectors":
             groups.append({})
-        elif not groups:
-            raise UserError(f"{option} stands before any --vectors; write --vectors FILE {option} ...")
-        elif name in groups[-1]:
-            raise UserError(
-                f"{option} is given twice for {groups[-1]['vectors']}; give --vectors again for a second edit."
-            )
-        groups[-1][name] = next(left[name])
-    return [_paired(group) for group in groups]
+        elif not groups and name not in SETTINGS:
+            raise UserError(f"{option(name)} stands before any --vectors; write --vectors FILE {option(name)} ...")
+        here = groups[-1] if groups else common
+        if name in here:
+            where = f" for {here['vectors']}; give --vectors again for a second edit." if groups else "; give it once."
+            raise UserError(f"{option(name)} is given twice{where}")
+        here[name] = True if name in _FLAGS else next(left[name])
+    return common, groups
 
 
-def _paired(group: dict[str, Any]) -> Asked:
+def _paired(group: dict[str, Any], common: Mapping[str, Any]) -> Asked:
     file = group["vectors"]
     actions = [name for name in ACTIONS if name in group]
     if not actions:
@@ -71,10 +111,13 @@ def _paired(group: dict[str, Any]) -> Asked:
     (action,) = actions
     if action != "replace_by" and "strength" in group:
         raise UserError(f"--strength is for --replace-by; write the strength after {ACTIONS[action]} itself.")
-    strength = group.get("strength", 1.0) if action == "replace_by" else group[action]
-    if not math.isfinite(strength):
-        raise UserError(f"The strength {strength} of {file} is not a finite number.")
-    return Asked(file, action, strength, group.get("replace_by"))
+    strength = strength_number(group.get("strength", 1.0) if action == "replace_by" else group[action], str(file))
+    own = {name: group[name] for name in SETTINGS if name in group}
+    return Asked(file, action, strength, group.get("replace_by"), own, common)
+
+
+def _named(settings: Mapping[str, Any]) -> str:
+    return ", ".join(option(name) for name in sorted(settings))
 
 
 def read_seeds(seeds: Sequence[int] | None, count: int | None) -> list[int]:
@@ -84,10 +127,7 @@ def read_seeds(seeds: Sequence[int] | None, count: int | None) -> list[int]:
         if count < 1 or len(seeds) > 1:
             raise UserError("--count is at least 1, and goes with a single --seed; or give every --seed yourself.")
         seeds = list(range(seeds[0], seeds[0] + count))
-    wrong = [seed for seed in seeds if not 0 <= seed < 2**63]
-    if wrong:
-        raise UserError(f"--seed {wrong[0]}: a seed is a whole number from 0 to 2^63 - 1.")
-    return seeds
+    return seed_list(seeds)
 
 
 def one_of(option: str, given: str, choices: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerkit.cli.command_line import CommandLine
 from steerkit.cli.foreign_vectors import (
     from_gguf,
     from_pickle,
@@ -27,7 +28,7 @@ from steerkit.errors import UserError
 if TYPE_CHECKING:
     from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 
-vectors = typer.Typer(
+vectors = CommandLine(
     name="vectors",
     help="Look into steering vectors, and turn those of others into ours and back.",
     no_args_is_help=True,
@@ -130,6 +131,8 @@ def export(
 ) -> None:
     """Write vectors for other programs."""
     _check_target(output, force)
+    if format is Format.NPZ and model is not None:
+        raise UserError("--model is for steering-hogs and gguf, which need the model's names; npz needs none.")
 
     from steerkit.vectors.vectors_file import load_vectors
 
@@ -160,6 +163,8 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Every vector, as JSON for programs.")] = False,
 ) -> None:
     """Say what a vectors file holds: concept, model, and for each block the steps, norms and what is noise."""
+    if each and as_json:
+        raise UserError("--each is for the table; --json has every vector anyway. Leave one of them away.")
     from steerkit.vectors.vectors_file import load_vectors
 
     found = load_vectors(file)

@@ -14,6 +14,7 @@ from typing import Any
 
 from steerkit.dag.runners import deaths_told
 from steerkit.dag.shard_worker import ShardCall, pack, run_shard
+from steerkit.terminal import write_what_can_be_written
 
 TRIES = 3
 
@@ -63,6 +64,7 @@ class LocalProcesses:
 def _begin() -> None:
     # Ctrl-C goes to the whole group; it is the flow's process that decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    write_what_can_be_written()
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
 
 

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from steerkit.dag.prefect_settings import DEFAULT_API_URL, api_url, server_answers
+from steerkit.terminal import write_what_can_be_written
 
 
 def flow_from_command_line(flow: Any, arguments: Sequence[str] | None = None) -> int:
     """Run `flow` with the stages and flags of the command line; returns the exit code: 0, 1 failed, 2 cannot start."""
+    write_what_can_be_written()
     parser = argparse.ArgumentParser(prog=f"python -m flows.{flow.name}", description=flow.description)
     parser.add_argument("targets", nargs="*", metavar="STAGE", help="run these and what they need (default: all)")
     parser.add_argument("--force", action="store_true", help="run the stages even where they are up to date")

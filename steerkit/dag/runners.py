@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from steerkit.errors import UserError
+
+if TYPE_CHECKING:
+    from steerkit.dag.declarations import Stage
 
 Kind = Literal["threads", "processes", "dask", "ray"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -17,6 +20,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 KIND, ADDRESS, WORKERS = "STEERKIT_RUNNER", "STEERKIT_RUNNER_ADDRESS", "STEERKIT_RUNNER_WORKERS"
 
 LOCAL_WORKERS = 2
+EVERYTHING = "everything"
 # As concurrent.futures, Dask, Ray and Prefect name it.
 _DEATHS = {"BrokenProcessPool", "KilledWorker", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError", "CrashedRun"}
 LOCAL: tuple[str, ...] = ("threads", "processes")
@@ -66,14 +70,32 @@ def choose(kind: str | None, address: str | None, workers: int | None) -> None:
     """Write what the command line says into the environment, where chosen() and child processes read it.
 
     Raises:
-        UserError: as chosen() does, and for an address or a number of workers without a runner.
+        UserError: as chosen() does, for an address or a number of workers without a runner, and for both of them.
     """
+    if address is not None and workers is not None:
+        raise UserError("--runner-workers is for a cluster of its own, but --runner-address names one that is there")
     for name, value in ((KIND, kind), (ADDRESS, address), (WORKERS, None if workers is None else str(workers))):
         if value is not None:
             os.environ[name] = value
-    if (address or workers) and not os.environ.get(KIND):
+    if (address is not None or workers is not None) and not os.environ.get(KIND):
         raise UserError("--runner-address and --runner-workers say where the shards run; give --runner dask or ray too")
     chosen()
+
+
+def check_useful(kind: str | None, targets: Sequence[str], stages: Mapping[str, Stage]) -> None:
+    """Raise UserError for a runner asked for by name where none of ``targets``, pipelines or stages, has shards."""
+    if kind is None:
+        return
+    meant = [one for one in stages.values() if {one.name, one.pipeline, EVERYTHING} & set(targets)]
+    if meant and not any(_has_shards(one) for one in meant):
+        able = ", ".join(dict.fromkeys(one.pipeline for one in stages.values() if _has_shards(one)))
+        raise UserError(
+            f"--runner {kind} says where shards run, and {', '.join(targets)} has none; leave it out ({able} have some)"
+        )
+
+
+def _has_shards(stage: Stage) -> bool:
+    return "map_shards" in stage.function.__code__.co_names
 
 
 def _require(runner: Runner) -> None:

@@ -1,10 +1,10 @@
 """What a visitor may ask for: every limit of the lab in one place, each with a message that says what to do."""
 
-import math
 import re
 from collections.abc import Collection
 from typing import Any
 
+from steerkit.arguments import finite_number
 from steerkit.errors import UserError
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -85,10 +85,10 @@ def checked_temperature(value: Any) -> float:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    if isinstance(value, str):
+        # Fields of a page give texts.
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return finite_number(value)

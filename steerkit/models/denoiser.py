@@ -57,8 +57,17 @@ def is_flux(pipeline: Any) -> bool:
 
 
 def has_branches(pipeline: Any) -> bool:
-    """Whether a guidance above 1 runs an unconditional branch beside the prompt's; FLUX never does."""
-    return not is_flux(pipeline)
+    """Whether a guidance above 1 runs an unconditional branch beside the prompt's.
+
+    FLUX never does, nor does a UNet that is told the guidance as a number (latent consistency models).
+    """
+    config = getattr(getattr(pipeline, UNET, None), "config", None)
+    return not is_flux(pipeline) and getattr(config, "time_cond_proj_dim", None) is None
+
+
+def takes_guidance(pipeline: Any) -> bool:
+    """Whether the guidance changes pictures at all: FLUX.1-schnell was distilled without it."""
+    return not is_flux(pipeline) or bool(denoiser(pipeline).config.guidance_embeds)
 
 
 def argument(root: str, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -82,6 +82,11 @@ class SaeConfig(BaseModel):
                 raise ValueError(f"groups belong to matryoshka, not to {self.architecture}; take them out")
             if any(share <= 0 for share in self.groups) or not math.isclose(sum(self.groups), 1, abs_tol=1e-6):
                 raise ValueError(f"groups are {self.groups}: shares of the latents, each above 0, that sum to 1")
+        usual = {name: type(self).model_fields[name].default for name in ("threshold", "bandwidth")}
+        if self.architecture != "jumprelu" and (idle := [name for name in usual if getattr(self, name) != usual[name]]):
+            raise ValueError(f"{', '.join(idle)}: of jumprelu, not of {self.architecture}; take it out")
+        if self.auxk_latents is not None and self.auxk == 0:
+            raise ValueError("auxk_latents says how AuxK is computed, but auxk is 0; take it out, or set auxk")
         ends = self.group_ends
         if any(end <= start for start, end in zip([0, *ends], ends, strict=False)):
             raise ValueError(f"a group of {self.latents} latents would be empty (groups end at {ends}); raise latents")

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from steerkit.errors import UserError
 from steerkit.models.branches import Branch, Running, track
-from steerkit.models.denoiser import denoiser_name, execution_device, in_denoiser
-from steerkit.models.generate import Batch
+from steerkit.models.denoiser import denoiser_name, execution_device, in_denoiser, is_flux
+from steerkit.models.generate import Batch, guided
 from steerkit.models.hookpoint import Hookpoint, resolve
+from steerkit.models.load import LoadedModel
 from steerkit.models.module_tensor import as_tokens, like_map
 from steerkit.models.streams import cut_input, cut_output, with_cut_input, with_cut_output
 from steerkit.steering.edit import Edit, edited, for_images, on_device
@@ -63,6 +64,30 @@ def steer(model: Any, edits: Sequence[Edit]) -> Iterator[None]:
 def steered_batches(model: Any, edits: Sequence[Edit]) -> Callable[[Batch], AbstractContextManager[None]]:
     """What `generate(..., edits=...)` takes: each batch is steered with its own images' strengths."""
     return lambda batch: steer(model, for_images(edits, batch.start, batch.stop))
+
+
+def check_branches(
+    model: LoadedModel, edits: Sequence[Edit], guidance: float | None = None, negatives: Sequence[str] = ("",)
+) -> None:
+    """Raise UserError for edits of an unconditional branch that will not run, so that they would change nothing.
+
+    `guidance` (None: the model's own) and `negatives` (the negative prompts, "" for none) are those of the run.
+    """
+    there = [edit for edit in edits if edit.branch == "uncond" and not edit.idle]
+    if there and not guided(model, guidance):
+        scale = model.spec.guidance if guidance is None else guidance
+        kind = "has one branch only" if is_flux(model.pipeline) else f"with guidance {scale:g} has one branch only"
+        raise UserError(
+            f"branch uncond: {model.spec.name} {kind}, the prompt's, so the edit at {there[0].hookpoint} would change "
+            "nothing; set a guidance above 1, or branch cond."
+        )
+    zeros = getattr(getattr(model.pipeline, "config", None), "force_zeros_for_empty_prompt", False)
+    encoded = [edit for edit in there if in_text_encoder(edit.hookpoint)]
+    if encoded and zeros and not all(negatives):
+        raise UserError(
+            f"branch uncond: without a negative prompt {model.spec.name} has zeros for its unconditional branch, which "
+            "no text encoder makes, so the edit would change nothing; give a negative prompt, or set branch cond."
+        )
 
 
 def _input_hook(edits: Sequence[Edit], pipeline: Any, running: Running, presence: Presence) -> Callable[..., Any]:

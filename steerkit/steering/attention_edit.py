@@ -1,19 +1,21 @@
 """Edits of attention outputs from steering vectors: add, erase, replace a concept inside the UNet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby
-from typing import Literal, assert_never, get_args
+from typing import Any, Literal, assert_never, get_args
 
 from torch import Tensor
 
+from steerkit.arguments import number, whole
 from steerkit.errors import UserError
 from steerkit.models.attention_blocks import AttentionBlock, chosen_blocks
 from steerkit.models.schedule import nearest
 from steerkit.steering.bounds import Bound, Cap, KeepNorm, Unbounded
-from steerkit.steering.edit import Edit, EditBranch
+from steerkit.steering.edit import EDIT_BRANCHES, Edit, EditBranch
 from steerkit.steering.gates import Always, Gate, InImage, WherePresent
-from steerkit.steering.operators import Add, Operator, ProjectOut, Switch, Units
+from steerkit.steering.idle_settings import check_given
+from steerkit.steering.operators import UNITS, Add, Operator, ProjectOut, Switch, Units
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 
 Action = Literal["add", "erase", "replace"]
@@ -33,7 +35,7 @@ class AttentionRecipe:
     the concept than this act, in units of the concept (0: prompts without it, 1: with it). `gate_at`: all tokens of the
     images whose mean at this block (mid.0) holds more, at all places, see `gates.InImage`. `gate_until`: what is found
     there at this step holds for the rest of the run. `noise`: use also the vectors that are no longer than shuffled
-    labels make them.
+    labels make them. UserError for values that make no sense.
     """
 
     places: Sequence[str] = ("down", "mid", "up")
@@ -47,6 +49,24 @@ class AttentionRecipe:
     gate_at: str | None = None
     gate_until: int | None = None
     noise: bool = True
+
+    def __post_init__(self) -> None:
+        if self.branch not in EDIT_BRANCHES:
+            raise UserError(f"Branch {self.branch!r} does not exist; choose one of {', '.join(EDIT_BRANCHES)}.")
+        if self.units not in UNITS:
+            raise UserError(f"Units {self.units!r} do not exist; choose one of {', '.join(UNITS)}.")
+        if self.bound not in ("none", "norm"):
+            remedy = "give norm, none, or a share of the token's norm above 0, such as 0.3."
+            if number(self.bound, "bound", remedy, 0) == 0:
+                raise UserError(f"bound {self.bound}: {remedy}")
+        if self.gate is not None:
+            number(self.gate, "gate", "give a finite number, such as 0.5.")
+        if self.gate_until is not None:
+            whole(self.gate_until, "gate_until", 0, "give a step, 0 or later.")
+
+    def given(self) -> dict[str, Any]:
+        """The settings that are not the defaults, by name."""
+        return {one.name: value for one in fields(self) if (value := getattr(self, one.name)) != one.default}
 
 
 def attention_edits(
@@ -67,18 +87,27 @@ def attention_edits(
     attention blocks; those that `recipe` chooses and `vectors` know are edited. A step takes the vector of the nearest
     collected timestep. Vectors that were fitted on both branches steer each branch with its own. `along` (of
     `random_like`) makes a control: the same tokens are moved equally far, but along those directions.
-    Raises UserError for places that do not exist or hold no vectors, windows outside the run, and a missing target.
+    Raises UserError for places that do not exist or hold no vectors, windows outside the run, a missing target, and
+    settings that this action makes nothing of.
     """
     recipe = recipe or AttentionRecipe()
     if action not in ACTIONS:
         raise UserError(f"The action {action!r} does not exist; choose one of {', '.join(ACTIONS)}.")
-    if recipe.gate_until is not None and recipe.gate_at is None:
-        raise UserError("A gate is held from a step on only where it goes by image: say at which block it is measured.")
+    check_given(recipe.given(), [action])
     if (target is not None) != (action == "replace"):
         raise UserError("Replacing needs the vectors of what to put in place; adding and erasing take none.")
     first, last = recipe.window or (0, len(timesteps) - 1)
     if not 0 <= first <= last < len(timesteps):
         raise UserError(f"The steps {first} to {last} do not exist; this run has steps 0 to {len(timesteps) - 1}.")
+    if recipe.gate_until is not None and recipe.gate_until >= len(timesteps):
+        raise UserError(
+            f"gate_until {recipe.gate_until}: there is no such step; this run has steps 0 to {len(timesteps) - 1}."
+        )
+    if not recipe.noise and not vectors.controls:
+        raise UserError(
+            f"noise False: the vectors for {vectors.concept!r} were held against no shuffled labels, so none of them "
+            "is known to be noise; leave it away."
+        )
     sources = nearest(vectors.timesteps, timesteps) if vectors.timesteps else tuple(0 for _ in timesteps)
     known = set(vectors.hookpoints)
     here = [block for block in chosen_blocks(blocks, recipe.places) if block.hookpoint in known]
@@ -98,7 +127,7 @@ def attention_edits(
                 next((s for s in slots if s.branch == own and _covers(s, source)), None)
                 for source in sources[first : last + 1]
             ]
-            held = None if recipe.gate_until is None else sources[min(recipe.gate_until, len(sources) - 1)]
+            held = None if recipe.gate_until is None else sources[recipe.gate_until]
             until = len(timesteps) if recipe.gate_until is None else recipe.gate_until
             for (slot, late), run in groupby(range(len(by_step)), key=lambda i: (by_step[i], first + i > until)):
                 if slot is None or (not recipe.noise and vectors.is_noise(slot)):

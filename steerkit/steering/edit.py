@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from steerkit.arguments import finite_number, is_list
 from steerkit.errors import UserError
 from steerkit.models.branches import Branch, carries_prompt
 from steerkit.models.hookpoint import Hookpoint
@@ -17,6 +18,17 @@ from steerkit.steering.operators import Operator, Replace, shape_of
 
 EditBranch = Literal["cond", "uncond", "both", "opposed"]
 EDIT_BRANCHES: tuple[str, ...] = get_args(EditBranch)
+
+
+def _checked(strength: Any) -> float | Tensor | None:
+    """A strength, or one per image, as a float or a tensor; None for what is none."""
+    if isinstance(strength, Tensor):
+        fine = strength.ndim < 2 and strength.dtype != torch.bool and bool(torch.isfinite(strength).all())
+        return strength if fine else None
+    if not is_list(strength):
+        return finite_number(strength)
+    numbers = [finite_number(one) for one in strength]
+    return None if None in numbers else torch.tensor(numbers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,12 +55,14 @@ class Edit:
     def __post_init__(self) -> None:
         if self.branch not in EDIT_BRANCHES:
             raise UserError(f"Branch {self.branch!r} does not exist; choose one of {', '.join(EDIT_BRANCHES)}.")
-        strength = torch.as_tensor(self.strength)
-        if strength.ndim > 1 or not torch.isfinite(strength).all():
+        checked = _checked(self.strength)
+        if checked is None:
+            shape = list(getattr(self.strength, "shape", ()))
+            found = shape if len(shape) > 1 else getattr(self.strength, "tolist", lambda: self.strength)()
             raise UserError(
-                f"The strength at {self.hookpoint} must be a finite number, or one per image; "
-                f"found {list(strength.shape) if strength.ndim > 1 else strength.tolist()}."
+                f"The strength at {self.hookpoint} must be a finite number, or one per image; found {found}."
             )
+        object.__setattr__(self, "strength", checked)
 
     @property
     def idle(self) -> bool:

@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from steerkit.errors import UserErrors
+from steerkit.errors import UserError, UserErrors
 from steerkit.steering.attention_edit import Action, AttentionRecipe, KeepOrCap
 from steerkit.steering.edit import EditBranch
+from steerkit.steering.idle_settings import check_given
 from steerkit.steering.operators import Units
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -55,8 +56,12 @@ class EditSpec(BaseModel):
             raise ValueError("a target is for replace, which needs one")
         if sorted(set(self.strengths)) != list(self.strengths) or self.strengths[0] <= 0:
             raise ValueError("strengths are positive and ascend")
-        if self.gate_until is not None and (self.gate is None or self.gate_at is None):
-            raise ValueError("gate_until says when gate is decided at gate_at; it needs both")
+        try:
+            given = {name: getattr(self, name) for name in self.model_fields_set}
+            # `units: unit`, the default, is what a set of parameters writes over another's.
+            check_given(given | {"units": None if self.units == "unit" else self.units}, [self.action])
+        except UserError as error:
+            raise ValueError(str(error)) from None
         return self
 
     def recipe(self, places: tuple[str, ...]) -> AttentionRecipe:

@@ -14,7 +14,7 @@ from steerkit.activations.collect_latents import load_once
 from steerkit.models.generate import generate
 from steerkit.models.load import LoadedModel
 from steerkit.models.spec import ModelSpec
-from steerkit.steering.apply import steered_batches
+from steerkit.steering.apply import check_branches, steered_batches
 from steerkit.steering.edit import Edit
 
 BATCH = 16
@@ -54,7 +54,8 @@ class ModelTools(BaseModel):
 
 
 def draw(model: LoadedModel, frames: Sequence[Frame], edits: Sequence[Edit]) -> NDArray[np.uint8]:
-    """Pixels [n, h, w, 3] of `frames` with `edits`, each from its own seed."""
+    """Pixels [n, h, w, 3] of `frames` with `edits`, each from its own seed. UserError as of `check_branches`."""
+    check_branches(model, edits)
     return generate(
         model, [frame.prompt for frame in frames], [frame.seed for frame in frames], batch_size=BATCH,
         edits=steered_batches(model, edits) if edits else None,

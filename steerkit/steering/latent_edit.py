@@ -69,6 +69,8 @@ def latent_edits(
     first, last = recipe.window or (0, steps - 1)
     if not 0 <= first <= last < steps:
         raise UserError(f"The steps {first} to {last} do not exist; this run has steps 0 to {steps - 1}.")
+    if recipe.gate_until is not None and recipe.gate_until >= steps:
+        raise UserError(f"gate_until {recipe.gate_until}: there is no such step; this run has steps 0 to {steps - 1}.")
     here = [_place(places, name) for name in recipe.places]
     looked_at = _place(places, recipe.gate_at or recipe.places[0])
     draw = None if random is None else torch.Generator().manual_seed(random)

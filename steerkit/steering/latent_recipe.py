@@ -67,4 +67,9 @@ class LatentRecipe(BaseModel):
             raise ValueError("`source` (uncond or neighbours) belongs to the change replace, which needs one")
         if self.toward is not None and self.change not in ("set", "set_means", "move", "add"):
             raise ValueError("`toward` goes with the changes set, set_means, move and add")
+        if self.one_sided and self.change not in ("set", "set_means"):
+            raise ValueError("`one_sided` goes with the changes set and set_means; others would make nothing of it")
+        usual = {"gate_at": None, "gate_until": None, "gate_top": 64}
+        if self.gate is None and (idle := [name for name in usual if getattr(self, name) != usual[name]]):
+            raise ValueError(f"{', '.join(idle)}: this says how `gate` is measured; give `gate` too, or leave it away")
         return self

@@ -20,23 +20,34 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
-from steerkit.errors import UserError
+from steerkit.arguments import (
+    known_settings,
+    layer_list,
+    negative_list,
+    picture_settings,
+    seed_list,
+    strength_number,
+    text_list,
+)
+from steerkit.errors import UserError, UserErrors
 from steerkit.models.attention_blocks import attention_blocks
-from steerkit.models.generate import generate, image_size
+from steerkit.models.generate import check_guidance, generate, image_size
 from steerkit.models.load import LoadedModel, load_model
 from steerkit.models.schedule import timesteps
 from steerkit.models.select import select_model
 from steerkit.models.spec import Dtype, ModelSpec
-from steerkit.steering.apply import steered_batches
+from steerkit.steering.apply import check_branches, steered_batches
 from steerkit.steering.attention_edit import Action, AttentionRecipe, attention_edits
 from steerkit.steering.edit import Edit, EditBranch
+from steerkit.steering.idle_settings import check_given
 from steerkit.steering.operators import Units
 from steerkit.steering.text_edit import text_edit
 from steerkit.steering.token_masks import in_text_encoder
@@ -51,9 +62,12 @@ Vectors = SteeringVectors | str | Path
 
 
 class Settings(TypedDict, total=False):
-    """How pictures are made, as `models.generate.Options` explains; what is left away is the model's own."""
+    """How pictures are made, as `models.generate.Options` explains; what is left away is the model's own.
 
-    negative_prompt: str
+    negative_prompt: one text for all pictures, one for each picture, or one for each prompt.
+    """
+
+    negative_prompt: str | Sequence[str] | None
     batch_size: int
     steps: int | None
     guidance: float | None
@@ -162,16 +176,26 @@ def open_model(
     """Load a folder that `save_pretrained` wrote, or an id on the Hugging Face Hub (with its `revision`).
 
     `steps` and `guidance` are what its pictures are made with, by default the usual ones: 50 and 7.5, for a folder with
-    Stable Diffusion XL 30 and 5. Raises UserError when there is no such model.
+    Stable Diffusion XL 30 and 5. Raises UserError when there is no such model, and for settings that cannot be.
     """
+    picture_settings(steps=steps, guidance=guidance)
     if (Path(source) / "model_index.json").is_file():
+        if revision is not None:
+            raise UserError(f"revision {revision}: {source} is a folder, which has none; leave the revision away.")
         spec = select_model(str(source), {})
     else:
         spec = ModelSpec(name=Path(source).name, source=str(source), revision=revision, steps=50, guidance=7.5)
     given = {"steps": steps, "guidance": guidance, "dtype": dtype}
     # Built anew, not copied, so that what is given is checked.
     asked = {**spec.model_dump(), **{key: value for key, value in given.items() if value is not None}}
-    return load_model(ModelSpec(**asked))
+    try:
+        spec = ModelSpec(**asked)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise UserErrors(f"{source} cannot be opened so:", problems) from None
+    model = load_model(spec)
+    check_guidance(model, guidance)
+    return model
 
 
 def add(vectors: Vectors, strength: float = 10.0, **recipe: Any) -> AttentionChange:
@@ -199,7 +223,8 @@ def add_to_text(
 ) -> TextChange:
     """Add a concept to `layers` of the text encoder; `units` and `branch` as in `text_edit`."""
     found, about = _opened(vectors)
-    return TextChange(found, float(strength), tuple(layers), units, branch, about)
+    far = strength_number(strength, about.get("vectors", found.concept))
+    return TextChange(found, far, layer_list(layers), units, branch, about)
 
 
 def is_for_text(vectors: SteeringVectors) -> bool:
@@ -216,24 +241,32 @@ def make_pictures(
 ) -> list[Picture]:
     """A picture of every prompt with every seed: all seeds of the first prompt, then those of the next.
 
-    Raises UserError for changes that do not fit the model or the run, and for pictures that are not finite.
+    Seeds are whole numbers from 0, or an array or a tensor of them. Raises UserError for settings that there are not,
+    cannot be, or would change nothing, for changes that do not fit the model or the run, and for pictures that are not
+    finite.
     """
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    seeds = [seeds] if isinstance(seeds, int) else list(seeds)
+    known_settings(settings, Settings)
+    prompts, seeds = text_list(prompts), seed_list(seeds)
     asked = [(prompt, seed) for prompt in prompts for seed in seeds]
-    steps = settings.get("steps") or model.spec.steps
-    edits = [edit for change in changes for edit in change.edits(model, steps)]
+    given: dict[str, Any] = dict(settings)
+    negatives = negative_list(given.pop("negative_prompt", None), len(asked), len(prompts))
+    given = picture_settings(**given)
+    guidance, steps = given.get("guidance"), given.get("steps")
+    check_guidance(model, guidance, negatives)
+    edits = [edit for change in changes for edit in change.edits(model, model.spec.steps if steps is None else steps)]
+    check_branches(model, edits, guidance, negatives)
     pixels = generate(
         model,
         [prompt for prompt, _ in asked],
         [seed for _, seed in asked],
         edits=steered_batches(model, edits) if edits else None,
-        **settings,
+        negative_prompt=negatives,
+        **given,
     )
-    common = _common(model, changes, settings)
+    common = _common(model, changes, given)
     return [
-        Picture(image, {"prompt": prompt, "seed": str(seed), **common})
-        for image, (prompt, seed) in zip(pixels, asked, strict=True)
+        Picture(image, {"prompt": prompt, "negative_prompt": negative, "seed": str(seed), **common})
+        for image, (prompt, seed), negative in zip(pixels, asked, negatives, strict=True)
     ]
 
 
@@ -244,6 +277,9 @@ def as_grid(pictures: Sequence[Picture], columns: int) -> Picture:
     rows = [np.concatenate([p.pixels for p in pictures[i : i + columns]], 1) for i in range(0, len(pictures), columns)]
     each = {key: json.dumps([picture.about[key] for picture in pictures], ensure_ascii=False)
             for key in ("prompt", "seed")}  # fmt: skip
+    negatives = [picture.about.get("negative_prompt", "") for picture in pictures]
+    if len(set(negatives)) > 1:
+        each["negative_prompt"] = json.dumps(negatives, ensure_ascii=False)
     return Picture(np.concatenate(rows), {**pictures[0].about, **each})
 
 
@@ -269,7 +305,13 @@ def _attention(
             raise UserError(
                 f"The vectors for {one.concept!r} belong into the text encoder; they can be added only, to layers."
             )
-    return AttentionChange(action, found, float(strength), AttentionRecipe(**recipe), about, other, about_other)
+    known = [one.name for one in fields(AttentionRecipe)]
+    unknown = sorted(set(recipe) - set(known))
+    if unknown:
+        raise UserError(f"An edit has no setting {', '.join(unknown)}; choose among {', '.join(known)}.")
+    check_given(recipe, [action])
+    far = strength_number(strength, about.get("vectors", found.concept))
+    return AttentionChange(action, found, far, AttentionRecipe(**recipe), about, other, about_other)
 
 
 def _opened(vectors: Vectors) -> tuple[SteeringVectors, dict[str, str]]:
@@ -282,7 +324,7 @@ def _opened(vectors: Vectors) -> tuple[SteeringVectors, dict[str, str]]:
     return found, {"concept": found.concept, "vectors": path.name, "vectors_sha256": digest}
 
 
-def _common(model: LoadedModel, changes: Sequence[Change], settings: Settings) -> dict[str, str]:
+def _common(model: LoadedModel, changes: Sequence[Change], settings: Mapping[str, Any]) -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -291,11 +333,11 @@ def _common(model: LoadedModel, changes: Sequence[Change], settings: Settings) -
         release = ""
     guidance = settings.get("guidance")
     height, width = image_size(model, settings.get("height"), settings.get("width"))
+    steps = settings.get("steps")
     return {
-        "negative_prompt": settings.get("negative_prompt", ""),
         "model": model.fingerprint.name,
         "model_digest": model.fingerprint.digest,
-        "steps": str(settings.get("steps") or model.spec.steps),
+        "steps": str(model.spec.steps if steps is None else steps),
         "guidance": str(model.spec.guidance if guidance is None else guidance),
         "size": f"{width}x{height}",
         "edits": json.dumps([change.described() for change in changes], ensure_ascii=False),

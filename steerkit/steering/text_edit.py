@@ -1,11 +1,12 @@
 """Edits of the text encoder from steering vectors: the winter pipeline's configuration of the algebra."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
+from steerkit.arguments import is_list, strength_number
 from steerkit.errors import UserError
 from steerkit.steering.bounds import Bound, Unbounded
 from steerkit.steering.edit import Edit, EditBranch
@@ -35,7 +36,8 @@ def text_edit(
         raise UserError(f"Units of strength {units!r} do not exist; choose one of {', '.join(UNITS)}.")
     if len(set(layers)) != len(layers):
         raise UserError(f"Layers {list(layers)} name one twice; name each once, with the sum of its strengths.")
-    each = [float(strengths)] * len(layers) if isinstance(strengths, (int, float)) else [float(s) for s in strengths]
+    several = strengths if isinstance(strengths, Iterable) and is_list(strengths) else [strengths] * len(layers)
+    each = [strength_number(strength, repr(vectors.concept)) for strength in several]
     if len(each) != len(layers):
         raise UserError(f"{len(each)} strengths for {len(layers)} layers; give one for all, or one for each.")
     by_layer = dict(zip(layers, each, strict=True))

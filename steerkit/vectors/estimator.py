@@ -5,6 +5,7 @@ from typing import Literal, assert_never, get_args
 import torch
 from torch import Tensor
 
+from steerkit.errors import UserError
 from steerkit.vectors.direction import NEGLIGIBLE, Direction
 from steerkit.vectors.logistic_probe import logistic_probe
 from steerkit.vectors.mean_difference import mean_difference
@@ -18,8 +19,10 @@ def estimate(name: EstimatorName, positive: Tensor, negative: Tensor) -> Directi
     """Direction by the estimator `name` from activations [n, d], or one per position from [n, tokens, d].
 
     Positions where the classes' means coincide (BOS under a causal mask) get no direction: zeros, with norm 0.
-    Raises ValueError when no position has one.
+    Raises ValueError when no position has one, UserError for an estimator that there is not.
     """
+    if name not in ESTIMATORS:
+        raise UserError(f"Estimator {name!r} does not exist; choose one of {', '.join(ESTIMATORS)}.")
     if positive.ndim == 2:
         return _estimate(name, positive, negative)
     gaps = (positive.double().mean(0) - negative.double().mean(0)).norm(dim=-1)

@@ -46,6 +46,8 @@ def residual_vectors(
             f"{concept!r} vectors need as many positive as negative texts at {len(hookpoints)} layers; found "
             f"{list(positive.shape)} and {list(negative.shape)}."
         )
+    if positive.shape[1] == 0:
+        raise UserError(f"There are no texts to fit {concept!r} vectors from; give pairs.")
     if not (torch.isfinite(positive).all() and torch.isfinite(negative).all()):
         raise UserError(
             f"Activations of the {concept!r} pairs are not finite: half precision overflowed. Set the model's dtype to "

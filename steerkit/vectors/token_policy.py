@@ -1,10 +1,12 @@
 """Which tokens of a prompt a vector is taken from, and which tokens it is then meant for."""
 
 from collections.abc import Mapping
-from typing import Literal, assert_never, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from steerkit.errors import UserError
 
 TokenPolicy = Literal["position", "content", "eos", "typed"]
 TOKEN_POLICIES: tuple[str, ...] = get_args(TokenPolicy)
@@ -29,7 +31,7 @@ def reduce_tokens(policy: TokenPolicy, activations: Tensor, types: Mapping[str, 
         case "typed":
             return {name: mean_over(activations, types[name]) for name in TYPES}
         case _:
-            assert_never(policy)
+            raise UserError(f"Token policy {policy!r} does not exist; choose one of {', '.join(TOKEN_POLICIES)}.")
 
 
 def mean_over(activations: Tensor, mask: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from steerkit.arguments import as_many, seed_list, text_list, whole
 from steerkit.errors import UserError
 from steerkit.models.language.encode import Encoded, encode, pad_id
 from steerkit.models.language.load import LanguageModel
@@ -57,11 +58,14 @@ def complete(
     steered and unsteered draws the same numbers. `edits` may have a strength for each row of all [rows], and then act
     on each row as if it were alone. `on_tokens(row, id)` is called for each token as it comes (not for end tokens),
     `should_stop()` once per step; when it says so, what there is comes back, and rows that were not begun are empty.
-    Raises UserError for empty prompts, prompts that with `max_new_tokens` exceed the model's context, and where an edit
-    makes the model give NaN.
+    Raises UserError for empty prompts, for not one seed for each (whole numbers from 0), for prompts that with
+    `max_new_tokens` exceed the model's context, and where an edit makes the model give NaN.
     """
-    if len(prompts) != len(seeds):
-        raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds: give one seed for each prompt")
+    if len(prompts) == 0 == len(seeds):
+        return []
+    prompts, seeds = text_list(prompts), seed_list(seeds)
+    as_many(seeds, prompts)
+    batch_size = whole(batch_size, "batch_size", 1, "a batch has at least 1 text.")
     from steerkit.steering.language.apply import check_rows
 
     check_rows(edits, len(prompts))
@@ -75,7 +79,7 @@ def complete(
         written = _write(model, batch, seeds[rows], sampling, edits, rows, on_tokens, should_stop)
         for row, tokens in enumerate(written):
             at = start + row
-            completions.append(_completion(model, batch, row, prompts[at], int(seeds[at]), tokens))
+            completions.append(_completion(model, batch, row, prompts[at], seeds[at], tokens))
     return completions
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from steerkit.arguments import number, whole
 from steerkit.errors import UserError
 
 # Of how many tokens, the likeliest ones, top-p looks first.
 FEW = 64
+USUAL_TOP_P = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +22,30 @@ class Sampling:
     """How a text is continued. `temperature` 0 takes the likeliest token each time (greedy), whatever the seed is.
 
     `top_p` and `top_k`: only the likeliest tokens, so many that they have `top_p` of the probability, and at most
-    `top_k` of them (None: any number). UserError for values that make no sense.
+    `top_k` of them (None: any number). UserError for values that make no sense, and for a `top_p` or `top_k` of one's
+    own with temperature 0, which would change nothing.
     """
 
     max_new_tokens: int = 30
     temperature: float = 0.7
-    top_p: float = 0.9
+    top_p: float = USUAL_TOP_P
     top_k: int | None = None
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise UserError(f"max_new_tokens {self.max_new_tokens}: write at least 1 token.")
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise UserError(f"temperature {self.temperature}: give 0 for the likeliest token, or a number above.")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"top_p {self.top_p}: give a share of the probability, above 0 and up to 1.")
-        if self.top_k is not None and self.top_k < 1:
-            raise UserError(f"top_k {self.top_k}: keep at least 1 token, or leave it away.")
+        whole(self.max_new_tokens, "max_new_tokens", 1, "write at least 1 token.")
+        number(self.temperature, "temperature", "give 0 for the likeliest token, or a number above.", 0)
+        remedy = "give a share of the probability, above 0 and up to 1."
+        if not 0 < number(self.top_p, "top_p", remedy) <= 1:
+            raise UserError(f"top_p {self.top_p}: {remedy}")
+        if self.top_k is not None:
+            whole(self.top_k, "top_k", 1, "keep at least 1 token, or leave it away.")
+        if self.temperature == 0 and (self.top_k is not None or self.top_p not in (1, USUAL_TOP_P)):
+            name, value = ("top_k", self.top_k) if self.top_k is not None else ("top_p", self.top_p)
+            raise UserError(f"{name} {value}: temperature 0 takes the likeliest token each time; leave it away.")
+
+    def greedy(self) -> Sampling:
+        """As long a text, of the likeliest token each time."""
+        return Sampling(self.max_new_tokens, temperature=0.0)
 
 
 class Noise:

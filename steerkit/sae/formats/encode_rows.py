@@ -29,19 +29,28 @@ def read_rows(path: Path, width: int) -> npt.NDArray[Any]:
     if not isinstance(found, np.ndarray):
         found.close()
         raise UserError(f"{path} holds several arrays; save the rows alone, with numpy.save.")
-    if found.ndim != 2 or found.dtype.kind != "f":
-        raise UserError(f"{path} holds {found.dtype} of shape {list(found.shape)}; rows are floats [rows, {width}].")
-    if found.shape[1] != width:
-        raise UserError(f"The rows in {path} are {found.shape[1]} wide, but the autoencoder is for {width}.")
+    _check_rows(found, width, str(path))
     return found
 
 
-def encode_rows(sae: Sae, rows: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+def _check_rows(found: npt.NDArray[Any], width: int, where: str) -> None:
+    if found.ndim != 2 or found.dtype.kind != "f":
+        raise UserError(f"{where} holds {found.dtype} of shape {list(found.shape)}; rows are floats [rows, {width}].")
+    if found.shape[1] != width:
+        raise UserError(f"The rows in {where} are {found.shape[1]} wide, but the autoencoder is for {width}.")
+
+
+def encode_rows(sae: Sae, rows: npt.NDArray[Any] | Tensor) -> dict[str, npt.NDArray[Any]]:
     """`indices` int64 and `values` [rows, most active latents of a row] and `reconstruction` of `rows` [rows, d].
 
     A row's most active latents come first; unused places are -1 and 0. Computed in float32, in float64 only where the
-    weights are. UserError for rows that are not finite.
+    weights are. UserError for rows that are not floats of the autoencoder's width, or not finite.
     """
+    if isinstance(rows, Tensor):
+        # NumPy has no bfloat16.
+        rows = (rows.float() if rows.dtype == torch.bfloat16 else rows).detach().cpu().numpy()
+    rows = np.asanyarray(rows)
+    _check_rows(rows, sae.width, "the array")
     batch = max(1, min(len(rows), _PRE_ACTIVATIONS // sae.size))
     indices: list[Tensor] = []
     values: list[Tensor] = []

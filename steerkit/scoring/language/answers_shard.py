@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from steerkit.activations.whole_file import whole
+from steerkit.errors import UserError
 from steerkit.models.language.generate import Completion, Sampling, complete
 from steerkit.models.language.in_processes import LanguageTools
 from steerkit.models.language.load import LanguageModel
@@ -38,7 +39,15 @@ def plan_answers(
     tools: LanguageTools, folder: Path, conditions: Sequence[Condition], prompts: Sequence[tuple[str, str]],
     seeds: Sequence[int], sampling: Sampling, decodings: Sequence[Decoding],
 ) -> list[AnswersShard]:  # fmt: skip
-    """Shards of as many conditions as fill a batch: small ones take as long, and rows do not depend on each other."""
+    """Shards of as many conditions as fill a batch: small ones take as long, and rows do not depend on each other.
+
+    UserError where sampled texts are asked for at temperature 0: those of all seeds would be the greedy ones.
+    """
+    if sampling.temperature == 0 and "sampled" in decodings:
+        raise UserError(
+            "sampling.temperature 0: sampled texts would be the greedy ones, whatever the seed; set a higher one, or "
+            "decodings: [greedy]."
+        )
     together = max(1, ROWS // len(prompts))
     batches = [
         (decoding, tuple(conditions[at : at + together]))
@@ -50,7 +59,7 @@ def plan_answers(
             tools, folder.absolute() / f"{number}.parquet", some, tuple(prompts),
             # The likeliest tokens are the same for every seed.
             tuple(seeds if decoding == "sampled" else seeds[:1]),
-            sampling if decoding == "sampled" else replace(sampling, temperature=0.0), decoding,
+            sampling if decoding == "sampled" else sampling.greedy(), decoding,
         )
         for number, (decoding, some) in enumerate(batches)
     ]  # fmt: skip

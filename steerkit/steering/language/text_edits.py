@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from steerkit.arguments import finite_number, layer_list
 from steerkit.errors import UserError
 from steerkit.models.language.load import LanguageModel
 from steerkit.steering.bounds import Bound, Cap, KeepNorm, Unbounded
@@ -46,9 +47,9 @@ def text_edits(
         raise UserError(f"Action {action!r} does not exist; choose one of {', '.join(ACTIONS)}.")
     if units not in TEXT_UNITS:
         raise UserError(f"Units of strength {units!r} do not exist; choose one of {', '.join(TEXT_UNITS)}.")
-    if not layers or len(set(layers)) != len(layers):
-        raise UserError(f"Layers {list(layers)}: name at least one, and each once.")
-    if not torch.isfinite(torch.as_tensor(strength)).all():
+    layers = layer_list(layers)
+    found = strength if isinstance(strength, Tensor) else finite_number(strength)
+    if found is None or not torch.isfinite(torch.as_tensor(found)).all():
         raise UserError(f"The strength of {vectors.concept!r} must be a finite number; found {strength}.")
     if model is not None:
         check_vectors(model, vectors)

@@ -185,6 +185,74 @@ def test_vectors_of_the_text_encoder_steer_by_layers(run: Callable[..., Any], tm
     assert not np.array_equal(pixels(tmp_path / "both.png"), pixels(tmp_path / "out.png"))
 
 
+def edits_of(path: Path) -> list[dict[str, Any]]:
+    with Image.open(path) as opened:
+        found: list[dict[str, Any]] = json.loads(opened.text["edits"])  # type: ignore[attr-defined]
+    return found
+
+
+def test_settings_belong_to_the_vectors_before_them_and_those_before_all_to_each_that_they_fit(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    winter, night, text = "winter.safetensors", "night.safetensors", "text.safetensors"
+    words = [
+        "--branch", "cond", "--window", "0-1", "--units", "raw",
+        "--vectors", winter, "--add", "2", "--places", "up", "--bound", "none", "--units", "unit",
+        "--vectors", night, "--erase", "1", "--places", "mid", "--branch", "both", "--centred", "--gate", "0.1",
+        "--vectors", text, "--add", "3", "--layers", "2", "--branch", "both",
+        "--vectors", text, "--add", "4", "--layers", "0",
+        "--vectors", night, "--replace-by", winter,
+    ]  # fmt: skip
+    result = run(*words)
+    assert result.exit_code == 0, result.exception
+    first, second, third, fourth, fifth = edits_of(tmp_path / "out.png")
+    wanted = {"places": ["up"], "bound": "none", "units": "unit", "branch": "cond", "window": [0, 1], "centred": False}
+    assert {name: first[name] for name in wanted} == wanted and first["gate"] is None
+    wanted = {"places": ["mid"], "bound": "norm", "branch": "both", "window": [0, 1], "centred": True, "gate": 0.1}
+    assert {name: second[name] for name in wanted} == wanted
+    assert (third["layers"], third["branch"], third["units"]) == ([2], "both", "raw")
+    assert (fourth["layers"], fourth["branch"]) == ([0], "cond")
+    assert (fifth["places"], fifth["branch"], fifth["centred"]) == (["down", "mid", "up"], "cond", False)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--vectors", "winter.safetensors", "--erase", "1", "--vectors", "night.safetensors", "--add", "1",
+          "--two-sided"], "--two-sided is for --erase"),
+        (["--vectors", "winter.safetensors", "--erase", "1", "--units", "raw", "--vectors", "night.safetensors",
+          "--add", "1"], "--units is for --add"),
+        (["--units", "raw", "--vectors", "winter.safetensors", "--erase", "1"], "--units is for --add"),
+        (["--vectors", "text.safetensors", "--add", "1", "--vectors", "text.safetensors", "--add", "1", "--layers",
+          "0"], "choose --layers among 0, 2, after its --vectors, or before all"),
+        (["--vectors", "winter.safetensors", "--add", "1", "--layers", "0", "--vectors", "text.safetensors", "--add",
+          "1", "--layers", "0"], "these are for the UNet; use --places"),
+        (["--vectors", "winter.safetensors", "--add", "1", "--places", "up", "--places", "mid"],
+         "--places is given twice for"),
+        (["--places", "up", "--places", "mid", "--vectors", "winter.safetensors", "--add", "1"],
+         "--places is given twice; give it once"),
+        (["--guidance", "2", "--guidance", "4"], "--guidance is given twice; give it once"),
+        (["--model", "seasons-sd", "--model", "sd-1.5"], "--model is given twice; give it once"),
+    ],
+)  # fmt: skip
+def test_what_would_be_dropped_is_refused(run: Callable[..., Any], words: list[str], message: str) -> None:
+    result = run(*words)
+    assert isinstance(result.exception, UserError), result.output
+    assert message in str(result.exception)
+
+
+def test_what_would_change_nothing_is_refused(run: Callable[..., Any], tmp_path: Path) -> None:
+    uncond = ["--vectors", "winter.safetensors", "--add", "5", "--branch", "uncond"]
+    for words, message in (
+        (["--guidance", "1", "--negative", "a house"], "the negative prompt would change nothing"),
+        (["--guidance", "0", *uncond], "branch uncond: seasons-sd with guidance 0 has one branch only"),
+    ):
+        result = run(*words)
+        assert isinstance(result.exception, UserError) and message in str(result.exception)
+        assert not list(tmp_path.iterdir())
+    assert run("--guidance", "1.5", "--negative", "a house", "--force", *uncond).exit_code == 0
+
+
 def test_several_prompts_and_seeds_are_numbered_files_or_a_grid_and_a_batch_is_as_one_alone(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -107,12 +107,46 @@ def test_settings_reach_the_edit(run: Callable[..., Any], model: Any) -> None:
 def test_concepts_are_erased_and_combined_in_the_order_written(run: Callable[..., Any], model: Any) -> None:
     found = lines(
         run(
-            "--vectors", "happy.safetensors", "--erase", "1", "--vectors", "sad.safetensors", "--add", "2",
-            "--layer", "2", "--tokens", "9",
+            "--layer", "2", "--vectors", "happy.safetensors", "--erase", "1", "--vectors", "sad.safetensors",
+            "--add", "2", "--tokens", "9",
         )
     )  # fmt: skip
     edits = text_edits(fitted(model, "happy", 0), [2], 1.0, action="remove")
     assert found == expected(model, edits + text_edits(fitted(model, "sad", 1), [2], 2.0))
+
+
+def test_settings_belong_to_the_vectors_before_them(run: Callable[..., Any], model: Any) -> None:
+    happy, sad = ["--vectors", "happy.safetensors"], ["--vectors", "sad.safetensors"]
+    words = [
+        *happy,
+        "--add",
+        "2",
+        "--layers",
+        "1",
+        "--units",
+        "unit",
+        *sad,
+        "--add",
+        "3",
+        "--layers",
+        "3",
+        "--on",
+        "all",
+    ]
+    edits = text_edits(fitted(model, "happy", 0), [1], 2.0, units="unit")
+    edits += text_edits(fitted(model, "sad", 1), [3], 3.0, tokens="all")
+    assert lines(run(*words, "--tokens", "9")) == expected(model, edits)
+    # Before all vectors: for each, unless it has its own.
+    words = ["--layers", "1", "--bound", "0.4", *happy, "--erase", "1", *sad, "--add", "3", "--layers", "2,3"]
+    edits = text_edits(fitted(model, "happy", 0), [1], 1.0, action="remove", bound="cap:0.4")
+    edits += text_edits(fitted(model, "sad", 1), [2, 3], 3.0, bound="cap:0.4")
+    assert lines(run(*words, "--tokens", "9")) == expected(model, edits)
+
+
+def test_a_seed_is_said_to_be_nothing_to_greedy_decoding(run: Callable[..., Any]) -> None:
+    said = run("--tokens", "2", "--temperature", "0", "--seed", "3")
+    assert said.exit_code == 0 and "the likeliest token each time, whatever --seed is" in said.stderr
+    assert run("--tokens", "2", "--temperature", "0").stderr == ""
 
 
 def test_a_mix_is_one_concept_of_all_vectors(run: Callable[..., Any], model: Any) -> None:
@@ -154,6 +188,25 @@ ADD = ["--vectors", "happy.safetensors", "--add", "1"]
         ([*ADD, "--layer", "1", "--mix", "sad:1"], "needs the vectors of sad; there are happy"),
         (["--vectors", "happy.safetensors", "--mix", "happy:1", "--layer", "1"], "write one --add STRENGTH with it"),
         (["--vectors", "happy.safetensors", "--add", "inf", "--mix", "happy:1", "--layer", "1"], "a finite number"),
+        (["--vectors", "happy.safetensors", "--erase", "1", "--layer", "1", "--units", "unit"], "--units is for --add"),
+        ([*ADD, "--layer", "1", "--layer", "2"], "--layers is given twice for"),
+        ([*ADD, "--vectors", "sad.safetensors", "--add", "1", "--layer", "2"], "--layer 4, after --vectors .*happy"),
+        (
+            [*ADD, "--layer", "1", "--vectors", "sad.safetensors", "--layer", "2", "--mix", "happy:1,sad:1"],
+            "--layers is given twice, but --mix makes one concept",
+        ),
+        (
+            [*ADD, "--vectors", "sad.safetensors", "--layer", "1", "--mix", "happy:1"],
+            "says nothing of sad; name it, or leave its --vectors away",
+        ),
+        (
+            [*ADD, "--vectors", "happy.safetensors", "--layer", "1", "--mix", "happy:1"],
+            "Two --vectors are of the concept 'happy'",
+        ),
+        ([*ADD, "--layer", "1", "--on", "generated", "--tokens", "1"], "no written token is read again"),
+        (["--temperature", "0", "--top-p", "0.9"], "--top-p: --temperature 0 takes the likeliest token"),
+        (["--temperature", "0", "--count", "2"], "the texts of 2 seeds would be one"),
+        (["--tokens", "3", "--tokens", "4"], "--tokens is given twice; give it once"),
         (["--add", "1"], "--add is given, but no --vectors"),
         (["--layer", "1"], "--layers is given, but no --vectors"),
         (["--tokens", "0"], "write at least 1 token"),

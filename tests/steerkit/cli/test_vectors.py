@@ -235,3 +235,12 @@ def test_each_mistake_has_its_message_and_leaves_no_file(imported: Path, saved: 
     assert "is a folder" in steerkit("export", saved, "--format", "npz", "-o", tmp_path, fails=True)
     assert "not opened" in steerkit("inspect", pig, fails=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_options_that_would_change_nothing_are_refused(saved: Path, tmp_path: Path) -> None:
+    out = tmp_path / "v.npz"
+    said = steerkit("export", saved, "-o", out, "--format", "npz", "--model", "seasons-sd", fails=True)
+    assert "--model is for steering-hogs and gguf" in said and not out.exists()
+    assert "Leave one of them away" in steerkit("inspect", saved, "--each", "--json", fails=True)
+    twice = steerkit("export", saved, "-o", out, "-o", tmp_path / "w.npz", "--format", "npz", fails=True)
+    assert "--output is given twice; give it once" in twice

@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+import torch
 
 from steerkit.errors import UserError
 from steerkit.lab.checks import (
@@ -73,3 +75,11 @@ def test_a_text_that_says_nothing_is_refused(value: object) -> None:
 def test_an_unknown_choice_is_told_what_there_is() -> None:
     with pytest.raises(UserError, match=r"no concept 'merry'; choose one of happy, sad"):
         checked_choice("merry", ["sad", "happy"], "concept")
+
+
+def test_numbers_of_numpy_and_torch_are_numbers() -> None:
+    for three in (np.int64(3), torch.tensor(3), np.float32(3)):
+        assert checked_seed(three) == 3 and checked_strength(three) == 3.0
+    for truth in (np.True_, torch.tensor(True)):
+        with pytest.raises(UserError, match="seed must be a whole number"):
+            checked_seed(truth)

@@ -5,6 +5,7 @@ Tests that only exercise what every shape shares run on SD 1.x (PNDM, one text e
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,15 +18,16 @@ from steerkit.activations.record import Capture, capture
 from steerkit.errors import UserError
 from steerkit.models.attention_blocks import AttentionBlock, attention_blocks, chosen_blocks
 from steerkit.models.branches import track
+from steerkit.models.denoiser import has_branches
 from steerkit.models.generate import Batch, batches, generate, run_pipeline
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.schedule import timesteps
 from steerkit.prompts.contrast_pairs import ContrastPair
-from steerkit.steering.apply import steer, steered_batches
+from steerkit.steering.apply import check_branches, steer, steered_batches
 from steerkit.steering.attention_edit import AttentionRecipe, attention_edits
 from steerkit.steering.edit import Edit
 from steerkit.steering.operators import Add
-from steerkit.vectors.direction import Direction
+from steerkit.vectors.direction import Direction, normalised
 from steerkit.vectors.from_moments import vectors_from_moments
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 
@@ -368,3 +370,26 @@ def test_sdxl_in_half_precision_decodes_in_float32_or_says_that_it_overflowed(
     model.pipeline.vae.register_to_config(force_upcast=False)
     with pytest.raises(UserError, match=r"not finite: .* half precision overflowed"):
         generate(model, PROMPTS, SEEDS)
+
+
+def test_without_a_negative_prompt_no_text_encoder_makes_the_unconditional_half_of_sdxl(shaped: Load) -> None:
+    model = shaped("sdxl")
+    layer = next(name for name, _ in model.pipeline.text_encoder.named_modules() if name.endswith("layers.1.mlp"))
+    width = model.pipeline.text_encoder.config.hidden_size
+    at = Hookpoint(f"text_encoder.{layer}")
+    edits = [Edit(at, Add(normalised(torch.ones(width).cumsum(0)), "raw"), 5.0, branch="uncond")]
+    with pytest.raises(UserError, match="has zeros for its unconditional branch"):
+        check_branches(model, edits)
+    check_branches(model, edits, negatives=["a house"])
+    # And so a picture with none among others that have one is still the plain one.
+    common: dict[str, Any] = {"steps": 2, **SIZE}
+    plain, other = generate(model, PROMPTS[:2], SEEDS[:2], negative_prompt=["", "a house"], **common)
+    assert np.abs(plain.astype(int) - generate(model, PROMPTS[:1], SEEDS[:1], **common)[0]).max() <= 1
+    alone = generate(model, PROMPTS[1:2], SEEDS[1:2], negative_prompt="a house", **common)[0]
+    assert np.abs(other.astype(int) - alone).max() <= 1
+
+
+def test_a_unet_that_is_told_its_guidance_has_no_unconditional_half() -> None:
+    unet = SimpleNamespace(config=SimpleNamespace(time_cond_proj_dim=256))
+    assert not has_branches(SimpleNamespace(unet=unet))
+    assert has_branches(SimpleNamespace(unet=SimpleNamespace(config=SimpleNamespace(time_cond_proj_dim=None))))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from steerkit.dag.params import load_params
+from steerkit.errors import UserError
 from steerkit.models.select import select_model
 from steerkit.prompts.concept import contrast_pairs, parse_concepts
 from steerkit.scoring.shots import parse_seeds
@@ -54,3 +55,22 @@ def test_the_named_models_are_there(name: str) -> None:
     spec = select_model(name, load_params(ROOT)["models"])
     turbo = "turbo" in name
     assert (spec.steps == 1, spec.guidance == 0.0) == (turbo, turbo)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"action": "erase", "units": "raw"}, "units is for add"),
+        ({"action": "add", "centred": True}, "centred is for erase and replace"),
+        ({"action": "add", "two_sided": True}, "two_sided is for erase"),
+        ({"action": "erase", "gate_at": "mid.0"}, "gate_at mid.0 says where gate is measured; give gate too"),
+        ({"action": "erase", "gate": None, "gate_at": "mid.0"}, "give gate too"),
+        ({"action": "erase", "gate": 0.5, "gate_until": 1}, "give gate_at the block"),
+    ],
+)
+def test_settings_of_an_edit_that_would_change_nothing_are_refused(values: dict[str, Any], message: str) -> None:
+    common = {"concept": "horse", "suite": "objects", "strengths": [1.0], "goal": 0.9}
+    with pytest.raises(UserError, match=message):
+        parse_edits({"one": {**common, **values}}, {"horse"}, {"objects"}, "attention.edits")
+    fine = {"action": "erase", "units": "unit", "gate": None, "gate_at": None, "centred": False}
+    assert parse_edits({"one": {**common, **fine}}, {"horse"}, {"objects"}, "attention.edits")

@@ -29,6 +29,8 @@ def test_groups_end_where_their_shares_say() -> None:
         ({"architecture": "jumprelu", "l1": 1}, "l1 is of another architecture"),
         ({"architecture": "topk", "k": 99}, "k = 99 exceeds the 64 latents; lower k or raise latents"),
         ({"architecture": "batchtopk", "k": 3, "multi_topk": True}, "multi_topk belongs to topk"),
+        ({"architecture": "topk", "k": 3, "bandwidth": 0.1}, "bandwidth: of jumprelu, not of topk"),
+        ({"architecture": "topk", "k": 3, "auxk": 0, "auxk_latents": 4}, "auxk_latents says how AuxK is computed"),
         ({"architecture": "topk", "k": 17, "multi_topk": True}, "4 k = 68 of 64 latents"),
         ({"architecture": "topk", "k": 3, "groups": [1]}, "groups belong to matryoshka"),
         ({"architecture": "matryoshka", "k": 3, "groups": [0.5, 0.4]}, "that sum to 1"),

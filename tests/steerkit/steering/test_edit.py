@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -136,3 +137,19 @@ def test_a_direction_per_position_needs_that_many_tokens() -> None:
     assert torch.equal(apply(Add(per_position, "unit"), tokens([0.0, 0.0], [0.0, 0.0])), tokens([1.0, 0.0], [0.0, 1.0]))
     with pytest.raises(UserError, match=r"ending in \[2, 2\], but the model gives \[1, 1, 2\]"):
         apply(Add(per_position, "unit"), tokens([0.0, 0.0]))
+
+
+def test_strengths_are_numbers_of_any_library_one_or_one_per_image() -> None:
+    for value in (2, np.float32(2), np.array(2), torch.tensor(2.0)):
+        assert float(Edit(AT, Add(FIRST, "unit"), value).strength) == 2.0  # type: ignore[arg-type]
+    for value in ([1, 2], np.array([1.0, 2.0]), torch.tensor([1.0, 2.0])):
+        one = Edit(AT, Add(FIRST, "unit"), value)  # type: ignore[arg-type]
+        assert one.per_image and float(for_images([one], 1, 2)[0].strength) == 2.0
+
+
+@pytest.mark.parametrize(
+    "value", [True, float("nan"), "1", None, [1.0, float("inf")], [True], torch.tensor([True]), np.zeros((2, 2))]
+)
+def test_what_is_no_strength_is_refused(value: Any) -> None:
+    with pytest.raises(UserError, match="must be a finite number, or one per image; found"):
+        Edit(AT, Add(FIRST, "unit"), value)

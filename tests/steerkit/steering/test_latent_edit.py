@@ -230,3 +230,22 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(UserError, match="does not say at which hookpoint"):
         unit = torch.eye(SIZE)
         ConceptLatents(Sae(unit, torch.zeros(SIZE), unit, torch.zeros(SIZE), Relu()), place().moments)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"gate_at": "mid"}, "gate_at: this says how `gate` is measured"),
+        ({"gate_until": 0, "gate_top": 8}, "gate_until, gate_top: this says how `gate` is measured"),
+        ({"change": "move", "one_sided": True}, "`one_sided` goes with the changes set and set_means"),
+    ],
+)
+def test_settings_that_would_change_nothing_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LatentRecipe(places=("mid",), **given)
+
+
+def test_a_gate_is_not_decided_at_a_step_that_there_is_not() -> None:
+    recipe = LatentRecipe(places=("mid",), top=2, gate=0.4, gate_until=3)
+    with pytest.raises(UserError, match="gate_until 3: there is no such step; this run has steps 0 to 2"):
+        latent_edits("erase", {"mid": place()}, WINTER, recipe, 1.0, steps=3)

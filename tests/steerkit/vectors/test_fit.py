@@ -100,3 +100,20 @@ def test_no_direction_stays_no_direction_in_the_control() -> None:
     control = random_like(fit("position"), 7).directions[Slot(AT)]
     assert not control.unit[0].any()
     assert torch.allclose(control.unit[1:].norm(dim=-1), torch.ones(4))
+
+
+def test_an_estimator_that_there_is_not_is_named_with_those_that_there_are() -> None:
+    pair = (AT, PromptActivations(torch.rand(2, 5, 2), TYPES), PromptActivations(torch.zeros(2, 5, 2), TYPES))
+    with pytest.raises(UserError, match="Estimator 'pca' does not exist; choose one of mean_difference"):
+        fit_vectors(
+            [pair],
+            concept="winter",
+            model=MODEL,
+            estimator="pca",
+            token_policy="content",  # type: ignore[arg-type]
+        )
+
+
+def test_a_token_policy_that_there_is_not_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(UserError, match="Token policy 'last' does not exist; choose one of position"):
+        fit("last")

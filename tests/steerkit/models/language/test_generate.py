@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -115,6 +116,19 @@ def test_each_prompt_says_where_its_own_words_are(language: Callable[[str], Any]
     model = language(language_shape)
     for one in complete(model, PROMPTS, SEEDS, Sampling(max_new_tokens=1)):
         assert model.tokenizer.decode(one.prompt_tokens[slice(*one.content)]).strip() == one.prompt
+
+
+def test_seeds_of_numpy_and_torch_are_seeds_and_other_things_are_not(language: Callable[[str], Any]) -> None:
+    model = language("gpt2")
+    wanted = complete(model, ["a", "b"], [3, 4], SAMPLED)
+    for seeds in (np.array([3, 4]), torch.tensor([3, 4])):
+        assert complete(model, ["a", "b"], seeds, SAMPLED) == wanted  # type: ignore[arg-type]
+    assert complete(model, "a", 3, SAMPLED) == complete(model, ["a"], [3], SAMPLED)  # type: ignore[arg-type]
+    for seeds in ([True], [-1], [0.5], [None]):
+        with pytest.raises(UserError, match="a seed is a whole number"):
+            complete(model, ["a"], seeds, SAMPLED)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="batch_size 0"):
+        complete(model, ["a"], [1], SAMPLED, batch_size=0)
 
 
 def test_no_prompts_are_no_completions(language: Callable[[str], Any]) -> None:

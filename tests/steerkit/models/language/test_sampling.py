@@ -100,6 +100,10 @@ def test_scores_that_are_not_finite_are_refused_and_forbidden_tokens_are_not(tem
         {"top_p": 1.1},
         {"top_p": math.nan},
         {"top_k": 0},
+        {"max_new_tokens": True},
+        {"max_new_tokens": 2.5},
+        {"top_k": 5, "temperature": 0},
+        {"top_p": 0.5, "temperature": 0},
     ],
 )
 def test_values_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:

@@ -88,3 +88,18 @@ def test_a_file_that_cannot_be_written_is_a_users_error(tmp_path: Path) -> None:
     with np.load(tmp_path / "out.npz") as found:
         assert found["a"].tolist() == [0, 1, 2]
     assert [path.name for path in tmp_path.iterdir()] == ["out.npz"]
+
+
+def test_tensors_are_rows_and_other_things_are_refused_as_they_are_in_a_file() -> None:
+    rows = torch.tensor([[0.5, 2.0, -1.0, 1.0]])
+    wanted = encode_rows(identity(TopK(2)), rows.numpy())
+    for given in (rows, rows.bfloat16(), rows.tolist()):
+        found = encode_rows(identity(TopK(2)), given)  # type: ignore[arg-type]
+        assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+    for wrong, message in (
+        (np.zeros((2, 4), np.int64), "int64 of shape"),
+        (np.zeros(4, np.float32), r"shape \[4\]; rows are floats \[rows, 4\]"),
+        (np.zeros((2, 5), np.float32), "5 wide, but the autoencoder is for 4"),
+    ):
+        with pytest.raises(UserError, match=message):
+            encode_rows(identity(Relu()), wrong)

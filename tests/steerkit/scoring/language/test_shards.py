@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 
+from steerkit.errors import UserError
 from steerkit.models.language.generate import Sampling, complete
 from steerkit.models.language.in_processes import LanguageTools
 from steerkit.scoring.language.answers_shard import plan_answers, write_answers_shard
@@ -102,3 +103,12 @@ def test_answers_are_planned_in_full_batches_and_greedy_ones_need_one_seed(
     texts = found.filter(condition="steered", decoding="sampled")["text"].to_list()
     assert pl.read_parquet(alone[0].file)["text"].to_list() == texts
     assert write_answers_shard(replace(alone[0])) == "kept"
+
+
+def test_sampled_texts_are_not_asked_for_without_a_temperature(tools: LanguageTools, tmp_path: Path) -> None:
+    cold = Sampling(max_new_tokens=6, temperature=0.0)
+    with pytest.raises(UserError, match="sampled texts would be the greedy ones"):
+        plan_answers(tools, tmp_path, [Condition(("unsteered",))], PROMPTS, (1, 2), cold, ["sampled", "greedy"])
+    own = Sampling(max_new_tokens=6, top_p=0.5, top_k=3)
+    (shard,) = plan_answers(tools, tmp_path, [Condition(("unsteered",))], PROMPTS, (1, 2), own, ["greedy"])
+    assert shard.sampling == cold
