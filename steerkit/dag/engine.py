@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -220,7 +221,7 @@ class Session:
         # Taken before the stage runs, so that what is recorded is what it can have read.
         stage.save_deps()
         place = self._compute(stage, force, on_progress)
-        dvc.commit(stage)
+        dvc.commit(stage, forced=force)
         if place is not None:
             journal.note("recorded", place.stage.name, place.key)
             place.remove()
@@ -236,7 +237,7 @@ class Session:
             return None
         if self._code_changed(declared):
             log.warning("%s: its code was edited since this process started; running it in a new one", declared.name)
-            run_command(declared.name, f"{sys.executable} -m tasks {declared.name}", self.root, self.root)
+            run_command(declared.name, f"{shlex.quote(sys.executable)} -m tasks {declared.name}", self.root, self.root)
             return None
         return materialise(declared, self.root, "engine", force=force, sink=on_progress)
 

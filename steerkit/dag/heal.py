@@ -1,4 +1,5 @@
-"""Mending what a kill can leave behind: a torn dvc.lock, a broken rwlock, half-written entries of the run-cache.
+"""Mending what kills, merges and disks leave behind: a torn dvc.lock or one with conflict markers, a broken rwlock,
+half-written entries of the run-cache, damaged objects of the cache.
 
 `dvc repro` truncates dvc.lock before it writes it and cannot be taught otherwise; the engine heals when it starts,
 and `steerkit heal` does it for those who use `dvc repro` alone.
@@ -11,10 +12,12 @@ import logging
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from steerkit.dag import lockfile, recorded
+from steerkit.dag import cache_objects, lockfile, recorded
+from steerkit.dag.cache_objects import Damage
 from steerkit.dag.locks import queue
 from steerkit.dag.project import state_folder, write_atomically
 
@@ -22,14 +25,29 @@ log = logging.getLogger(__name__)
 
 
 def heal(root: Path) -> list[str]:
-    """Mend what is broken, and say what was; the empty list when all was well."""
+    """Mend what is broken, and say what was; the empty list when all was well.
+
+    Of the cache it looks at the objects that a run can ask for, and reads those that are new and small or have moved.
+    """
     said: list[str] = []
     with queue(root):
         said += _heal_lockfile(root)
     with queue(root, "rwlock"):
         said += heal_rwlock(root)
     said += _sweep(root)
-    return said
+    return said + cache_objects.in_words(check_cache(root, tell=log.warning))
+
+
+def check_cache(root: Path, tell: Callable[[str], None] | None = None) -> list[Damage]:
+    """Mend the objects that a run can ask for; of those it has not seen before it reads only the small ones."""
+    return cache_objects.mend(root, cache_objects.check(root, cache_objects.recorded_names(root), tell=tell))
+
+
+def heal_cache(root: Path, *, again: bool, tell: Callable[[str], None]) -> list[str]:
+    """Read every object of the cache that was not read since it last moved, with ``again`` all of them."""
+    names = cache_objects.all_names(root)
+    damaged = cache_objects.check(root, names, about_to_use=True, again=again, tell=tell)
+    return cache_objects.in_words(cache_objects.mend(root, damaged))
 
 
 def heal_rwlock(root: Path) -> list[str]:
