@@ -157,7 +157,7 @@ def _read(path: Path, yaml: Any) -> Any:
 
     if not path.exists():
         return {}
-    text = MADE_HEADER.sub("", path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
     conflicts.refuse(
         text,
         "dvc.yaml",
@@ -165,7 +165,7 @@ def _read(path: Path, yaml: Any) -> Any:
         "then makes them as declared",
     )
     try:
-        document = yaml.load(text) or {}
+        document = yaml.load(MADE_HEADER.sub("", text)) or {}
     except YAMLError as error:
         raise UserError(f"dvc.yaml cannot be read: {error}") from error
     if not hasattr(document, "items") or not hasattr(document.get("stages") or {}, "items"):
