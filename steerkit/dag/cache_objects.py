@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 READ_AT_FIRST_SIGHT = 16 << 20
 SECONDS_BETWEEN_LINES = 2.0
 SHOWN = 5
+TRIES, SECONDS_BETWEEN_TRIES = 3, 0.1
 NAME = re.compile(r"\b[0-9a-f]{32}(?:\.dir)?\b")
 
 Seen = tuple[int, int, int, int, int, int]
@@ -69,13 +70,10 @@ def check(
                 learned.append((name, read, now))
         total, done, last = sum(seen[1] for _, seen in wanted), 0, time.monotonic()
         for name, seen in wanted:
-            try:
-                holds = _md5(folder / name[:2] / name[2:])
-            except FileNotFoundError:
-                continue
-            if holds == name.partition(".")[0]:
+            holds = _holds(folder / name[:2] / name[2:], name)
+            if holds:
                 learned.append((name, True, seen))
-            else:
+            elif holds is not None:
                 damaged.append(name)
             done += seen[1]
             if time.monotonic() - last > SECONDS_BETWEEN_LINES:
@@ -213,6 +211,21 @@ def _seen(path: Path) -> Seen:
 def _unmoved(then: tuple[int, ...], now: Seen) -> bool:
     # A new link or another mode moves the inode's own time as a hidden write would: either explains it.
     return then[:3] == now[:3] and (then[3] == now[3] or then[4:] != now[4:])
+
+
+def _holds(path: Path, name: str) -> bool | None:
+    """Whether the content is what the name says; None if the object has gone."""
+    try:
+        for _ in range(TRIES):
+            if _md5(path) == name.partition(".")[0]:
+                return True
+            if path.stat().st_mode & 0o222 == 0:
+                return False
+            # DVC takes the right to write away when an object is whole: somebody may be making it now.
+            time.sleep(SECONDS_BETWEEN_TRIES)
+    except FileNotFoundError:
+        return None
+    return False
 
 
 def _md5(path: Path) -> str:

@@ -186,9 +186,19 @@ def test_links_of_the_users_own_choice_stay_links_and_are_held_against_their_nam
     assert md5(done.root / NUMBERS) == md5(cached(done, "demo-numbers", NUMBERS)) == good
 
 
-def test_large_outputs_are_links_and_small_ones_copies(
-    done: Checkout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_symbolic_links_work_and_what_is_written_through_one_is_noticed(done: Checkout) -> None:
+    done.call(["dvc", "config", "--local", "cache.type", "symlink"])
+    for _ in range(2):
+        run(done, "--force")
+    assert (done.root / NUMBERS).is_symlink()
+    assert "nothing to mend" in done.call(done.steerkit("heal")).stdout
+    good = md5(done.root / NUMBERS)
+    spoil(done.root / NUMBERS)
+    run(done)
+    assert md5(done.root / NUMBERS) == good
+
+
+def test_large_outputs_are_links_and_small_ones_copies(done: Checkout) -> None:
     code = (
         "from steerkit.dag import dvc_project, engine; dvc_project.LINKED_FROM = 100;"
         "session = engine.open_session();"
@@ -240,3 +250,15 @@ def test_a_large_object_is_read_only_when_it_is_used(done: Checkout, monkeypatch
 def test_a_memory_that_cannot_be_read_is_made_anew(done: Checkout) -> None:
     (done.root / ".dvc/tmp/steerkit/cache-objects.sqlite").write_text("no database" * 100)
     assert cache_objects.check(done.root, cache_objects.all_names(done.root), about_to_use=True) == []
+
+
+def test_an_object_that_somebody_is_making_now_is_waited_for(done: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    thing, name = cached(done, "demo-numbers", NUMBERS), recorded_md5(done, "demo-numbers", NUMBERS)
+    whole = thing.read_bytes()
+    thing.chmod(0o644)
+    thing.write_bytes(whole[:4])
+    monkeypatch.setattr(cache_objects.time, "sleep", lambda _: thing.write_bytes(whole))
+    assert cache_objects.check(done.root, [name], about_to_use=True) == []
+    monkeypatch.undo()
+    spoil(thing)
+    assert cache_objects.check(done.root, [name], about_to_use=True) == [name]
