@@ -97,6 +97,7 @@ def make_checkout(root: Path) -> Checkout:
     (root / ".dvc").mkdir()
     for visible, hidden in HIDDEN.items():
         (root / visible).rename(root / hidden)
+    shutil.copy(HERE.parent / "tasks" / "run.sh", root / "tasks")
     (root / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
     checkout = Checkout(root)
     checkout.call([*GIT, "init", "-q"])

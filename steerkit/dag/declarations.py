@@ -54,7 +54,7 @@ class Stage:
     @property
     def command(self) -> str:
         """What dvc.yaml says to run."""
-        return f"python -m tasks {self.name}"
+        return f"sh tasks/run.sh {self.name}"
 
     def out(self, argument: str) -> StageOutput:
         """The output that the stage writes for this argument of its function.

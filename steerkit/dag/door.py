@@ -7,13 +7,16 @@ import os
 import sys
 from pathlib import Path
 
-from steerkit.dag import environment, project, registry, render
+from steerkit.dag import cache_objects, environment, project, registry, render
 from steerkit.dag.declarations import Stage, StageOutput
+from steerkit.dag.heal import check_cache
 from steerkit.dag.materialise import materialise
 from steerkit.dag.orphan import ParentWatch
 from steerkit.dag.workplace import clean
 from steerkit.errors import UserError
 from steerkit.terminal import write_what_can_be_written
+
+log = logging.getLogger(__name__)
 
 
 def main(argv: list[str]) -> int:
@@ -33,11 +36,16 @@ def main(argv: list[str]) -> int:
         # Also for `dvc repro --single-item`, which leaves the stage `environment` out.
         environment.refresh(root)
         if argv[0] == environment.STAGE:
+            # It runs before all others: what DVC would believe of a damaged cache is mended first.
+            for line in cache_objects.in_words(check_cache(root)):
+                log.warning("%s", line)
             environment.note_lock(root)
             return 0
         stage = registry.declared_stage(argv[0], root)
         _refuse_stale_yaml(stage, root)
-        upstream = _upstream(stage, registry.all_stages(root))
+        stages = registry.all_stages(root)
+        upstream = _upstream(stage, stages)
+        _refuse_damaged_inputs(stage, root, [stages[name] for name in upstream])
         clean(root, upstream.__contains__)
         materialise(stage, root, "dvc", before_placing=watch.check if watch else lambda: None)
         environment.fill_in(root, stage.name)
@@ -56,6 +64,20 @@ def _refuse_stale_yaml(stage: Stage, root: Path) -> None:
     said = (YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}).get("stages", {}).get(stage.name)
     if said != render.expected_entry(stage, root):
         raise UserError(f"dvc.yaml is older than the declaration of {stage.name}; run `steerkit dag --write` first")
+
+
+def _refuse_damaged_inputs(stage: Stage, root: Path, upstream: list[Stage]) -> None:
+    """DVC believes what is in its cache: what this stage stands on may come from a damaged object."""
+    damages = check_cache(root)
+    for line in cache_objects.in_words(damages):
+        log.warning("%s", line)
+    lost = [place for one in damages if one.lost for place in one.places if (root / place).exists()]
+    stands_on = {*stage.dep_paths(), *(output.path for one in upstream for output in one.outs.values())}
+    bad = sorted(path for path in stands_on if any(one == path or one.startswith(f"{path}/") for one in lost))
+    if bad:
+        raise UserError(
+            f"{', '.join(bad)} came from a damaged object of the cache; run `dvc repro` again, which makes it anew"
+        )
 
 
 def _upstream(stage: Stage, stages: dict[str, Stage]) -> set[str]:

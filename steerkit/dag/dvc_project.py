@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from steerkit.dag import environment, lockfile, recorded
+from steerkit.dag import cache_objects, environment, lockfile, recorded
 from steerkit.dag.locks import queue
 from steerkit.dag.outcome import OutputRecord
 from steerkit.errors import UserError
@@ -23,6 +23,9 @@ from steerkit.errors import UserError
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TRIES = 0.2
+# An output of more bytes is a hard link to the cache, where two copies would cost time and disk; whoever writes into
+# it writes into the cache, which is noticed when the object is used. A smaller one is a copy and can be written into.
+LINKED_FROM = 256 << 20
 
 
 class DvcProject:
@@ -238,7 +241,10 @@ class DvcProject:
                     del lock["read"][path_locked]
 
     def restore(self, stage: Any) -> bool:
-        """Check the outputs that dvc.lock or the run-cache has for these inputs out of the cache; False if none are."""
+        """Check the outputs that dvc.lock or the run-cache has for these inputs out of the cache; False if none are.
+
+        What is damaged there is dropped and counts as missing.
+        """
         from dvc.stage import PipelineStage, create_stage
         from dvc.stage import cache as run_cache
         from dvc.stage.loader import StageLoader
@@ -258,19 +264,23 @@ class DvcProject:
         outs = [out["path"] for out in entry["outs"]]
         cached = create_stage(PipelineStage, self.repo, yaml, cmd=entry["cmd"], wdir=stage.wdir, outs=outs)
         StageLoader.fill_from_lock(cached, entry)
-        if not cached.outs_cached():
+        if not cache_objects.whole(self.root, [out.hash_info.value for out in cached.outs]) or not cached.outs_cached():
             return False
         in_git = {out.def_path for out in stage.outs if not out.use_cache}
         for out in cached.outs:
             out.remove()
-            out.checkout(force=True)
+            with self._links_for(out):
+                out.checkout(force=True)
             if out.def_path in in_git:
                 # Whoever edits a file of git must not edit the cache.
                 out.unprotect()
         return True
 
-    def commit(self, stage: Any) -> None:
+    def commit(self, stage: Any, *, forced: bool = False) -> None:
         """Hash the outputs, move them into the cache, remember the run, and write the stage's entry of dvc.lock.
+
+        DVC keeps an object that is in the cache already, so a damaged one is dropped first; ``forced``: they are all
+        read for that, also those that have not moved since they were read.
 
         The hashes of the inputs are those of the moment when the caller saved them, before the stage ran: an input
         that was edited meanwhile makes the stage run again, instead of passing for what was read.
@@ -278,9 +288,13 @@ class DvcProject:
         with self.locked():
             stage.ignore_outs()
         stage.save_outs()
+        names = [name for out in stage.outs for name in _names(out)]
+        cache_objects.drop(self.root, cache_objects.check(self.root, names, about_to_use=True, again=forced))
         for out in stage.outs:
-            out.commit()
+            with self._links_for(out):
+                out.commit()
         self._record(stage)
+        cache_objects.remember(self.root, names)
 
     def _record(self, stage: Any) -> None:
         from dvc.stage.serialize import to_lockfile
@@ -295,6 +309,18 @@ class DvcProject:
                 lockfile.record(self.root, stage.name, text.partition("\n")[2])
             else:
                 stage.dump(update_pipeline=False)
+
+    @contextmanager
+    def _links_for(self, out: Any) -> Iterator[None]:
+        """Link a large output to the cache, unless the configuration has another way than copies for all of them."""
+        cache = self.repo.cache.local
+        configured = cache.cache_types
+        if set(configured) <= {"reflink", "copy"} and (out.meta.size or 0) > LINKED_FROM:
+            cache.cache_types = ["hardlink", "copy"]
+        try:
+            yield
+        finally:
+            cache.cache_types = configured
 
     def records(self, stage: Any) -> list[OutputRecord]:
         """The stage's outputs as recorded."""
@@ -333,6 +359,12 @@ class _LockEntries(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._texts)
+
+
+def _names(out: Any) -> list[str]:
+    """The objects of an output that was just hashed."""
+    files = [file.value for _, _, file in out.obj] if out.hash_info.isdir else []
+    return [out.hash_info.value, *files]
 
 
 def _stat(path: Path) -> tuple[int, int, int] | None:

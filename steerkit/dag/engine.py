@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -253,7 +254,7 @@ class Session:
         place = self._compute(stage, force, on_progress)
         if environment.fill_in(self.root, stage.addressing):
             dvc.save_environment(stage)
-        dvc.commit(stage)
+        dvc.commit(stage, forced=force)
         if place is not None:
             journal.note("recorded", place.stage.name, place.key)
             place.remove()
@@ -269,7 +270,7 @@ class Session:
             return None
         if self._code_changed(declared):
             log.warning("%s: its code was edited since this process started; running it in a new one", declared.name)
-            run_command(declared.name, f"{sys.executable} -m tasks {declared.name}", self.root, self.root)
+            run_command(declared.name, f"{shlex.quote(sys.executable)} -m tasks {declared.name}", self.root, self.root)
             return None
         return materialise(declared, self.root, "engine", force=force, sink=on_progress)
 

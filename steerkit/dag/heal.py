@@ -1,4 +1,5 @@
-"""Mending what a kill can leave behind: a torn dvc.lock, a broken rwlock, half-written entries of the run-cache.
+"""Mending what kills, merges and disks leave behind: a torn dvc.lock or one with conflict markers, a broken rwlock,
+half-written entries of the run-cache, damaged objects of the cache.
 
 `dvc repro` truncates dvc.lock before it writes it and cannot be taught otherwise; the engine heals when it starts,
 and `steerkit heal` does it for those who use `dvc repro` alone.
@@ -11,25 +12,44 @@ import logging
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from steerkit.dag import lockfile, recorded
+from steerkit.dag import cache_objects, conflicts, lockfile, recorded
+from steerkit.dag.cache_objects import Damage
 from steerkit.dag.locks import queue
 from steerkit.dag.project import state_folder, write_atomically
+from steerkit.errors import UserError
 
 log = logging.getLogger(__name__)
 
 
 def heal(root: Path) -> list[str]:
-    """Mend what is broken, and say what was; the empty list when all was well."""
+    """Mend what is broken, and say what was; the empty list when all was well.
+
+    Of the cache it looks at the objects that a run can ask for, and reads those that are new and small or have moved.
+    """
     said: list[str] = []
+    said += _heal_without_git(root)
     with queue(root):
         said += _heal_lockfile(root)
     with queue(root, "rwlock"):
         said += heal_rwlock(root)
     said += _sweep(root)
-    return said
+    return said + cache_objects.in_words(check_cache(root, tell=log.warning))
+
+
+def check_cache(root: Path, tell: Callable[[str], None] | None = None) -> list[Damage]:
+    """Mend the objects that a run can ask for; of those it has not seen before it reads only the small ones."""
+    return cache_objects.mend(root, cache_objects.check(root, cache_objects.recorded_names(root), tell=tell))
+
+
+def heal_cache(root: Path, *, again: bool, tell: Callable[[str], None]) -> list[str]:
+    """Read every object of the cache that was not read since it last moved, with ``again`` all of them."""
+    names = cache_objects.all_names(root)
+    damaged = cache_objects.check(root, names, about_to_use=True, again=again, tell=tell)
+    return cache_objects.in_words(cache_objects.mend(root, damaged))
 
 
 def heal_rwlock(root: Path) -> list[str]:
@@ -65,21 +85,76 @@ def _rwlock_is_broken(path: Path) -> bool:
         return True
 
 
+def _heal_without_git(root: Path) -> list[str]:
+    """DVC refuses a project without git (from an archive) unless its configuration says that there is none."""
+    ours = state_folder(root) / "without-git"
+    in_git = any((folder / ".git").exists() for folder in (root, *root.parents))
+    if in_git != ours.exists():
+        return []
+    from dvc.config import Config
+    from dvc.exceptions import DvcException
+
+    try:
+        with Config(str(root / ".dvc")).edit("local") as settings:
+            if in_git:
+                settings.get("core", {}).pop("no_scm", None)
+            else:
+                settings.setdefault("core", {})["no_scm"] = True
+    except DvcException as error:
+        raise UserError(f".dvc/config.local cannot be read: {error}") from error
+    if in_git:
+        ours.unlink()
+        return ["there is a git repository now: took core.no_scm out of .dvc/config.local again"]
+    ours.touch()
+    return ["there is no git repository: set core.no_scm in .dvc/config.local, so that DVC works without one"]
+
+
 def _heal_lockfile(root: Path) -> list[str]:
     path = root / "dvc.lock"
     if not path.exists() or not _is_torn(path):
         return []
     # A `dvc` command may be writing it just now; with its lock in hand the file is as it will stay.
-    with _repository_lock(root):
+    with lockfile.repository_lock(root):
         if not _is_torn(path):
             return []
         aside = state_folder(root) / f"dvc.lock.torn.{time.time_ns()}"
-        torn = path.read_bytes().decode("utf-8", errors="ignore")
-        text, kept = _rebuild(root, torn)
+        broken = path.read_bytes().decode("utf-8", errors="ignore")
+        merged = conflicts.sides(broken)
+        if merged is not None:
+            text, said = _merge(root, *merged)
+        else:
+            text, kept = _rebuild(root, broken)
+            said = f"dvc.lock was torn; rebuilt {kept} of its stages from what was remembered"
         aside.write_bytes(path.read_bytes())
         write_atomically(root, path, text)
-    shown = aside.relative_to(root)
-    return [f"dvc.lock was torn; set it aside as {shown} and rebuilt {kept} of its stages from what was remembered"]
+    return [f"{said}; set the file as it was aside as {aside.relative_to(root)}"]
+
+
+def _merge(root: Path, here: str, there: str) -> tuple[str, str]:
+    """A dvc.lock from the two sides of a merge, and what to say. Of records that differ the one whose results are in
+    the cache is kept, this side's first; it is checked against the files like any other, so that it cannot do harm.
+    """
+    sides = [
+        {name: side[start:end] for name, (start, end) in recorded.entry_spans(side).items()} for side in (here, there)
+    ]
+    text, told = lockfile.EMPTY, {"this side": 0, "the other side": 0, "neither": 0}
+    for name in dict.fromkeys([*sides[0], *sides[1]]):
+        found = [(who, side[name]) for who, side in zip(told, sides, strict=False) if name in side]
+        whole = [
+            (who, block) for who, block in found if _looks_whole(recorded.lock_entries(lockfile.EMPTY + block)[name])
+        ]
+        chosen = next((one for one in whole if _in_cache(root, one[1])), whole[0] if whole else ("neither", ""))
+        text += chosen[1]
+        if len({block for _, block in found}) > 1 or len(found) == 1:
+            told[chosen[0]] += 1
+    counts = ", ".join(f"{number} of {who}" for who, number in told.items() if number)
+    return text, f"dvc.lock had conflict markers of a merge; of the records that differ it kept {counts or 'none'}"
+
+
+def _in_cache(root: Path, block: str) -> bool:
+    """Whether all outputs of a lock entry can be had from the cache."""
+    text = block.partition("\n    outs:\n")[2]
+    return all(recorded.cached_file(root, name).exists() for name in cache_objects.NAME.findall(text))
 
 
 def _is_torn(path: Path) -> bool:
@@ -88,7 +163,7 @@ def _is_torn(path: Path) -> bool:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return True
-    if not text.endswith("\n") or not text.startswith("schema:"):
+    if not text.endswith("\n") or not text.startswith("schema:") or conflicts.line(text) is not None:
         return True
     entries = recorded.lock_entries(text)
     if not entries:
@@ -153,7 +228,7 @@ def _sweep(root: Path) -> list[str]:
     first = next(left, None)
     if first is not None:
         # Whoever writes one holds the repository's lock.
-        with queue(root), _repository_lock(root):
+        with queue(root), lockfile.repository_lock(root):
             for path in (first, *left):
                 path.unlink(missing_ok=True)
                 removed += 1
@@ -162,10 +237,3 @@ def _sweep(root: Path) -> list[str]:
         if ".torn." not in path.name and pid.isdigit() and not Path("/proc", pid).exists() and os.path.isdir("/proc"):
             path.unlink(missing_ok=True)
     return [f"removed {removed} half-written entries of the run-cache"] if removed else []
-
-
-def _repository_lock(root: Path) -> Any:
-    from dvc.lock import make_lock
-
-    folder = root / ".dvc" / "tmp"
-    return make_lock(str(folder / "lock"), tmp_dir=str(folder), wait=True)

@@ -5,12 +5,15 @@ DVC's own writer truncates the file first, so that a kill leaves it empty, and p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from steerkit.dag.project import write_atomically
 from steerkit.dag.recorded import entry_spans, stages_span
 
 EMPTY = "schema: '2.0'\nstages:\n"
+EARLIER_COMMAND = "python -m tasks "
 
 
 def with_entry(text: str, name: str, block: str) -> str:
@@ -35,3 +38,26 @@ def record(root: Path, name: str, block: str) -> None:
     path = root / "dvc.lock"
     text = path.read_text(encoding="utf-8") if path.exists() else EMPTY
     write_atomically(root, path, with_entry(text, name, block))
+
+
+def carry_over(root: Path, commands: Mapping[str, str]) -> None:
+    """Records under the command that a stage had before it found its own python count under the one that it has now;
+    the caller holds the engine's queue.
+    """
+    path = root / "dvc.lock"
+    if not path.exists() or f"    cmd: {EARLIER_COMMAND}" not in path.read_text(encoding="utf-8", errors="replace"):
+        return
+    with repository_lock(root):
+        text = before = path.read_text(encoding="utf-8")
+        for name, command in commands.items():
+            text = text.replace(f"    cmd: {EARLIER_COMMAND}{name}\n", f"    cmd: {command}\n")
+        if text != before:
+            write_atomically(root, path, text)
+
+
+def repository_lock(root: Path) -> Any:
+    """DVC's own lock: while it is held no `dvc` command writes dvc.lock or the run-cache."""
+    from dvc.lock import make_lock
+
+    folder = root / ".dvc" / "tmp"
+    return make_lock(str(folder / "lock"), tmp_dir=str(folder), wait=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from steerkit.dag import conflicts
 from steerkit.dag.declarations import Stage
 from steerkit.errors import UserError, UserErrors
 
@@ -25,7 +26,9 @@ def load_params(root: Path, file: str = FILE) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        conflicts.refuse(text, file, "settle them, or take one side (`git checkout --ours` or `--theirs`)")
+        values = YAML(typ="safe").load(text)
     except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     if values is None:

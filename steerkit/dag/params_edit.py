@@ -38,6 +38,7 @@ def merge(root: Path, values: Mapping[str, Any], free: Iterable[str], source: st
     path = root / FILE
     if not path.exists():
         raise UserError(f"{path} is missing; restore it from git")
+    load_params(root)
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 10_000

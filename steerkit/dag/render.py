@@ -6,10 +6,11 @@ import difflib
 import hashlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from steerkit.dag import environment, registry
+from steerkit.dag import conflicts, environment, lockfile, registry
 from steerkit.dag.code_closure import Known, closure
 from steerkit.dag.declarations import Stage
 from steerkit.dag.locks import queue
@@ -18,13 +19,16 @@ from steerkit.errors import UserError
 
 HEADER = """\
 # Generated from tasks/pipelines by `steerkit dag --write`: edit the declarations there, not the stages here whose
-# command is `python -m tasks ...`. Stages with any other command are yours and are kept as they are.
+# command is `sh tasks/run.sh ...`. Stages with any other command are yours and are kept as they are.
 """
-OURS = "python -m tasks "
+# The second is what it was until 0.1: it needed an activated environment.
+OURS = ("sh tasks/run.sh ", lockfile.EARLIER_COMMAND)
+# Also the header of an earlier version.
+MADE_HEADER = re.compile(r"\A# Generated from tasks/pipelines by .*\n(#.*\n)*")
 # Names the text that was last found, or made, to say what is declared; beside the engine's locks, never in git.
 CURRENT = "dvc-yaml-is-current"
 _ENVIRONMENT: dict[str, Any] = {
-    "cmd": f"{OURS}{environment.STAGE}",
+    "cmd": f"{OURS[0]}{environment.STAGE}",
     "desc": "Write down library versions, the device and digests of local weights.",
     "always_changed": True,
     # Kept while the stage runs: others may be reading it.
@@ -87,6 +91,7 @@ def write(root: Path) -> bool:
         if text != there:
             write_atomically(root, path, text)
         write_atomically(root, note, _digest(entries, text))
+        lockfile.carry_over(root, {declared.name: declared.command for declared in registry.all_stages(root).values()})
     return text != there
 
 
@@ -113,7 +118,7 @@ def keys_of_others(root: Path) -> list[str]:
 
 
 def is_ours(entry: Any) -> bool:
-    """Whether this entry of dvc.yaml was generated: its command is `python -m tasks NAME`."""
+    """Whether this entry of dvc.yaml was generated: its command is `sh tasks/run.sh NAME`."""
     command = entry.get("cmd") if hasattr(entry, "get") else None
     return isinstance(command, str) and command.startswith(OURS)
 
@@ -172,9 +177,15 @@ def _read(path: Path, yaml: Any) -> Any:
 
     if not path.exists():
         return {}
-    text = path.read_text(encoding="utf-8").removeprefix(HEADER)
+    text = path.read_text(encoding="utf-8")
+    conflicts.refuse(
+        text,
+        "dvc.yaml",
+        "settle them for the stages that you wrote by hand, of the others take either side; `steerkit dag --write` "
+        "then makes them as declared",
+    )
     try:
-        document = yaml.load(text) or {}
+        document = yaml.load(MADE_HEADER.sub("", text)) or {}
     except YAMLError as error:
         raise UserError(f"dvc.yaml cannot be read: {error}") from error
     if not hasattr(document, "items") or not hasattr(document.get("stages") or {}, "items"):

@@ -242,7 +242,7 @@ class Checkout:
         """Only this server, and the checkout's own tasks and flows before the repository's."""
         return prefect_environment(self.server.api_url, self.root / ".prefect") | {
             "PYTHONPATH": f"{self.root}{os.pathsep}{REPOSITORY}",
-            # dvc.yaml says `python`: it must be this one.
+            # Tests call `dvc` by its name.
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
 
@@ -253,7 +253,8 @@ def checkout(prefect_server: Server, tmp_path: Path) -> Checkout:
     root = tmp_path / "checkout"
     (root / "tasks" / "pipelines").mkdir(parents=True)
     shutil.copytree(REPOSITORY / "flows", root / "flows", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(REPOSITORY / "tasks" / "__main__.py", root / "tasks")
+    for name in ("__main__.py", "run.sh"):
+        shutil.copy(REPOSITORY / "tasks" / name, root / "tasks")
     (root / "tasks" / "__init__.py").write_text("")
     for name in ("start", "left", "right"):
         (root / "tasks" / f"{name}.py").write_text(TASK.format(name=name))

@@ -1,9 +1,11 @@
 """The names of DVC that are not its public interface and that `steerkit.dag.dvc_project` calls, one by one."""
 
 import inspect
+import json
 from importlib.metadata import version
 
 from dvc import rwlock
+from dvc.config import Config
 from dvc.dvcfile import ProjectFile, load_file
 from dvc.lock import make_lock
 from dvc.repo import Repo
@@ -13,6 +15,10 @@ from dvc.stage import cache as run_cache
 from dvc.stage.loader import StageLoader
 from dvc.stage.serialize import to_lockfile
 from dvc.utils.serialize import dumps_yaml
+from dvc_data.hashfile.db import HashFileDB
+from dvc_data.hashfile.db.local import LocalHashFileDB
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.tree import Tree
 
 
 def parameters(function: object) -> list[str]:
@@ -68,3 +74,19 @@ def test_lock_entries_are_written_in_two_steps() -> None:
     assert {"lockfile", "tmp_dir", "wait"} <= set(parameters(make_lock))
     assert parameters(get_active_graph) == ["graph"]
     assert parameters(plan_repro)[:2] == ["graph", "stages"]
+
+
+def test_a_folder_is_a_list_of_its_files_and_the_cache_says_how_it_links() -> None:
+    tree = Tree()
+    tree.add(("b", "c"), None, HashInfo("md5", "2" * 32))
+    tree.add(("a",), None, HashInfo("md5", "1" * 32))
+    assert [file.value for _, _, file in tree] == ["2" * 32, "1" * 32]
+    # What heal writes for a folder whose list was damaged.
+    assert (
+        tree.as_bytes()
+        == json.dumps([{"md5": "1" * 32, "relpath": "a"}, {"md5": "2" * 32, "relpath": "b/c"}], sort_keys=True).encode()
+    )
+    assert "self.cache_types = " in inspect.getsource(HashFileDB.__init__)
+    # Why objects are held against their names here: DVC believes those of this mode.
+    assert LocalHashFileDB.CACHE_MODE == 0o444
+    assert parameters(Config.edit)[:2] == ["self", "level"]
