@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -70,6 +71,12 @@ class Checkout:
     def repro(self, *options: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
         """`dvc repro`."""
         return self.call(["dvc", "repro", *options], check=check, **more)
+
+    def dvc_status(self) -> dict[str, object]:
+        """What `dvc status` reports, without the stage `environment`, which always runs."""
+        found: dict[str, object] = json.loads(self.call(["dvc", "status", "--json"]).stdout)
+        assert found.pop("environment") == ["always changed"]
+        return found
 
     def start(self, command: list[str], **more: str) -> subprocess.Popen[str]:
         """Start a command as the leader of a process group of its own."""

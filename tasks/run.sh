@@ -34,7 +34,7 @@ candidates() {
             esac
             pid=$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$pid/status")
         else
-            in_words "$(ps -o args= -p "$pid")"
+            in_words "$(ps -ww -o args= -p "$pid")"
             pid=$(ps -o ppid= -p "$pid" | tr -d ' ')
         fi
     done

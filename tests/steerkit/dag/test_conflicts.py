@@ -54,7 +54,7 @@ def test_a_merge_of_two_runs_needs_nothing_to_be_computed(merging: Checkout, doo
     text = (merging.root / "dvc.lock").read_text()
     assert set(YAML(typ="safe").load(text)["stages"]) == set(recorded.lock_entries(text))
     assert "offset: 3" in text.replace("demo.left.offset", "offset")
-    assert "up to date" in merging.call(["dvc", "status"]).stdout
+    assert merging.dvc_status() == {}
 
 
 def test_the_other_sides_key_takes_the_other_sides_results(merging: Checkout) -> None:

@@ -135,14 +135,15 @@ def test_what_dvc_took_from_a_damaged_object_is_not_up_to_date(done: Checkout) -
 def test_a_stage_that_dvc_starts_refuses_an_input_from_a_damaged_object(done: Checkout) -> None:
     spoil(cached(done, "demo-numbers", NUMBERS), 1)
     (done.root / NUMBERS).unlink()
-    done.edit("params.yaml", "offset: 1", "offset: 5")
-    failed = done.repro("demo-left", check=False)
+    done.call(["dvc", "checkout", NUMBERS])
+    # Alone: else the stage `environment` looks first, and the damaged one is made again.
+    failed = done.repro("--single-item", "--force", "demo-shards", check=False)
     assert failed.returncode != 0
     assert f"{NUMBERS} came from a damaged object of the cache" in failed.stderr
     assert "Traceback" not in failed.stderr
     done.forget()
     done.repro("demo-left")
-    assert done.started() == ["demo-numbers", "demo-left"]
+    assert done.started() == ["demo-numbers"]
     assert b"ZZZ" not in (done.root / NUMBERS).read_bytes()
 
 
@@ -208,7 +209,7 @@ def test_large_outputs_are_links_and_small_ones_copies(done: Checkout) -> None:
     picture = next((done.root / PICTURES).iterdir())
     assert picture.stat().st_nlink > 1
     assert (done.root / NUMBERS).stat().st_nlink == 1
-    assert "up to date" in done.call(["dvc", "status"]).stdout
+    assert done.dvc_status() == {}
 
 
 def test_what_was_read_is_not_read_again_until_it_moves(done: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:

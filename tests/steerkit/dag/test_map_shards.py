@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from steerkit.dag import map_shards, runners
+from steerkit.dag.code_closure import code_closure, digest_of_files
 from steerkit.dag.context import RunningStage, running
 from steerkit.dag.map_shards import shards_mapped_by
 from steerkit.dag.runners import Runner
@@ -173,17 +174,14 @@ def test_a_shard_is_computed_by_the_code_of_the_checkout(tmp_path: Path, monkeyp
     checkout_with_work(tmp_path, "work_of_a_checkout")
     monkeypatch.chdir(tmp_path.parent)
     monkeypatch.setattr("sys.path", [*sys.path])
-    call = ShardCall(str(tmp_path), "work_of_a_checkout", "twice", digest_of_nothing(tmp_path), None)
+    call = ShardCall(str(tmp_path), "work_of_a_checkout", "twice", digest_of("work_of_a_checkout", tmp_path), None)
     assert run_shard(call, pack(21)) == 42
     # Jobs name files relative to the checkout.
     assert Path.cwd() == tmp_path
 
 
-def digest_of_nothing(root: Path) -> str:
-    # A module outside tasks/ and steerkit/ has no sources that count.
-    from steerkit.dag.code_closure import digest_of_files
-
-    return digest_of_files([], root)
+def digest_of(module: str, root: Path) -> str:
+    return digest_of_files(code_closure(module, root), root)
 
 
 def test_a_worker_with_other_code_or_without_the_checkout_refuses(
@@ -217,8 +215,6 @@ def tasks_of_nobody() -> Iterator[None]:
 def test_a_worker_goes_on_with_the_code_that_it_has_and_refuses_what_was_edited_since(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks_of_nobody: None
 ) -> None:
-    from steerkit.dag.code_closure import code_closure, digest_of_files
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*sys.path])
     (tmp_path / "tasks" / "pipelines").mkdir(parents=True)
@@ -230,7 +226,7 @@ def test_a_worker_goes_on_with_the_code_that_it_has_and_refuses_what_was_edited_
         )
 
     def planned(name: str) -> ShardCall:
-        digest = digest_of_files(code_closure(f"tasks.{name}", tmp_path), tmp_path)
+        digest = digest_of(f"tasks.{name}", tmp_path)
         return ShardCall(str(tmp_path), f"tasks.{name}", "times", digest, None)
 
     before = planned("work_of_a_test")
