@@ -29,6 +29,7 @@ from typing import Any
 
 from benchmarks.crash import hashes
 from benchmarks.synthetic_project import Checkout, copy_checkout, make_checkout
+from steerkit.loopback import go_direct
 
 STAGE = "demo-shards"
 ROWS = [
@@ -65,6 +66,7 @@ class Row:
 
 
 def main() -> int:
+    go_direct()
     options = parse()
     with tempfile.TemporaryDirectory(prefix="steerkit-runners-", dir=options.folder) as folder:
         home = Path(folder)

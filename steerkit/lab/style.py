@@ -102,6 +102,7 @@ border:0!important;border-bottom:1px solid var(--rule)!important;background:none
 .lab-table table td.n,.lab-table table th.n{text-align:right;white-space:nowrap}
 .lab-table tr.chosen td{font-weight:600}
 .gradio-container .form{background:none!important;border:0!important}
+.gradio-container .block,.gradio-container .form{overflow:visible!important}
 .gradio-container>.main.fillable{padding:0!important;max-width:none!important}
 .reset-button{display:none!important}
 .ask{align-items:flex-start!important}
