@@ -13,6 +13,7 @@ import gradio as gr
 
 from steerkit.errors import UserError
 from steerkit.lab.jobs import Cancelled, Stop, awaited
+from steerkit.lab.parts import progress
 from steerkit.lab.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,33 @@ class Shared:
 def stop_state() -> gr.State:
     """A gr.State with the session's wish to stop: an input of the long handler (`follow`) and of its Stop button."""
     return gr.State(Stop())
+
+
+# The bar changes a dozen times a second, which nobody can listen to: what it says is copied every few seconds into a
+# region that stays in the page, since screen readers say only what changes in one that was there before.
+_SPOKEN = """
+const said = document.createElement('div');
+said.className = 'lab-said';
+said.setAttribute('role', 'status');
+said.setAttribute('aria-live', 'polite');
+element.after(said);
+let words = '', last = 0, timer = 0;
+const say = () => { timer = 0; last = Date.now(); said.textContent = words; };
+watch('value', () => {
+  const line = element.querySelector('[data-say]');
+  if (!line || !line.dataset.say) return;
+  words = line.dataset.say;
+  if (said.textContent === words) said.textContent = '';
+  const underway = line.querySelector('[role=progressbar]');
+  if (timer && !underway) { clearTimeout(timer); timer = 0; }
+  if (!timer) timer = setTimeout(say, underway ? Math.max(300, last + 4000 - Date.now()) : 300);
+});
+"""
+
+
+def status_line(elem_id: str | None = None) -> gr.HTML:
+    """The line in which a tab says how far it is (`progress`); screen readers say it, and what came of it."""
+    return gr.HTML(progress(None), elem_id=elem_id, js_on_load=_SPOKEN)
 
 
 def ask_to_stop(stop: Stop) -> None:

@@ -92,6 +92,8 @@ color:var(--ink)}
 .lab-progress i{display:block;flex:0 0 min(16rem,40%);height:4px;background:var(--rule);border-radius:2px;
 overflow:hidden}
 .lab-progress i b{display:block;height:100%;background:var(--adaptive);transition:width .15s}
+.sr-only[role=status]{display:none}
+.lab-said{position:absolute;width:1px;height:1px;margin:-1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .lab-table{overflow-x:auto;margin:.6rem 0}
 .lab-table table{border:0!important;border-collapse:collapse;font-size:.875rem;line-height:1.45;width:100%;margin:0}
 .lab-table table tr,.lab-table table thead,.lab-table table tbody{border:0!important;background:none!important}
