@@ -115,12 +115,14 @@ def launch(
     Requests are answered that name this machine, or one of `hosts`: the names under which a proxy of yours hands the
     page on.
 
-    Raises UserError for a port that is taken, and for what is no host's name. `close` ends it.
+    Raises UserError for a port that is taken, for a page that cannot be reached, and for what is no host's name.
+    `close` ends it.
     """
     known = checked_hosts(hosts)
     cache = workbench.cache
     cache.mkdir(parents=True, exist_ok=True)
     prepare(cache)
+    import httpx
     from starlette.middleware import Middleware
 
     from steerkit.lab.charts.style import CHART_STYLE
@@ -150,6 +152,12 @@ def launch(
     except OSError as error:
         close(workbench, page)
         raise UserError(f"Port {port} of {HOST} is taken; choose another with --port.") from error
+    except (ValueError, httpx.HTTPError, httpx.InvalidURL) as error:
+        close(workbench, page)
+        raise UserError(
+            f"The lab cannot reach its own page at {HOST}:{port}: {error} Look at the proxies that the environment "
+            "names (http_proxy, all_proxy, no_proxy)."
+        ) from error
     return page, address
 
 

@@ -151,7 +151,7 @@ color:var(--ink)}
 }
 @media (max-width:40rem){
 .answers,.ask,.ask .form{flex-direction:column!important}.answers>*,.ask>*,.ask .form>*{width:100%}
-.keep.ask{align-items:stretch!important}
+.keep.ask{align-items:stretch!important}#library-sure>.block{flex:1 0 100%!important}
 .lab-table table td.t{min-width:7.5rem}
 .gradio-container{padding:0 .8rem 3rem!important}.lab-head{padding-top:1.2rem}
 }

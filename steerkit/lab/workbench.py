@@ -208,6 +208,8 @@ class Workbench:
             if entry.origin == "built-in":
                 raise UserError(f"{name!r} is built in and stays; only concepts of your own can be deleted.")
             self.store().delete(name)
+            with self._guard:
+                self._readings.pop(name, None)
             self._set({key: value for key, value in self.concepts().items() if key != name})
 
     def usual(self) -> Choice:

@@ -52,7 +52,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
                 rename = gr.Button("Rename", elem_id="library-rename", scale=0, min_width=110)
                 delete = gr.Button("Delete", elem_id="library-delete", scale=0, min_width=110)
             with gr.Row(visible=False, elem_classes="actions", elem_id="library-sure") as sure:
-                question = gr.HTML(min_width=260)
+                question = gr.HTML()
                 confirm = gr.Button(
                     "Delete for good", variant="stop", elem_id="library-confirm", scale=0, min_width=150
                 )
