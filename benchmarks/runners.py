@@ -156,9 +156,13 @@ def shard_runs(api: str, checkout: Checkout) -> list[dict[str, Any]]:
     commit = checkout.git("rev-parse", "--short=10", "HEAD").strip()
     filters = {"sort": "START_TIME_DESC", "flow_runs": {"name": {"like_": commit}}}
     newest = ask(api, "/flow_runs/filter", filters)[0]["id"]
+    ours = {"flow_runs": {"parent_flow_run_id": {"any_": [newest]}}}
     found: list[dict[str, Any]] = []
     for _ in range(40):
-        found = ask(api, "/task_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [newest]}}})
+        found = []
+        # The server gives a page at a time.
+        while page := ask(api, "/task_runs/filter", ours | {"offset": len(found)}):
+            found += page
         if found and not {"Pending", "Running"} & {run["state_name"] for run in found}:
             break
         time.sleep(0.25)
