@@ -13,10 +13,12 @@ from steerkit.dag.materialise import materialise
 from steerkit.dag.orphan import ParentWatch
 from steerkit.dag.workplace import clean
 from steerkit.errors import UserError
+from steerkit.loopback import go_direct
 
 
 def main(argv: list[str]) -> int:
     """Compute one stage and put its outputs in place; returns the exit code. DVC, not this, records the result."""
+    go_direct()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
