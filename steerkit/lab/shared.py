@@ -85,7 +85,7 @@ const said = document.createElement('div');
 said.className = 'lab-said';
 said.setAttribute('role', 'status');
 said.setAttribute('aria-live', 'polite');
-element.after(said);
+(element.closest('.block') || element).before(said);
 let words = '', last = 0, timer = 0;
 const say = () => { timer = 0; last = Date.now(); said.textContent = words; };
 watch('value', () => {
