@@ -25,12 +25,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.synthetic_project import Checkout, copy_checkout, make_checkout
+from steerkit.loopback import go_direct
 
 BRANCHES = ("demo-left", "demo-right")
 ALLOWED = 1.15
 
 
 def main() -> int:
+    go_direct()
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="how long each branch sleeps")
     parser.add_argument("--no-prefect", action="store_true")

@@ -21,12 +21,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from steerkit.loopback import go_direct
+
 ROOT = Path(__file__).resolve().parents[1]
 SLOWEST = 180_000
 TABS = ("Playground", "Concepts", "Layers", "Analysis", "Mixer", "Comparison", "Images", "Tutorials", "Library")
 
 
 def main() -> None:
+    go_direct()
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "pictures", help="where the pictures go")
     parser.add_argument("--only", nargs="*", choices=TABS, default=TABS, help="these tabs")

@@ -29,6 +29,7 @@ from typing import Any
 
 from benchmarks.crash import hashes
 from benchmarks.synthetic_project import Checkout, copy_checkout, make_checkout
+from steerkit.loopback import go_direct
 
 STAGE = "demo-shards"
 ROWS = [
@@ -65,6 +66,7 @@ class Row:
 
 
 def main() -> int:
+    go_direct()
     options = parse()
     with tempfile.TemporaryDirectory(prefix="steerkit-runners-", dir=options.folder) as folder:
         home = Path(folder)
@@ -154,9 +156,13 @@ def shard_runs(api: str, checkout: Checkout) -> list[dict[str, Any]]:
     commit = checkout.git("rev-parse", "--short=10", "HEAD").strip()
     filters = {"sort": "START_TIME_DESC", "flow_runs": {"name": {"like_": commit}}}
     newest = ask(api, "/flow_runs/filter", filters)[0]["id"]
+    ours = {"flow_runs": {"parent_flow_run_id": {"any_": [newest]}}}
     found: list[dict[str, Any]] = []
     for _ in range(40):
-        found = ask(api, "/task_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [newest]}}})
+        found = []
+        # The server gives a page at a time.
+        while page := ask(api, "/task_runs/filter", ours | {"offset": len(found)}):
+            found += page
         if found and not {"Pending", "Running"} & {run["state_name"] for run in found}:
             break
         time.sleep(0.25)

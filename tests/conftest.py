@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from steerkit.loopback import go_direct
+
+# Servers that tests start are on this machine, also for those who sit behind a proxy.
+go_direct()
+
 # Two processes of one thread each fill two cores; two of several threads get in each other's way. Said here, because
 # torch reads it when it is imported, and the programs that tests start inherit it.
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -14,6 +14,12 @@ def lab(
     model: Annotated[
         str | None, typer.Option(metavar="NAME|FOLDER", help="The language model (default: the embedded one).")
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Answer to this host's name too, for a proxy that hands the lab on; may be repeated."
+        ),
+    ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
     """Open the steering lab: a page for steering texts and pictures, layer by layer and step by step."""
@@ -39,7 +45,7 @@ def lab(
     workbench = Workbench(root, spec, models, Recipe.of_params(params))
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    page, address = launch(workbench, port, open_browser=browser)
+    page, address = launch(workbench, port, open_browser=browser, hosts=allow_host or ())
     typer.echo(f"The lab is at {address} (only from this machine). Stop it with Ctrl-C.")
     try:
         workbench.load_ahead().join()

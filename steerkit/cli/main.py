@@ -17,7 +17,10 @@ def main() -> None:
 
     from steerkit.cli.app import app
     from steerkit.errors import UserError
+    from steerkit.loopback import go_direct
 
+    # For every client of whatever follows, such as one that asks a mirror of the hub on this machine.
+    go_direct()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         app()

@@ -111,8 +111,10 @@ def _through_prefect(only: str | None, wanted: bool | None) -> bool:
     if wanted is False or only is not None:
         return False
     from steerkit.dag.prefect_settings import api_url, server_answers
+    from steerkit.loopback import refuse_socks_without_support
 
     if server_answers():
+        refuse_socks_without_support()
         return True
     if wanted:
         raise UserError(f"no Prefect server answers at {api_url()}; start one with `{UI}`, or leave --prefect out")

@@ -17,6 +17,7 @@ from steerkit.dag.local_processes import LocalProcesses
 from steerkit.dag.runners import Runner
 from steerkit.dag.shard_worker import THREAD_LIMITS
 from steerkit.errors import UserError
+from steerkit.loopback import go_direct
 
 SECONDS_TO_CONNECT = 20
 # Shards give back a few bytes; Ray would otherwise take a third of the memory for what tasks hand to each other.
@@ -77,6 +78,8 @@ def cluster_of(runner: Runner, root: Path) -> Iterator[Cluster]:
 
 
 def _started(runner: Runner, root: Path) -> AbstractContextManager[Cluster]:
+    # Before the workers: they inherit it.
+    go_direct()
     if runner.kind == "processes":
         return _processes(runner)
     return _dask_cluster(runner, root) if runner.kind == "dask" else _ray_cluster(runner, root)

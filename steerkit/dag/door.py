@@ -14,6 +14,7 @@ from steerkit.dag.materialise import materialise
 from steerkit.dag.orphan import ParentWatch
 from steerkit.dag.workplace import clean
 from steerkit.errors import UserError
+from steerkit.loopback import go_direct
 from steerkit.terminal import write_what_can_be_written
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 def main(argv: list[str]) -> int:
     """Compute one stage and put its outputs in place; returns the exit code. DVC, not this, records the result."""
     write_what_can_be_written()
+    go_direct()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:

@@ -11,11 +11,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from steerkit.dag.context import ProgressSink
 from steerkit.dag.engine import Session
 from steerkit.dag.outcome import Outcome, PlannedStage
-from steerkit.errors import UserError
+from steerkit.dag.prefect_retry import RETRY_DELAYS_SECONDS, worth_retrying
 
 log = logging.getLogger(__name__)
 
-SECONDS_BEFORE_RETRY = 2.0
 GPU = "gpu"
 
 
@@ -44,13 +43,15 @@ def run_plan(
         for attempt in range(stage.retries + 1):
             try:
                 return session.run(stage.name, force, thaw=thaw, on_progress=on_progress)
-            except UserError:
-                raise
             except Exception as error:
-                if attempt == stage.retries:
+                if attempt == stage.retries or not worth_retrying(error):
                     raise
-                log.warning("%s: %s; trying again (%d of %d)", stage.name, error, attempt + 1, stage.retries)
-                time.sleep(SECONDS_BEFORE_RETRY)
+                seconds = RETRY_DELAYS_SECONDS[min(attempt, len(RETRY_DELAYS_SECONDS) - 1)]
+                log.warning(
+                    "%s: %s; trying again in %g seconds (%d of %d)",
+                    stage.name, error, seconds, attempt + 1, stage.retries,
+                )  # fmt: skip
+                time.sleep(seconds)
         raise AssertionError("unreachable")
 
     pool = ThreadPoolExecutor(max_workers=workers or max(2, os.cpu_count() or 1), thread_name_prefix="stage")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from steerkit.dag.outcome import Outcome, OutputRecord
+from steerkit.dag.prefect_pages import every
 from steerkit.dag.prefect_pictures import find_pictures, picture_page, title
 from steerkit.dag.prefect_tables import find_tables, table_rows
 
@@ -80,9 +81,8 @@ def latest_outputs(stages: Iterable[str]) -> dict[str, list[Row]]:
 
     keys = {artifact_key(stage, "outputs"): stage for stage in stages}
     with get_client(sync_client=True) as client:
-        found = client.read_latest_artifacts(
-            artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(keys)))
-        )
+        ours = ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(keys)))
+        found = list(every(client.read_latest_artifacts, artifact_filter=ours))
     tables = {}
     for artifact in found:
         data = artifact.data

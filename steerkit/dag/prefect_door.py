@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from steerkit.dag.prefect_settings import DEFAULT_API_URL, api_url, server_answers
+from steerkit.errors import UserError
+from steerkit.loopback import refuse_socks_without_support
 from steerkit.terminal import write_what_can_be_written
 
 
@@ -19,6 +21,11 @@ def flow_from_command_line(flow: Any, arguments: Sequence[str] | None = None) ->
     parser.add_argument("targets", nargs="*", metavar="STAGE", help="run these and what they need (default: all)")
     parser.add_argument("--force", action="store_true", help="run the stages even where they are up to date")
     options = parser.parse_args(arguments)
+    try:
+        refuse_socks_without_support()
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     answers = server_answers()
     if not answers and api_url() != DEFAULT_API_URL:
         sys.stderr.write(

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from steerkit.dag.prefect_pages import every
+
 logger = logging.getLogger(__name__)
 
 _UNFINISHED = ("PENDING", "RUNNING", "CANCELLING", "PAUSED")
@@ -84,7 +86,9 @@ def _crash(client: Any, record: RunRecord) -> bool:
         return False
     message = f"The process {record.pid} on {record.host} is gone; finished work is kept, run again to go on."
     crashed = Crashed(message=message)
-    for task_run in client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))):
+    for task_run in list(
+        every(client.read_task_runs, flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id])))
+    ):
         if task_run.state_type is None or task_run.state_type.value not in _UNFINISHED:
             continue
         client.set_task_run_state(task_run.id, crashed, force=True)

@@ -9,6 +9,7 @@ from typing import Any
 from steerkit.errors import UserError
 
 RETRY_DELAYS_SECONDS = [5.0, 30.0]
+"""Before the first repetition, and before every further one where a stage declares more."""
 
 _PASSING_ERRNOS = frozenset(
     {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import urllib.error
-import urllib.request
 from pathlib import Path
+
+from steerkit.loopback import go_direct, opener_for
 
 DEFAULT_API_URL = "http://127.0.0.1:4200/api"
 
@@ -15,7 +16,7 @@ def configure(root: Path) -> None:
     """Keep Prefect's files inside the project and its telemetry off; values already in the environment stay.
 
     Must run before Prefect is first imported in the process. Prefect's command line, which starts without us,
-    reads the same values from prefect.toml.
+    reads the same values from prefect.toml. Prefect's clients then reach a server on this machine past any proxy.
     """
     os.environ.setdefault("PREFECT_HOME", str(root / ".prefect"))
     os.environ.setdefault("PREFECT_API_URL", DEFAULT_API_URL)
@@ -23,6 +24,7 @@ def configure(root: Path) -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     # Libraries log from threads of their own, which belong to no run.
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+    go_direct(api_url())
 
 
 def records_folder(root: Path) -> Path:
@@ -37,8 +39,9 @@ def api_url() -> str:
 
 def server_answers(timeout_seconds: float = 1.0) -> bool:
     """Whether a Prefect server answers at `api_url()`; False on anything but its own health reply."""
+    url = f"{api_url()}/health"
     try:
-        with urllib.request.urlopen(f"{api_url()}/health", timeout=timeout_seconds) as reply:
+        with opener_for(url).open(url, timeout=timeout_seconds) as reply:
             return json.load(reply) is True
     except (OSError, ValueError, urllib.error.URLError):
         return False

@@ -11,11 +11,12 @@ import time
 from typing import Any
 from uuid import UUID
 
+from steerkit.dag.prefect_pages import every
+
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 5.0
 SECONDS_BETWEEN_LOOKS = 0.25
-PAGE = 200
 
 
 def settle(flow_run_id: UUID, task: Any, ended: dict[UUID, tuple[str, Any]]) -> None:
@@ -50,10 +51,6 @@ def _known(client: Any, flow_run_id: UUID) -> dict[UUID, bool]:
     """Whether it is over, for each task run of the flow run that the server knows."""
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
-    known: dict[UUID, bool] = {}
     only = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
-    while True:
-        page = client.read_task_runs(flow_run_filter=only, limit=PAGE, offset=len(known))
-        known |= {run.id: run.state is not None and run.state.is_final() for run in page}
-        if len(page) < PAGE:
-            return known
+    runs = every(client.read_task_runs, flow_run_filter=only)
+    return {run.id: run.state is not None and run.state.is_final() for run in runs}

@@ -11,6 +11,7 @@ import gradio as gr
 from torch import Tensor
 
 from steerkit.lab.concepts import ConceptEntry
+from steerkit.lab.jobs import Job
 from steerkit.lab.operations.compare_tokens import compare_tokens
 from steerkit.lab.operations.concept_map import concept_map
 from steerkit.lab.operations.create_concept import create_concept
@@ -23,7 +24,10 @@ from steerkit.lab.workbench import Workbench
 
 
 def add_endpoints(workbench: Workbench) -> None:
-    """Add every endpoint to the current Blocks. Each takes and gives JSON; a mistake is an error with its message."""
+    """Add every endpoint to the current Blocks. Each takes and gives JSON; a mistake is an error with its message.
+
+    `job` is not the client's: `answering` gives it.
+    """
     for endpoint in _endpoints(workbench):
         gr.api(answering(endpoint), api_name=endpoint.__name__, concurrency_limit=None)
 
@@ -34,7 +38,7 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
         return [plain_json(entry) for entry in workbench.concepts().values()]
 
     def steer(
-        prompt: str, concepts: str = "happy", layer: int | None = None, strength: float | None = None,
+        job: Job, prompt: str, concepts: str = "happy", layer: int | None = None, strength: float | None = None,
         action: str = "add", tokens: int = 30, temperature: float = 0.7, seed: int = 0, place: str | None = None,
         bound: str = "none",
     ) -> dict:  # fmt: skip
@@ -42,59 +46,92 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
         return plain_json(
             steer_text(
                 workbench, prompt, concepts, layer, strength, action=action, tokens=tokens, temperature=temperature,
-                seed=seed, place=place, bound=bound,
+                seed=seed, place=place, bound=bound, job=job,
             )
         )  # fmt: skip
 
-    def make_concept(name: str, pairs: list[list[str]], contrast: str = "requests", tokens: str | None = None) -> dict:
+    def make_concept(
+        job: Job, name: str, pairs: list[list[str]], contrast: str = "requests", tokens: str | None = None
+    ) -> dict:
         """Make a concept and save it, from pairs of [request that asks for it, the same without asking].
 
         With contrast "answers", from [request, answer with the concept, the same without it].
         """
-        made = create_concept(workbench, name, pairs, contrast, tokens)
+        made = create_concept(workbench, name, pairs, contrast, tokens, job=job)
         return {"concept": plain_json(made.entry), "statistics": plain_json(made.statistics)}
 
     def analyse_layers(
-        concept: str, strength: float | None = None, prompt: str = "", tokens: int = 24, temperature: float = 0.7,
-        seed: int = 0,
+        job: Job, concept: str, strength: float | None = None, prompt: str = "", tokens: int = 24,
+        temperature: float = 0.7, seed: int = 0,
     ) -> dict:  # fmt: skip
         """Steer at every layer in turn, each with its own vector, on twelve requests."""
         return plain_json(
             layer_analysis(
-                workbench, concept, strength, prompt=prompt, tokens=tokens, temperature=temperature, seed=seed
+                workbench,
+                concept,
+                strength,
+                prompt=prompt,
+                tokens=tokens,
+                temperature=temperature,
+                seed=seed,
+                job=job,
             )
         )
 
     def sweep_strengths(
-        concept: str, strengths: list[float], layer: int | None = None, prompt: str = "", tokens: int = 24,
+        job: Job, concept: str, strengths: list[float], layer: int | None = None, prompt: str = "", tokens: int = 24,
         temperature: float = 0.7, seed: int = 0,
     ) -> dict:  # fmt: skip
         """Steer at one layer with several strengths, on twelve requests."""
         return plain_json(
             strength_sweep(
-                workbench, concept, layer, strengths, prompt=prompt, tokens=tokens, temperature=temperature, seed=seed
+                workbench,
+                concept,
+                layer,
+                strengths,
+                prompt=prompt,
+                tokens=tokens,
+                temperature=temperature,
+                seed=seed,
+                job=job,
             )
         )
 
     def sweep_grid(
-        concept: str, layers: list[int], strengths: list[float], prompt: str = "", tokens: int = 24,
+        job: Job, concept: str, layers: list[int], strengths: list[float], prompt: str = "", tokens: int = 24,
         temperature: float = 0.7, seed: int = 0,
     ) -> dict:  # fmt: skip
         """Steer at each of several layers with each of several strengths, on twelve requests."""
         return plain_json(
             sweep(
-                workbench, concept, layers, strengths, prompt=prompt, tokens=tokens, temperature=temperature, seed=seed
+                workbench,
+                concept,
+                layers,
+                strengths,
+                prompt=prompt,
+                tokens=tokens,
+                temperature=temperature,
+                seed=seed,
+                job=job,
             )
         )
 
     def mix(
-        concepts: str, layer: int | None = None, strength: float | None = None, prompt: str = "", tokens: int = 40,
-        temperature: float = 0.7, seed: int = 0,
+        job: Job, concepts: str, layer: int | None = None, strength: float | None = None, prompt: str = "",
+        tokens: int = 40, temperature: float = 0.7, seed: int = 0,
     ) -> dict:  # fmt: skip
         """Steer by a mix such as happy:0.7,excited:0.3 (with a bar: in turns), and count the answers that show each."""
         return plain_json(
             mix_concepts(
-                workbench, concepts, layer, strength, prompt=prompt, tokens=tokens, temperature=temperature, seed=seed
+                workbench,
+                concepts,
+                layer,
+                strength,
+                prompt=prompt,
+                tokens=tokens,
+                temperature=temperature,
+                seed=seed,
+                job=job,
             )
         )
 
@@ -102,12 +139,12 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
         """Keep a mix as a concept of its own."""
         return plain_json(keep_mix(workbench, name, concepts, layer, strength))
 
-    def layers(prompt: str, tokens: int = 14) -> dict:
+    def layers(job: Job, prompt: str, tokens: int = 14) -> dict:
         """What the model computes at every depth while it answers: norms, and what each layer would say."""
-        return plain_json(explore_layers(workbench, prompt, tokens=tokens))
+        return plain_json(explore_layers(workbench, prompt, tokens=tokens, job=job))
 
     def compare(
-        prompt: str, concept: str, layer: int, strength: float, tokens: int = 24, temperature: float = 0.0,
+        job: Job, prompt: str, concept: str, layer: int, strength: float, tokens: int = 24, temperature: float = 0.0,
         seed: int = 0, read: str = "steered",
     ) -> dict:  # fmt: skip
         """How much every token changes at every layer when one answer is read without and with the edit."""
@@ -122,12 +159,13 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
                 temperature=temperature,
                 seed=seed,
                 read=read,
+                job=job,
             )
         )
 
-    def plane(prompt: str, concept: str, layer: int, strength: float, seed: int = 0) -> dict:
+    def plane(job: Job, prompt: str, concept: str, layer: int, strength: float, seed: int = 0) -> dict:
         """A map of all concepts in two dimensions, with the path from the unsteered to the steered answer."""
-        return plain_json(concept_map(workbench, prompt, concept, layer, strength, seed=seed))
+        return plain_json(concept_map(workbench, prompt, concept, layer, strength, seed=seed, job=job))
 
     return [
         concepts, steer, make_concept, analyse_layers, sweep_strengths, sweep_grid, mix, save_mix, layers, compare,

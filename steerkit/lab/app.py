@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
+from steerkit.lab.admission import Admission, checked_hosts
+from steerkit.loopback import go_direct, refuse_socks_without_support
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -29,6 +31,9 @@ def prepare(cache: Path) -> None:
     """Set gradio up before it is imported: files only in `cache`, and not a word to anyone outside."""
     from steerkit.lab.without_stubs import import_without_stubs
 
+    # It asks its own address whether it is there, and gives up where a proxy answers in its place.
+    refuse_socks_without_support()
+    go_direct()
     import_without_stubs()
     os.environ["GRADIO_TEMP_DIR"] = str(cache)
     os.environ["GRADIO_EXAMPLES_CACHE"] = str(cache / "examples")
@@ -70,9 +75,10 @@ def build(workbench: Workbench) -> gr.Blocks:
     import gradio as gr
 
     from steerkit.lab.api import add_endpoints
+    from steerkit.lab.operations.library import SECONDS_KEPT
     from steerkit.lab.shared import Shared
 
-    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(600, SECONDS_KEPT)) as page:
         # First, so that no event of a tab takes one of their names.
         add_endpoints(workbench)
         gr.HTML(_head(workbench))
@@ -86,7 +92,8 @@ def build(workbench: Workbench) -> gr.Blocks:
                 opened.append(here)
         shared.connect(page, opened)
     _hide_events(page)
-    page.queue(default_concurrency_limit=None, max_size=256)
+    # Not past the queue, which knows when a client has gone away.
+    page.queue(default_concurrency_limit=None, max_size=256, api_open=False)
     return page
 
 
@@ -99,16 +106,25 @@ def _hide_events(page: gr.Blocks) -> None:
             event.api_visibility = "private"
 
 
-def launch(workbench: Workbench, port: int, *, open_browser: bool = False) -> tuple[gr.Blocks, str]:
+def launch(
+    workbench: Workbench, port: int, *, open_browser: bool = False, hosts: Iterable[str] = ()
+) -> tuple[gr.Blocks, str]:
     """Serve the page at `port` of this machine alone, and return at once with the page and its address.
 
     The language model comes after it, while the browser draws the page; whoever asks for it sooner waits for it.
+    Requests are answered that name this machine, or one of `hosts`: the names under which a proxy of yours hands the
+    page on.
 
-    Raises UserError for a port that is taken. `close` ends it.
+    Raises UserError for a port that is taken, for a page that cannot be reached, and for what is no host's name.
+    `close` ends it.
     """
+    known = checked_hosts(hosts)
     cache = workbench.cache
     cache.mkdir(parents=True, exist_ok=True)
     prepare(cache)
+    import httpx
+    from starlette.middleware import Middleware
+
     from steerkit.lab.charts.style import CHART_STYLE
     from steerkit.lab.style import SHEET, theme
 
@@ -129,12 +145,19 @@ def launch(workbench: Workbench, port: int, *, open_browser: bool = False) -> tu
             mcp_server=False,
             enable_monitoring=False,
             max_file_size=UPLOAD_LIMIT,
+            app_kwargs={"middleware": [Middleware(Admission, hosts=known, cache=cache)]},
             theme=theme(),
             css=SHEET + CHART_STYLE,
         )
     except OSError as error:
         close(workbench, page)
         raise UserError(f"Port {port} of {HOST} is taken; choose another with --port.") from error
+    except (ValueError, httpx.HTTPError, httpx.InvalidURL) as error:
+        close(workbench, page)
+        raise UserError(
+            f"The lab cannot reach its own page at {HOST}:{port}: {error} Look at the proxies that the environment "
+            "names (http_proxy, all_proxy, no_proxy)."
+        ) from error
     return page, address
 
 

@@ -1,10 +1,17 @@
-"""Long work that says how far it is and can be stopped, and following it from a page while a thread does it."""
+"""Long work that says how far it is and can be stopped, and following it while a thread of its own does it."""
 
+import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from steerkit.errors import UserError
+
+MOST_JOBS = 24
+"""So many jobs of each kind run or wait for a model at once; gradio answers a page's clicks in 40 threads."""
+_LOOK = 0.2  # seconds between two looks at whether whoever asked has gone away
 _PACE = 0.08  # seconds between two updates that are passed on: more are more than an eye follows
 _PATIENCE = 0.4  # seconds after which whoever follows is told that the work waits
 
@@ -67,6 +74,31 @@ class Update:
     done: bool = False
 
 
+class Entrance:
+    """Lets a number of jobs in; whoever comes beyond is told at once that the lab is busy."""
+
+    def __init__(self, whose: str, most: int = MOST_JOBS) -> None:
+        self._whose, self._most = whose, most
+        self._free = threading.Semaphore(most)
+
+    def enter(self) -> None:
+        """Take a place. Raises UserError when there is none."""
+        if not self._free.acquire(blocking=False):
+            raise UserError(
+                f"The lab is busy: {self._most} requests {self._whose} run or wait for a model already. "
+                "Try again in a moment."
+            )
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._free.release()
+
+
+# Apart, so that a program that asks without end keeps no visitor of the page out.
+PAGE = Entrance("of the page")
+PROGRAMS = Entrance("of programs")
+
+
 @dataclass(slots=True)
 class _Running:
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -80,36 +112,18 @@ class _Running:
 def follow(work: Callable[[Job], Any], stop: Stop | None = None) -> Iterator[Update]:
     """Do `work` in a thread, and give its updates as they come (the latest, where they come fast); the last has `done`.
 
-    Raises what `work` raises, so Cancelled after `stop.asked`. When nobody takes updates any more (a closed page), the
-    work is asked to stop. A later `follow` with the same `stop` asks the earlier work to stop too.
+    Raises what `work` raises, so Cancelled after `stop.asked`, and UserError when the lab is busy. When nobody takes
+    updates any more (a closed page), the work is asked to stop. A later `follow` with the same `stop` asks the earlier
+    work to stop too.
     """
+    PAGE.enter()
     running = _Running()
     if stop is None:
         stop = Stop()
     stop.asked = False
     stop.run += 1
     mine = stop.run
-
-    def cancelled() -> bool:
-        return running.stopped or stop.asked or stop.run != mine
-
-    def progress(share: float, words: str) -> None:
-        _put(running, Update(share, words, running.latest.partial))
-
-    def show(partial: Any) -> None:
-        _put(running, Update(running.latest.share, running.latest.words, partial))
-
-    def run() -> None:
-        try:
-            result = work(Job(progress, cancelled, show))
-            _put(running, Update(1.0, "", running.latest.partial, result, done=True))
-        except BaseException as error:  # whatever it is, whoever follows must hear of it
-            with running.changed:
-                running.error = error
-                running.changed.notify_all()
-
-    thread = threading.Thread(target=run, name="lab-job", daemon=True)
-    thread.start()
+    _start(running, work, PAGE, lambda: stop.asked or stop.run != mine)
     try:
         while True:
             update = _next(running)
@@ -119,6 +133,70 @@ def follow(work: Callable[[Job], Any], stop: Stop | None = None) -> Iterator[Upd
             threading.Event().wait(_PACE)
     finally:
         running.stopped = True
+
+
+async def awaited(work: Callable[[Job], Any], gone: Callable[[], bool], entrance: Entrance = PROGRAMS) -> Any:
+    """What `work` gives, done in a thread of its own while the event loop goes on.
+
+    Raises what `work` raises; UserError when the lab is busy; Cancelled as soon as `gone` says that nobody waits for it
+    any more. The work is then asked to stop, as it is when the caller is cancelled, and keeps its place until it does.
+    """
+    entrance.enter()
+    running, loop, ended = _Running(), asyncio.get_running_loop(), asyncio.Event()
+
+    def tell() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(ended.set)
+
+    _start(running, work, entrance, on_end=tell)
+    try:
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), _LOOK)
+            if not ended.is_set() and gone():
+                raise Cancelled
+    finally:
+        running.stopped = True
+    if running.error is not None:
+        raise running.error
+    return running.latest.result
+
+
+def _start(
+    running: _Running,
+    work: Callable[[Job], Any],
+    entrance: Entrance,
+    unwanted: Callable[[], bool] = _never,
+    on_end: Callable[[], None] = lambda: None,
+) -> None:
+    """Do `work` in a thread, whose place at the `entrance` is taken already."""
+
+    def progress(share: float, words: str) -> None:
+        _put(running, Update(share, words, running.latest.partial))
+
+    def show(partial: Any) -> None:
+        _put(running, Update(running.latest.share, running.latest.words, partial))
+
+    def run() -> None:
+        try:
+            job = Job(progress, lambda: running.stopped or unwanted(), show)
+            # Nobody may wait for it by now.
+            job.check()
+            result = work(job)
+            _put(running, Update(1.0, "", running.latest.partial, result, done=True))
+        except BaseException as error:  # whatever it is, whoever follows must hear of it
+            with running.changed:
+                running.error = error
+                running.changed.notify_all()
+        finally:
+            entrance.leave()
+            on_end()
+
+    try:
+        threading.Thread(target=run, name="lab-job", daemon=True).start()
+    except RuntimeError:  # no thread can be had
+        entrance.leave()
+        raise
 
 
 def _put(running: _Running, update: Update) -> None:

@@ -13,12 +13,20 @@ def lead(title: str, *paragraphs: str) -> str:
     return f'<div class="lead"><h2>{title}</h2>{"".join(f"<p>{text}</p>" for text in paragraphs)}</div>'
 
 
-def progress(share: float | None, words: str = "") -> str:
-    """A thin bar and a few words beside it; without a share nothing but the words."""
+def progress(share: float | None, words: str = "", say: str | None = None) -> str:
+    """A thin bar and a few words beside it; without a share nothing but the words.
+
+    In a `status_line`, screen readers say the words, or `say` where it is given: an answer that stands elsewhere.
+    """
+    told = html.escape(words if say is None else " ".join(say.split()))
     if share is None:
-        return f'<div class="lab-progress">{html.escape(words)}</div>'
-    width = 100 * min(max(share, 0.0), 1.0)
-    return f'<div class="lab-progress"><i><b style="width:{width:.0f}%"></b></i>{html.escape(words)}</div>'
+        return f'<div class="lab-progress" data-say="{told}">{html.escape(words)}</div>'
+    percent = round(100 * min(max(share, 0.0), 1.0))
+    bar = (
+        f'<i role="progressbar" aria-label="{html.escape(words) or "Progress"}" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{percent}"><b style="width:{percent}%"></b></i>'
+    )
+    return f'<div class="lab-progress" data-say="{told}">{bar}{html.escape(words)}</div>'
 
 
 def table(

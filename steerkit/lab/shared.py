@@ -12,7 +12,8 @@ from typing import Any
 import gradio as gr
 
 from steerkit.errors import UserError
-from steerkit.lab.jobs import Cancelled, Stop
+from steerkit.lab.jobs import Cancelled, Stop, awaited
+from steerkit.lab.parts import progress
 from steerkit.lab.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,33 @@ def stop_state() -> gr.State:
     return gr.State(Stop())
 
 
+# The bar changes a dozen times a second, which nobody can listen to: what it says is copied every few seconds into a
+# region that stays in the page, since screen readers say only what changes in one that was there before.
+_SPOKEN = """
+const said = document.createElement('div');
+said.className = 'lab-said';
+said.setAttribute('role', 'status');
+said.setAttribute('aria-live', 'polite');
+(element.closest('.block') || element).before(said);
+let words = '', last = 0, timer = 0;
+const say = () => { timer = 0; last = Date.now(); said.textContent = words; };
+watch('value', () => {
+  const line = element.querySelector('[data-say]');
+  if (!line || !line.dataset.say) return;
+  words = line.dataset.say;
+  if (said.textContent === words) said.textContent = '';
+  const underway = line.querySelector('[role=progressbar]');
+  if (timer && !underway) { clearTimeout(timer); timer = 0; }
+  if (!timer) timer = setTimeout(say, underway ? Math.max(300, last + 4000 - Date.now()) : 300);
+});
+"""
+
+
+def status_line(elem_id: str | None = None) -> gr.HTML:
+    """The line in which a tab says how far it is (`progress`); screen readers say it, and what came of it."""
+    return gr.HTML(progress(None), elem_id=elem_id, js_on_load=_SPOKEN)
+
+
 def ask_to_stop(stop: Stop) -> None:
     """What a Stop button calls, with queue=False so that it does not wait behind what it stops."""
     stop.asked = True
@@ -115,16 +143,36 @@ def guarded(handler: Callable[..., Any], failed: Callable[[str], Any] | None = N
 
 
 def answering(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """`endpoint` of the API, so that a mistake reaches the client as its message and leaves no traceback here."""
+    """`endpoint` of the API, done in a thread of the lab's own; a mistake reaches the client as its message.
+
+    Where its first parameter is `job`, clients do not see that: it is the Job that is told to stop when the client has
+    gone away. When the lab is busy, the client is told so at once.
+    """
+    signature = inspect.signature(endpoint)
+    takes_job = next(iter(signature.parameters), None) == "job"
 
     @functools.wraps(endpoint)
-    def answer(*values: Any, **named: Any) -> Any:
+    async def answer(*values: Any, **named: Any) -> Any:
         try:
-            return endpoint(*values, **named)
+            return await awaited(lambda job: endpoint(*(job,) * takes_job, *values, **named), _gone())
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from None
+        except Cancelled:
+            raise gr.Error("Stopped: nobody waited for the answer.", print_exception=False) from None
 
+    if takes_job:
+        seen = list(signature.parameters.values())[1:]
+        answer.__signature__ = signature.replace(parameters=seen)  # type: ignore[attr-defined]
     return answer
+
+
+def _gone() -> Callable[[], bool]:
+    """Whether the client whose request is being answered has gone away, as gradio's queue knows it."""
+    from gradio.context import LocalContext
+
+    blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    event = None if blocks is None else blocks._queue.event_ids_to_events.get(event_id)
+    return lambda: event is not None and not event.alive
 
 
 def _tell(error: Exception) -> None:

@@ -92,6 +92,8 @@ color:var(--ink)}
 .lab-progress i{display:block;flex:0 0 min(16rem,40%);height:4px;background:var(--rule);border-radius:2px;
 overflow:hidden}
 .lab-progress i b{display:block;height:100%;background:var(--adaptive);transition:width .15s}
+.sr-only[role=status]{display:none}
+.lab-said{position:absolute;width:1px;height:1px;margin:-1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .lab-table{overflow-x:auto;margin:.6rem 0}
 .lab-table table{border:0!important;border-collapse:collapse;font-size:.875rem;line-height:1.45;width:100%;margin:0}
 .lab-table table tr,.lab-table table thead,.lab-table table tbody{border:0!important;background:none!important}
@@ -102,6 +104,7 @@ border:0!important;border-bottom:1px solid var(--rule)!important;background:none
 .lab-table table td.n,.lab-table table th.n{text-align:right;white-space:nowrap}
 .lab-table tr.chosen td{font-weight:600}
 .gradio-container .form{background:none!important;border:0!important}
+.gradio-container .block,.gradio-container .form{overflow:visible!important}
 .gradio-container>.main.fillable{padding:0!important;max-width:none!important}
 .reset-button{display:none!important}
 .ask{align-items:flex-start!important}
@@ -148,7 +151,8 @@ color:var(--ink)}
 }
 @media (max-width:40rem){
 .answers,.ask,.ask .form{flex-direction:column!important}.answers>*,.ask>*,.ask .form>*{width:100%}
-.keep{align-items:stretch!important}.lab-table table td.t{min-width:7.5rem}
+.keep.ask{align-items:stretch!important}#library-sure>.block{flex:1 0 100%!important}
+.lab-table table td.t{min-width:7.5rem}
 .gradio-container{padding:0 .8rem 3rem!important}.lab-head{padding-top:1.2rem}
 }
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
-from steerkit.lab.checks import checked_choice, checked_name
+from steerkit.lab.checks import MOST_OWN, checked_choice, checked_name
 from steerkit.lab.concepts import ConceptEntry, Pair
 from steerkit.lab.fitting import Recipe, fit_library, library_sides
 from steerkit.lab.measured import Choice, Measured
@@ -178,15 +178,34 @@ class Workbench:
         """The visitors' concepts on disk."""
         return OwnConcepts(self.folder, self.outline().fingerprint)
 
-    def add_concept(self, entry: ConceptEntry, about: Mapping[str, Any] | None = None) -> None:
-        """Keep a visitor's concept: on disk, and at once in every list. UserError for the name of a built-in one."""
+    def check_room(self) -> None:
+        """Raise UserError where there is no room for another concept of the visitors."""
+        own = sum(entry.origin == "yours" for entry in self.concepts().values())
+        if own >= MOST_OWN:
+            raise UserError(
+                f"There are {own} concepts of your own already, and at most {MOST_OWN} are kept; delete some in the "
+                "Library."
+            )
+
+    def add_concept(
+        self, entry: ConceptEntry, about: Mapping[str, Any] | None = None, instead_of: str | None = None
+    ) -> None:
+        """Keep a visitor's concept: on disk, and at once in every list; `instead_of` one that goes then.
+
+        UserError for the name of a built-in one, and when there are as many as are kept.
+        """
         checked_name(entry.name)
         with self._lock("concepts"):
             known = self.concepts()
             if entry.name in known and known[entry.name].origin == "built-in":
                 raise UserError(f"{entry.name!r} is the name of a built-in concept; choose another.")
+            if entry.name not in known and instead_of is None:
+                self.check_room()
             self.store().save(entry, about)
             self._set({**known, entry.name: entry})
+            # The new one first: whatever happens between, the concept is there under one name at least.
+            if instead_of is not None:
+                self.remove_concept(instead_of)
 
     def remove_concept(self, name: str) -> None:
         """Delete a visitor's concept; UserError for one that is built in or not there."""
@@ -195,6 +214,8 @@ class Workbench:
             if entry.origin == "built-in":
                 raise UserError(f"{name!r} is built in and stays; only concepts of your own can be deleted.")
             self.store().delete(name)
+            with self._guard:
+                self._readings.pop(name, None)
             self._set({key: value for key, value in self.concepts().items() if key != name})
 
     def usual(self) -> Choice:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import pytest
+
+from steerkit.dag import prefect_reaper
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
@@ -50,3 +56,36 @@ def test_the_next_flow_sets_a_killed_one_to_crashed_and_is_not_kept_waiting_by_i
 
 def _has_gpu_limit(checkout) -> bool:
     return any(limit["tag"] == "gpu" for limit in checkout.server.post("/concurrency_limits/filter", {}))
+
+
+def test_all_task_runs_of_a_killed_flow_are_crashed_also_those_beyond_the_servers_page(prefect_server, tmp_path):
+    from prefect import flow, task
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Running
+
+    count = 203  # the server's page has 200
+    stage, shard = flow(name="many")(lambda: None), task(name="many")(lambda: None)
+    with temporary_settings({PREFECT_API_URL: prefect_server.api_url}):
+        with get_client(sync_client=True) as client:
+            run = client.create_flow_run(stage, state=Running()).id
+            for index in range(count):
+                client.create_task_run(shard, run, str(index), name=f"many {index}", state=Running())
+        child = subprocess.Popen([sys.executable, "-c", ""])
+        child.wait()
+        record = prefect_reaper.RunRecord(str(run), socket.gethostname(), child.pid, 0.0, prefect_server.api_url)
+        (tmp_path / f"{run}.json").write_text(json.dumps(asdict(record)))
+        reaped = prefect_reaper.reap(tmp_path)
+        with get_client(sync_client=True) as client:
+            first = client.read_task_runs(flow_run_filter=_only(run))
+            found = [*first, *client.read_task_runs(flow_run_filter=_only(run), offset=len(first))]
+
+    assert reaped == [str(run)]
+    assert (len(first), len(found)) == (200, count)
+    assert {task_run.state_name for task_run in found} == {"Crashed"}
+
+
+def _only(run):
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    return FlowRunFilter(id=FlowRunFilterId(any_=[run]))

@@ -86,6 +86,7 @@ def create_concept(
     name = checked_name(name)
     if name in workbench.concepts():
         raise UserError(f"There is a concept {name!r} already; choose another name, or delete that one in the Library.")
+    workbench.check_room()  # before the work, not after it
     contrast = checked_choice(contrast, TOKENS_OF, "kind of pairs")
     known = TOKENS_OF[contrast]
     tokens = checked_choice(tokens or known[0], known, f"token policy for {contrast}")

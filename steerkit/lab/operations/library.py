@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
 from steerkit.file_kind import PLAIN, kind_of
+from steerkit.lab.admission import MOST_IN_PASSING, folder_bytes, full
 from steerkit.lab.checks import checked_choice, checked_name
 from steerkit.lab.concepts import ConceptEntry
 from steerkit.vectors.layer_statistics import LayerStatistics, layer_statistics
@@ -27,6 +30,8 @@ FORMATS = ("safetensors", "gguf")
 LARGEST_FILE = 16 * 2**20
 """Bytes; a vector for each layer of a model with 7 billion parameters takes one million."""
 _FORMAT_OF = {"gguf": "gguf"} | dict.fromkeys(PLAIN, "tensors")
+SECONDS_KEPT = 3600
+_EXPORT = "export-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ def import_concept(workbench: Workbench, path: Path, name: Any = None) -> Concep
     UserError for files that are too large, pickles or anything else, vectors of another model or other layers, and for
     names that cannot be one or are taken; then nothing is written.
     """
+    workbench.check_room()
     model = workbench.language()
     shown = path.name
     if not path.is_file():
@@ -111,9 +117,7 @@ def rename_concept(workbench: Workbench, name: Any, new: Any) -> ConceptEntry:
         raise UserError(f"There is a concept {called!r} already; choose another name.")
     about = workbench.store().about(entry.name)
     renamed = replace(entry, name=called, vectors=replace(entry.vectors, concept=called))
-    # The new one first: whatever happens between, the concept is there under one name at least.
-    workbench.add_concept(renamed, about)
-    workbench.remove_concept(entry.name)
+    workbench.add_concept(renamed, about, instead_of=entry.name)
     return renamed
 
 
@@ -171,9 +175,18 @@ def _slug(text: str) -> str:
 
 
 def temporary_export(workbench: Workbench, name: Any, kind: Any) -> Path:
-    """As `export_concept`, into a new folder in the lab's cache, which goes when the lab ends."""
+    """As `export_concept`, into a new folder in the lab's cache, which goes after an hour, or when the lab ends.
+
+    UserError also when the cache is full.
+    """
     workbench.cache.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="export-", dir=workbench.cache))
+    for earlier in workbench.cache.glob(f"{_EXPORT}*"):
+        with suppress(OSError):
+            if time.time() - earlier.stat().st_mtime > SECONDS_KEPT:
+                shutil.rmtree(earlier, ignore_errors=True)
+    if folder_bytes(workbench.cache) + LARGEST_FILE > MOST_IN_PASSING:
+        raise UserError(full(workbench.cache))
+    folder = Path(tempfile.mkdtemp(prefix=_EXPORT, dir=workbench.cache))
     try:
         return export_concept(workbench, name, kind, folder)
     except BaseException:

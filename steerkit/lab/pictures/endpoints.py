@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
 
-from steerkit.errors import UserError
+from steerkit.lab.jobs import Job
 from steerkit.lab.operations.steer_feature import layer_features, steer_feature
 from steerkit.lab.operations.steer_picture import CONCEPT, picture_choices, steer_picture
 from steerkit.lab.pictures.edits import METHODS
 from steerkit.lab.pictures.features import LAYERS
 from steerkit.lab.pictures.judge import PictureChange
 from steerkit.lab.pictures.view import png_uri
+from steerkit.lab.shared import answering
 from steerkit.lab.workbench import Workbench
 
 
@@ -27,15 +27,15 @@ def add_picture_endpoints(workbench: Workbench) -> None:
         return picture_options(workbench)
 
     def draw(
-        prompt: str, method: str = "attention", edit: str = "add-winter", strength: float | None = None, seed: int = 0,
-        heat: str = CONCEPT,
+        job: Job, prompt: str, method: str = "attention", edit: str = "add-winter", strength: float | None = None,
+        seed: int = 0, heat: str = CONCEPT,
     ) -> dict:  # fmt: skip
         """Draw a prompt with Stable Diffusion, unsteered and steered; strength null is the edit's own."""
-        return picture_answer(workbench, prompt, method, edit, strength, seed, heat)
+        return picture_answer(workbench, prompt, method, edit, strength, seed, heat, job)
 
-    def draw_feature(prompt: str, layer: str, feature: int, strength: float = 0.8, seed: int = 0) -> dict:
+    def draw_feature(job: Job, prompt: str, layer: str, feature: int, strength: float = 0.8, seed: int = 0) -> dict:
         """Draw a prompt with FLUX, unsteered and steered along a feature."""
-        return feature_answer(workbench, prompt, layer, feature, strength, seed)
+        return feature_answer(workbench, prompt, layer, feature, strength, seed, job)
 
     named: dict[str, Callable[..., Any]] = {
         "picture_options": options,
@@ -43,7 +43,7 @@ def add_picture_endpoints(workbench: Workbench) -> None:
         "steer_feature": draw_feature,
     }
     for name, endpoint in named.items():
-        gr.api(_answering(endpoint), api_name=name, concurrency_limit=None)
+        gr.api(answering(endpoint), api_name=name, concurrency_limit=None)
 
 
 def picture_options(workbench: Workbench) -> dict[str, Any]:
@@ -66,10 +66,17 @@ def picture_options(workbench: Workbench) -> dict[str, Any]:
 
 
 def picture_answer(
-    workbench: Workbench, prompt: str, method: str, edit: str, strength: float | None, seed: int, heat: str = CONCEPT
+    workbench: Workbench,
+    prompt: str,
+    method: str,
+    edit: str,
+    strength: float | None,
+    seed: int,
+    heat: str = CONCEPT,
+    job: Job | None = None,
 ) -> dict[str, Any]:
     """`steer_picture` as JSON: both pictures, the labels of both, the distance, and the mean heat [h][w] of both."""
-    found = steer_picture(workbench, prompt, method, edit, strength, seed, heat)
+    found = steer_picture(workbench, prompt, method, edit, strength, seed, heat, job)
     return {
         "prompt": found.prompt, "seed": found.seed, "edit": found.choice.key, "strength": found.strength,
         "unsteered": png_uri(found.unsteered), "steered": png_uri(found.steered), **_judged(found.change),
@@ -79,10 +86,10 @@ def picture_answer(
 
 
 def feature_answer(
-    workbench: Workbench, prompt: str, layer: str, feature: int, strength: float, seed: int
+    workbench: Workbench, prompt: str, layer: str, feature: int, strength: float, seed: int, job: Job | None = None
 ) -> dict[str, Any]:
     """`steer_feature` as JSON: both pictures, the labels of both, the distance, and the unsteered picture's heat."""
-    found = steer_feature(workbench, prompt, layer, feature, strength, seed)
+    found = steer_feature(workbench, prompt, layer, feature, strength, seed, job)
     return {
         "prompt": found.prompt, "seed": found.seed, "feature": found.feature.latent, "value": found.feature.value,
         "strength": found.strength, "unsteered": png_uri(found.unsteered), "steered": png_uri(found.steered),
@@ -92,16 +99,3 @@ def feature_answer(
 
 def _judged(change: PictureChange) -> dict[str, Any]:
     return {"labels": [asdict(one) | {"changed": one.changed} for one in change.labels], "lpips": change.distance}
-
-
-def _answering(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """`endpoint`, whose UserErrors reach the client as their message."""
-
-    @functools.wraps(endpoint)
-    def answer(*values: Any, **named: Any) -> Any:
-        try:
-            return endpoint(*values, **named)
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-
-    return answer

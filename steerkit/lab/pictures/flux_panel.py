@@ -23,10 +23,11 @@ from steerkit.lab.pictures.view import (
     heat_shot,
     label_rows,
     plain_strength,
+    said,
     shot,
     shots,
 )
-from steerkit.lab.shared import ask_to_stop, guarded, stop_state
+from steerkit.lab.shared import ask_to_stop, guarded, status_line, stop_state
 from steerkit.lab.workbench import Workbench
 
 _LAYERS = (("early: the first block", "early"), ("late: the last block but one", "late"))
@@ -61,7 +62,7 @@ def flux_panel(workbench: Workbench) -> None:
         go = gr.Button("Draw twice", variant="primary", elem_id="flux-go", scale=0, min_width=140)
         again = gr.Button("With another seed", elem_id="flux-again", scale=0, min_width=190)
         halt = gr.Button("Stop", elem_id="flux-stop", scale=0, min_width=90)
-        state = gr.HTML(progress(None), elem_id="flux-progress")
+        state = status_line(elem_id="flux-progress")
     with gr.Row(equal_height=False, elem_classes="answers"):
         with gr.Column(scale=3, min_width=300):
             pictures = gr.HTML(_waiting(), elem_id="flux-pictures")
@@ -74,7 +75,7 @@ def flux_panel(workbench: Workbench) -> None:
 
         for update in follow(work, stop):
             if update.done:
-                yield (*_finished(workbench, update.result), progress(None))
+                yield (*_finished(workbench, update.result), progress(None, say=f"Drawn. {said(update.result.change)}"))
             elif isinstance(update.partial, np.ndarray):
                 half = shots(
                     shot(update.partial, "Left alone"), blank("Steered", "being drawn"), blank("Where it fires", ""),

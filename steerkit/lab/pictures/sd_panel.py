@@ -29,11 +29,12 @@ from steerkit.lab.pictures.view import (
     heat_shot,
     label_rows,
     plain_strength,
+    said,
     shot,
     shots,
     strip_caption,
 )
-from steerkit.lab.shared import ask_to_stop, guarded, stop_state
+from steerkit.lab.shared import ask_to_stop, guarded, status_line, stop_state
 from steerkit.lab.workbench import Workbench
 
 _SCENES = {
@@ -83,7 +84,7 @@ def sd_panel(workbench: Workbench) -> None:
         again = gr.Button("With another seed", elem_id="sd-again", scale=0, min_width=190)
         sweep = gr.Button("Compare strengths", elem_id="sd-sweep", scale=0, min_width=190)
         halt = gr.Button("Stop", elem_id="sd-stop", scale=0, min_width=90)
-        state = gr.HTML(progress(None), elem_id="sd-progress")
+        state = status_line(elem_id="sd-progress")
     with gr.Row(equal_height=False, elem_classes="answers"):
         with gr.Column(scale=3, min_width=300):
             pair = gr.HTML(_waiting(), elem_id="sd-pictures")
@@ -113,7 +114,7 @@ def sd_panel(workbench: Workbench) -> None:
         for update in follow(work, stop):
             if update.done:
                 found: SteeredPicture = update.result
-                yield (*_finished(found, look), found, progress(None))
+                yield (*_finished(found, look), found, progress(None, say=f"Drawn. {said(found.change)}"))
             elif isinstance(update.partial, np.ndarray):
                 half = shots(shot(update.partial, "Left alone"), blank("Steered", "being drawn"))
                 yield (half, *kept_as_is[1:], progress(update.share, update.words))
@@ -128,13 +129,14 @@ def sd_panel(workbench: Workbench) -> None:
             return picture_strip(workbench, prompt, method, edit, far, seed, job)
 
         seen = 0
+        drawn = "Drawn with every strength."
         for update in follow(work, stop):
             now = update.result or update.partial
             if now is not None and len(now.pictures) != seen:
                 seen = len(now.pictures)
-                yield _strip(now), progress(None) if update.done else progress(update.share, update.words)
+                yield _strip(now), progress(None, say=drawn) if update.done else progress(update.share, update.words)
             else:
-                yield gr.skip(), progress(None) if update.done else progress(update.share, update.words)
+                yield gr.skip(), progress(None, say=drawn) if update.done else progress(update.share, update.words)
 
     gr.on([go.click, prompt.submit, look.input], guarded(draw), settings, shown, trigger_mode="once", **_EVENTS)
     again.click(lambda: random.randrange(100_000), None, seed, api_visibility="private", queue=False).then(

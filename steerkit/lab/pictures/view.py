@@ -63,18 +63,21 @@ def shots(*figures: Html, kind: str = "") -> str:
     return str(el("div", *figures, class_=f"shots {kind}".strip()))
 
 
-def changes(change: PictureChange) -> str:
-    """What the classifier reads off both pictures, and how far they are apart."""
+def said(change: PictureChange) -> str:
+    """What the classifier reads off both pictures, in a sentence."""
     moved = [one for one in change.labels if one.changed]
     if change.distance == 0:
-        said = "Both pictures are the same."
-    elif moved:
-        said = "; ".join(f"{one.label} {one.before} → {one.after}" for one in moved)
-        said = f"Changed: {said}. All else that the classifier reads stayed."
-    else:
-        said = "The picture moved, but not one of the five labels changed."
+        return "Both pictures are the same."
+    if moved:
+        labels = "; ".join(f"{one.label} {one.before} → {one.after}" for one in moved)
+        return f"Changed: {labels}. All else that the classifier reads stayed."
+    return "The picture moved, but not one of the five labels changed."
+
+
+def changes(change: PictureChange) -> str:
+    """What the classifier reads off both pictures, and how far they are apart."""
     distance = f"LPIPS {decimal(change.distance, 2)}: 0 is the same picture, two different scenes are 2 to 3 apart."
-    return str(el("p", said, " ", el("small", distance), class_="verdict"))
+    return str(el("p", said(change), " ", el("small", distance), class_="verdict"))
 
 
 def label_rows(change: PictureChange) -> tuple[list[tuple[str, ...]], list[int]]:

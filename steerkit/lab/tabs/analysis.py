@@ -15,7 +15,7 @@ from steerkit.lab.checks import LONGEST_TEXT
 from steerkit.lab.jobs import Stop, follow
 from steerkit.lab.operations.sweep import COHERENT, STRENGTHS, Sweep, SweepPoint, layer_analysis, strength_sweep, sweep
 from steerkit.lab.parts import lead, progress, table
-from steerkit.lab.shared import Shared, ask_to_stop, guarded, stop_state
+from steerkit.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
 from steerkit.lab.token_view import plain, share
 from steerkit.lab.workbench import Workbench
 from steerkit.report.theme import DASH
@@ -57,7 +57,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     with gr.Row(elem_classes="actions"):
         go = gr.Button("Measure", variant="primary", elem_id="sweep-go", scale=0, min_width=140)
         halt = gr.Button("Stop", elem_id="sweep-stop", scale=0, min_width=90)
-        state = gr.HTML(progress(None), elem_id="sweep-progress")
+        state = status_line(elem_id="sweep-progress")
     result = gr.HTML(elem_id="sweep-result")
 
     def measure(
@@ -76,7 +76,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
         drawn = 0
         for update in follow(work, stop):
             if update.done:
-                yield _report(update.result), progress(None)
+                yield _report(update.result), progress(None, say=_said(update.result))
             elif update.partial and len(update.partial) != drawn:
                 drawn = len(update.partial)
                 yield _drawing(concept, update.partial), progress(update.share, update.words)
@@ -116,16 +116,20 @@ def numbers(text: Any) -> list[str]:
     return [part.strip() for part in str(text or "").replace(";", ",").split(",") if part.strip()]
 
 
-def _report(found: Sweep) -> str:
+def _said(found: Sweep, number: str = "{}") -> str:
+    """What came of it, in a sentence that needs no escaping; each `number` is set as this says."""
     best = found.best
     if best is None:
-        said = f"No point kept the answers within {plain(COHERENT)} times the unsteered texts' perplexity."
-    else:
-        said = (
-            f"Layer <b>{best.layer}</b> at strength <b>{plain(best.strength)}</b> works best: the concept shows in "
-            f"<b>{share(best.rate)}</b> of the answers ({share(found.unsteered.rate)} without steering), at "
-            f"{plain(best.ratio)} times the perplexity."
-        )
+        return f"No point kept the answers within {plain(COHERENT)} times the unsteered texts' perplexity."
+    layer, strength, rate = (number.format(one) for one in (best.layer, plain(best.strength), share(best.rate)))
+    return (
+        f"Layer {layer} at strength {strength} works best: the concept shows in {rate} of the answers "
+        f"({share(found.unsteered.rate)} without steering), at {plain(best.ratio)} times the perplexity."
+    )
+
+
+def _report(found: Sweep) -> str:
+    best = found.best
     who = "the classifier of texts" if found.reader == "classifier" else "the unsteered model's own reading"
     note = f"{found.prompts} answers at each point; whether one shows the concept is judged by {who}."
     rows = [_row("unsteered", DASH, found.unsteered)] + [
@@ -137,7 +141,7 @@ def _report(found: Sweep) -> str:
     drawing = _drawing(found.concept, found.points, found)
     shown = "open" if len(rows) <= _FEW else ""
     return (
-        f'<p class="lead">{said} <span class=muted>{note}</span></p>{drawing}'
+        f'<p class="lead">{_said(found, "<b>{}</b>")} <span class=muted>{note}</span></p>{drawing}'
         f'<details class="section" {shown}><summary>Every point, with its first answer</summary>{listed}</details>'
     )
 

@@ -14,7 +14,7 @@ from steerkit.lab.jobs import Stop, follow
 from steerkit.lab.operations.compare_tokens import TokenComparison, compare_tokens
 from steerkit.lab.operations.concept_map import ConceptMap, concept_map
 from steerkit.lab.parts import lead, progress
-from steerkit.lab.shared import Shared, ask_to_stop, guarded, stop_state
+from steerkit.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
 from steerkit.lab.workbench import Workbench
 from steerkit.report.html import Html, el
 
@@ -65,7 +65,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
                     "Compare token by token", variant="primary", scale=0, min_width=220, elem_id="compare-go"
                 )
                 stop_comparing = gr.Button("Stop", visible=False, scale=0, min_width=90)
-                comparing = gr.HTML(progress(None))
+                comparing = status_line()
             comparison = gr.State(None)
             grids = gr.HTML(
                 _invitation("Compare to see which tokens and layers the concept reaches."), elem_id="compare-grids"
@@ -78,7 +78,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
             with gr.Row(elem_classes="actions"):
                 draw = gr.Button("Draw map and path", variant="primary", scale=0, min_width=220, elem_id="map-go")
                 stop_drawing = gr.Button("Stop", visible=False, scale=0, min_width=90)
-                drawing_now = gr.HTML(progress(None))
+                drawing_now = status_line()
             drawing = gr.HTML(
                 _invitation("The path leads from unsteered answers to steered ones, in steps."), elem_id="map-drawing"
             )
@@ -96,7 +96,11 @@ def tab(workbench: Workbench, shared: Shared) -> None:
 
         for update in follow(work, stop_):
             if update.done:
-                yield "", gr.update(visible=False), comparison_html(update.result, map_), update.result
+                said = f"Compared. Unsteered: {update.result.unsteered} Steered: {update.result.steered}"
+                yield (
+                    progress(None, say=said), gr.update(visible=False), comparison_html(update.result, map_),
+                    update.result,
+                )  # fmt: skip
             else:
                 yield progress(update.share, update.words), gr.update(visible=True), gr.skip(), gr.skip()
 
@@ -109,12 +113,13 @@ def tab(workbench: Workbench, shared: Shared) -> None:
 
         for update in follow(work, stop_):
             if update.done:
-                yield "", gr.update(visible=False), map_html(update.result)
+                said = f"The map is drawn. The answer at the end of the path: {update.result.texts[-1]}"
+                yield progress(None, say=said), gr.update(visible=False), map_html(update.result)
             else:
                 yield progress(update.share, update.words), gr.update(visible=True), gr.skip()
 
-    def again() -> tuple[str, Any]:
-        return "", gr.update(visible=False)
+    def again(words: str) -> tuple[Any, ...]:
+        return progress(None, words), gr.update(visible=False), gr.skip()
 
     def other(map_: str, found: TokenComparison | None) -> Any:
         return gr.skip() if found is None else comparison_html(found, map_)
@@ -122,11 +127,10 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     concept.change(guarded(defaults), concept, [layer, strength], **quiet)
     asked = [prompt, concept, layer, strength, seed]
     compare.click(
-        guarded(compared), [*asked, read, shown, tokens, wish], [comparing, stop_comparing, grids, comparison], **quiet
-    ).then(again, None, [comparing, stop_comparing], **quiet)
-    draw.click(guarded(drawn), [*asked, factor, at_layer, wish], [drawing_now, stop_drawing, drawing], **quiet).then(
-        again, None, [drawing_now, stop_drawing], **quiet
-    )
+        guarded(compared, lambda words: (*again(words), gr.skip())), [*asked, read, shown, tokens, wish],
+        [comparing, stop_comparing, grids, comparison], **quiet,
+    )  # fmt: skip
+    draw.click(guarded(drawn, again), [*asked, factor, at_layer, wish], [drawing_now, stop_drawing, drawing], **quiet)
     shown.change(guarded(other), [shown, comparison], grids, **quiet)
     gr.on([stop_comparing.click, stop_drawing.click], ask_to_stop, wish, None, queue=False, **quiet)
 

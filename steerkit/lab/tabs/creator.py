@@ -12,7 +12,7 @@ from steerkit.lab.charts.line_chart import Line, line_chart
 from steerkit.lab.jobs import follow
 from steerkit.lab.operations.create_concept import CreatedConcept, create_concept
 from steerkit.lab.parts import lead, progress, table
-from steerkit.lab.shared import Shared, guarded
+from steerkit.lab.shared import Shared, guarded, status_line
 from steerkit.lab.token_view import plain, share
 from steerkit.lab.workbench import Workbench
 from steerkit.report.theme import DASH
@@ -96,7 +96,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
         make = gr.Button("Make the concept", variant="primary", elem_id="make-go", scale=0, min_width=180)
         more = gr.Button("More pairs", scale=0, min_width=120, elem_id="make-more")
         example = gr.Button("Fill in an example", scale=0, min_width=170, elem_id="make-example")
-        state = gr.HTML(progress(None))
+        state = status_line()
     result = gr.HTML(elem_id="make-result")
     visible = gr.State(SHOWN)
 
@@ -107,7 +107,9 @@ def tab(workbench: Workbench, shared: Shared) -> None:
         tokens = None if contrast == "requests" else tokens
         for update in follow(lambda job: create_concept(workbench, name, pairs, contrast, tokens, job=job)):
             if update.done:
-                yield _report(update.result), progress(None), workbench.revision
+                entry = update.result.entry
+                said = f"{entry.name} is saved and in every list, set to layer {entry.layer}."
+                yield _report(update.result), progress(None, say=said), workbench.revision
             else:
                 yield gr.skip(), progress(update.share, update.words), gr.skip()
 

@@ -18,7 +18,7 @@ from steerkit.lab.jobs import Job, Stop, follow
 from steerkit.lab.operations.explore_layers import LayerExploration, explore_layers, settled_by
 from steerkit.lab.operations.separability import Separability, concept_separability
 from steerkit.lab.parts import lead, progress
-from steerkit.lab.shared import Shared, ask_to_stop, guarded, stop_state
+from steerkit.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
 from steerkit.lab.workbench import Workbench
 from steerkit.report.html import Html, el
 
@@ -57,7 +57,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     with gr.Row(elem_classes="actions"):
         run = gr.Button("Look inside", variant="primary", scale=0, min_width=160, elem_id="layers-go")
         stop = gr.Button("Stop", visible=False, scale=0, min_width=90)
-        told = gr.HTML(progress(None))
+        told = status_line()
     state, wish = gr.State(None), stop_state()
     layer = gr.Slider(0, layers - 1, value=layers // 2, step=1, label="Layer", elem_id="layers-at")
     card = gr.HTML(_card(None, layers // 2, layers), elem_id="layers-card")
@@ -69,7 +69,8 @@ def tab(workbench: Workbench, shared: Shared) -> None:
             if update.done:
                 view = update.result
                 yield (
-                    gr.update(visible=True), gr.update(visible=False), "", _card(view, at, layers),
+                    gr.update(visible=True), gr.update(visible=False), progress(None, say=_said(view)),
+                    _card(view, at, layers),
                     _charts(view, at), view,
                 )  # fmt: skip
             else:
@@ -78,8 +79,8 @@ def tab(workbench: Workbench, shared: Shared) -> None:
                     gr.skip(), gr.skip(),
                 )  # fmt: skip
 
-    def again() -> tuple[Any, Any, str]:
-        return gr.update(visible=True), gr.update(visible=False), ""
+    def again(words: str) -> tuple[Any, ...]:
+        return gr.update(visible=True), gr.update(visible=False), progress(None, words), *(gr.skip(),) * 3
 
     def moved(at: float, view: _View | None) -> tuple[str, str]:
         chosen = checked_layer(at, layers)
@@ -88,9 +89,9 @@ def tab(workbench: Workbench, shared: Shared) -> None:
 
     quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
     gr.on(
-        [run.click, prompt.submit, concept.input], guarded(look), [prompt, concept, layer, wish],
+        [run.click, prompt.submit, concept.input], guarded(look, again), [prompt, concept, layer, wish],
         [run, stop, told, card, charts, state], **quiet,
-    ).then(again, None, [run, stop, told], **quiet)  # fmt: skip
+    )  # fmt: skip
     stop.click(ask_to_stop, wish, None, queue=False, **quiet)
     # Not when the page has loaded: whoever asks for an answer then would wait for this look.
     shared.here.select(guarded(moved), [layer, state], [card, charts], **quiet)
@@ -104,6 +105,10 @@ def _look(workbench: Workbench, prompt: str, concept: str, job: Job) -> _View:
         return _View(found, concept_separability(workbench, concept, job))
     except UserError as error:
         return _View(found, None, str(error))
+
+
+def _said(view: _View) -> str:
+    return f"Every layer is measured. The answer: {view.found.answer}"
 
 
 def _card(view: _View | None, layer: int, layers: int) -> str:

@@ -12,7 +12,7 @@ from steerkit.lab.checks import LONGEST_TEXT
 from steerkit.lab.jobs import Stop, follow
 from steerkit.lab.operations.mix_concepts import TOKENS, Mixed, keep_mix, mix_concepts
 from steerkit.lab.parts import lead, progress, table
-from steerkit.lab.shared import Shared, ask_to_stop, guarded, stop_state
+from steerkit.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
 from steerkit.lab.token_view import plain, share
 from steerkit.lab.workbench import Workbench
 from steerkit.vectors.mixing import takes_turns
@@ -72,7 +72,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     with gr.Row(elem_classes="actions"):
         go = gr.Button("Mix", variant="primary", elem_id="mix-go", scale=0, min_width=140)
         halt = gr.Button("Stop", elem_id="mix-stop", scale=0, min_width=90)
-        state = gr.HTML(progress(None), elem_id="mix-progress")
+        state = status_line(elem_id="mix-progress")
     result = gr.HTML(elem_id="mix-result")
     with gr.Row(elem_classes="ask keep"):
         name = gr.Textbox(label="Keep the mix as a concept", placeholder="jolly-pirate", max_length=40,
@@ -87,7 +87,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
 
         for update in follow(work, stop):
             if update.done:
-                yield _report(update.result), progress(None)
+                yield _report(update.result), progress(None, say=_said(update.result))
             else:
                 yield gr.skip(), progress(update.share, update.words)
 
@@ -132,6 +132,14 @@ def _strength(workbench: Workbench, mix: str) -> float:
     return known[first].strength if first in known else next(iter(known.values())).strength
 
 
+def _said(found: Mixed, number: str = "{}") -> str:
+    """What came of it, in a sentence that needs no escaping; the `number` that counts is set as this says."""
+    return (
+        f"Of {found.prompts} answers, {number.format(share(found.all_shown))} show everything that was mixed in, at "
+        f"{plain(found.ratio)} times the unsteered perplexity."
+    )
+
+
 def _report(found: Mixed) -> str:
     turns, whole = takes_turns(found.mix), sum(abs(part.weight) for part in found.parts)
     rows = [
@@ -147,8 +155,7 @@ def _report(found: Mixed) -> str:
     samples = table(("Request", "Left alone", "Mixed"), found.samples)
     how = f"{html.escape(found.mix)}, layer {found.layer}, strength {plain(found.strength)}"
     return (
-        f'<p class="lead">Of {found.prompts} answers, <b>{share(found.all_shown)}</b> show everything that was mixed '
-        f"in, at {plain(found.ratio)} times the unsteered perplexity <span class=muted>({how})</span>.</p>"
+        f'<p class="lead">{_said(found, "<b>{}</b>")} <span class=muted>({how})</span></p>'
         f"{table(header, rows, numbers=(1, 2, 3, 4, 5))}"
         f'<div class="section"><h3>Some answers</h3>{samples}</div>'
     )

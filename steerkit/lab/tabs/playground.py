@@ -14,7 +14,7 @@ from steerkit.lab.jobs import Stop, follow
 from steerkit.lab.operations.blend import blend
 from steerkit.lab.operations.steer_text import ACTIONS, BOUNDS, PLACES, REMOVAL, SteeredText, Written, steer_text
 from steerkit.lab.parts import lead, progress
-from steerkit.lab.shared import Shared, ask_to_stop, guarded, stop_state
+from steerkit.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
 from steerkit.lab.token_view import answer_panel, coloured, legend, plain, summary, where, writing
 from steerkit.lab.workbench import Workbench
 
@@ -86,7 +86,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
         go = gr.Button("Answer twice", variant="primary", elem_id="play-go", scale=0, min_width=160)
         again = gr.Button("Another seed", variant="secondary", elem_id="play-again", scale=0, min_width=140)
         halt = gr.Button("Stop", variant="secondary", elem_id="play-stop", scale=0, min_width=90)
-        state = gr.HTML(progress(None), elem_id="play-progress")
+        state = status_line(elem_id="play-progress")
     with gr.Row(elem_classes="answers"):
         left = gr.HTML(answer_panel("Left alone", _EMPTY.format("Press “Answer twice”.")), elem_id="play-unsteered")
         right = gr.HTML(answer_panel("Steered", _EMPTY.format("It will stand here.")), elem_id="play-steered")
@@ -173,5 +173,7 @@ def _finished(result: SteeredText) -> tuple[str, str, str, str]:
             f"strength {plain(result.strength)} · seed {result.seed}",
         ),
         summary(result),
-        progress(None),
+        progress(
+            None, say=f"Left alone: {result.unsteered.text} Steered {verb} {result.concepts}: {result.steered.text}"
+        ),
     )

@@ -15,7 +15,7 @@ from steerkit.lab.lessons.style import LESSON_STYLE
 from steerkit.lab.operations.lessons import lesson as lesson_named
 from steerkit.lab.operations.lessons import run_step, step_of
 from steerkit.lab.parts import lead, progress
-from steerkit.lab.shared import Shared, ask_to_stop, guarded, stop_state
+from steerkit.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
 from steerkit.lab.workbench import Workbench
 from steerkit.report.html import Html, el
 
@@ -57,7 +57,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:  # noqa: ARG001
                 run = gr.Button(opening.steps[0].button, variant="primary", scale=0, min_width=220, elem_id="lesson-go")
                 stop = gr.Button("Stop", visible=False, scale=0, min_width=90)
                 onward = gr.Button("Next step", visible=False, scale=0, min_width=140, elem_id="lesson-next")
-            outcome = gr.HTML("", elem_id="lesson-outcome")
+            outcome = status_line("lesson-outcome")
     wish = stop_state()
     quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
     page = [lessons, steps, text, *slots, run, stop, onward, outcome]
@@ -103,16 +103,19 @@ def tab(workbench: Workbench, shared: Shared) -> None:  # noqa: ARG001
                 gr.update(visible=True), gr.update(visible=False), gr.update(visible=more), outcome_html(found), now,
             )  # fmt: skip
 
-    def again() -> tuple[Any, Any]:
-        return gr.update(visible=True), gr.update(visible=False)
+    def failed(words: str) -> tuple[Any, ...]:
+        return (
+            gr.skip(), gr.skip(), gr.update(visible=True), gr.update(visible=False), gr.skip(), progress(None, words),
+            gr.skip(),
+        )  # fmt: skip
 
     lessons.input(guarded(open_lesson), [lessons, passed], page, **quiet)
     steps.input(guarded(open_step), [lessons, steps, passed], page, **quiet)
     onward.click(guarded(go_on), [lessons, steps, passed], page, **quiet)
     run.click(
-        guarded(measure), [lessons, steps, passed, wish, *slots],
+        guarded(measure, failed), [lessons, steps, passed, wish, *slots],
         [lessons, steps, run, stop, onward, outcome, passed], **quiet,
-    ).then(again, None, [run, stop], **quiet)  # fmt: skip
+    )  # fmt: skip
     stop.click(ask_to_stop, wish, None, queue=False, **quiet)
 
 
@@ -120,8 +123,9 @@ def outcome_html(found: Outcome) -> Html:
     """The verdict, and what was measured."""
     title = "Done" if found.passed else "Not yet"
     look = "lesson-verdict passed" if found.passed else "lesson-verdict"
-    verdict = el("div", el("b", title), found.said, class_=look, role="status")
-    return el("div", verdict, el("div", *found.shown, class_="lesson-shown"))
+    verdict = el("div", el("b", title), found.said, class_=look)
+    spoken = el("span", data_say=f"{title}. {found.said}", hidden=True)
+    return el("div", spoken, verdict, el("div", *found.shown, class_="lesson-shown"))
 
 
 def _text(lesson: Lesson, step: Step) -> Html:

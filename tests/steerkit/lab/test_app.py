@@ -2,8 +2,11 @@
 
 import json
 import socket
+import threading
+import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 from steerkit.errors import UserError
 from steerkit.lab.api import plain_json
 from steerkit.lab.app import close, launch
+from steerkit.lab.jobs import MOST_JOBS, follow
 from steerkit.lab.operations.steer_text import steer_text
 from steerkit.lab.workbench import Workbench
 
@@ -35,6 +39,28 @@ def app(workbench: Workbench) -> Iterator[str]:
     page, address = launch(workbench, _free_port())
     yield address
     close(workbench, page)
+
+
+def _post(address: str, endpoint: str, data: list[Any]) -> str:
+    """Ask as a program without gradio's client does; the id under which the answer can be fetched."""
+    request = urllib.request.Request(
+        f"{address}gradio_api/call/{endpoint}",
+        json.dumps({"data": data}).encode(),
+        {"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        return str(json.load(reply)["event_id"])
+
+
+def _busy() -> int:
+    return sum(thread.name == "lab-job" for thread in threading.enumerate())
+
+
+def _until(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _client(address: str) -> Any:
@@ -134,3 +160,65 @@ def test_the_page_names_no_other_machine_and_its_files_go_with_it(workbench: Wor
     finally:
         close(workbench, page)
     assert not (lab_project / "lab" / ".cache").exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_ends_when_its_client_leaves(app: str) -> None:
+    # 400 points of 200 tokens on twelve requests: minutes.
+    strengths = [step / 100 for step in range(1, 101)]
+    event = _post(app, "sweep_grid", ["happy", [0, 1, 2, 3], strengths, "", 200, 0.7, 0])
+    answer = urllib.request.urlopen(f"{app}gradio_api/call/sweep_grid/{event}", timeout=60)
+    _until(lambda: _busy() == 1)
+    time.sleep(1)
+    answer.close()
+    _until(lambda: _busy() == 0, 20)
+    assert _client(app).predict(api_name="/concepts")
+
+
+@pytest.mark.slow
+def test_programs_beyond_the_bound_are_told_that_the_lab_is_busy_and_the_page_goes_on(
+    app: str, workbench: Workbench
+) -> None:
+    asked = ["about the lake", "happy", 1, 0.4, "add", 2, 0.0, 0, None, "none"]
+    workbench.concepts()
+    with workbench.turn("language"):
+        events = [_post(app, "steer", asked) for _ in range(MOST_JOBS)]
+        _until(lambda: _busy() == MOST_JOBS)
+        refused = _post(app, "steer", asked)
+        with urllib.request.urlopen(f"{app}gradio_api/call/steer/{refused}", timeout=60) as reply:
+            told = reply.read().decode()
+        assert "event: error" in told
+        assert f"The lab is busy: {MOST_JOBS} requests" in told
+        with urllib.request.urlopen(f"{app}config", timeout=10) as page:
+            assert page.status == 200
+        assert [update for update in follow(lambda _: "a visitor is served")][-1].result == "a visitor is served"
+    for event in events:
+        with urllib.request.urlopen(f"{app}gradio_api/call/steer/{event}", timeout=60) as reply:
+            assert "event: complete" in reply.read().decode()
+
+
+@pytest.mark.slow
+def test_the_page_starts_behind_a_proxy_and_answers_its_own_names_only(
+    workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        for spelling in (name, name.upper()):
+            # Set first, so that monkeypatch takes away afterwards what the lab sets.
+            monkeypatch.setenv(spelling, "http://127.0.0.1:9")
+            if name == "no_proxy":
+                monkeypatch.delenv(spelling)
+    page, address = launch(workbench, _free_port(), hosts=["lab.example.org"])
+    try:
+        found = {}
+        for host in ("127.0.0.1", "lab.example.org", "evil.example"):
+            request = urllib.request.Request(f"{address}config", headers={"Host": host})
+            try:
+                with urllib.request.urlopen(request, timeout=10) as reply:
+                    found[host] = reply.status
+            except urllib.error.HTTPError as error:
+                found[host] = error.code
+        assert found == {"127.0.0.1": 200, "lab.example.org": 200, "evil.example": 403}
+    finally:
+        close(workbench, page)
+    with pytest.raises(UserError, match="give the name alone"):
+        launch(workbench, _free_port(), hosts=["http://lab.example.org"])

@@ -1,8 +1,12 @@
+import asyncio
 import threading
+import time
 
 import pytest
 
-from steerkit.lab.jobs import Cancelled, Job, Stop, follow
+from steerkit.errors import UserError
+from steerkit.lab import jobs
+from steerkit.lab.jobs import Cancelled, Entrance, Job, Stop, awaited, follow
 
 
 def test_the_last_update_has_the_result() -> None:
@@ -118,3 +122,57 @@ def test_a_job_of_nobody_never_stops() -> None:
     job = Job()
     job.step(0.5, "words")
     job.show("anything")
+
+
+def test_whoever_comes_beyond_the_bound_is_told_that_the_lab_is_busy_and_the_place_comes_back() -> None:
+    entrance, free = Entrance("of programs", most=2), threading.Event()
+
+    async def three() -> list[object]:
+        held = [asyncio.create_task(awaited(lambda _: free.wait(30), lambda: False, entrance)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(UserError, match="The lab is busy: 2 requests of programs"):
+            await awaited(lambda _: None, lambda: False, entrance)
+        free.set()
+        return [await asyncio.gather(*held), await awaited(lambda _: "again", lambda: False, entrance)]
+
+    assert asyncio.run(three()) == [[True, True], "again"]
+
+
+def test_work_for_a_client_that_has_gone_away_stops_and_keeps_its_place_until_then() -> None:
+    entrance, gone, ended = Entrance("of programs", most=1), threading.Event(), threading.Event()
+
+    def endless(job: Job) -> None:
+        try:
+            while True:
+                job.step(0.1, "on and on")
+                threading.Event().wait(0.01)
+        finally:
+            ended.set()
+
+    async def leave() -> None:
+        asked = asyncio.create_task(awaited(endless, gone.is_set, entrance))
+        await asyncio.sleep(0.1)
+        gone.set()
+        with pytest.raises(Cancelled):
+            await asked
+
+    asyncio.run(leave())
+    assert ended.wait(5)
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            entrance.enter()
+            break
+        except UserError:
+            assert time.monotonic() < deadline
+
+
+def test_a_visitor_beyond_the_bound_is_told_and_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "PAGE", Entrance("of the page", most=1))
+    stop, free = Stop(), threading.Event()
+    first = follow(lambda _: free.wait(30), stop)
+    next(first)
+    with pytest.raises(UserError, match="The lab is busy: 1 requests of the page"):
+        next(follow(lambda _: None, stop))
+    free.set()
+    assert [*first][-1].result is True

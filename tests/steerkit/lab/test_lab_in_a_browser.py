@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import socket
@@ -270,6 +271,63 @@ def test_every_tab_fits_a_phone_and_opens_in_the_dark(visit: Visit) -> None:
         wide = visit.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{title} is {wide} pixels too wide"
         assert visit.page.locator(".lead:visible").count() >= 1
+
+
+@pytest.mark.parametrize("visit", [(1400, 900, False), (1024, 768, False)], indirect=True, ids=["1400", "1024"])
+def test_nothing_scrolls_sideways_also_with_more_settings(visit: Visit) -> None:
+    """The triangle of a closed accordion stands on its side, wider than its place: a scroll bar came of it."""
+    for title in TABS:
+        visit.open(title)
+        for _ in range(2):
+            assert visit.page.evaluate(_SIDEWAYS) == [], title
+            for accordion in visit.page.locator(".gr-accordion > button:visible").all():
+                accordion.click()
+            visit.page.wait_for_timeout(500)
+
+
+_SIDEWAYS = """[document.documentElement, ...document.querySelectorAll('.lab-tabs *')].filter(
+    element => element.scrollWidth > element.clientWidth && (element === document.documentElement
+        || element.offsetParent && ['auto', 'scroll'].includes(getComputedStyle(element).overflowX))
+).map(element => element.outerHTML.slice(0, 120))"""
+
+
+def test_screen_readers_are_told_how_far_it_is_and_what_came_of_it(visit: Visit) -> None:
+    visit.page.evaluate(_LISTEN)
+    for tab, button, told in (
+        ("Playground", "play-go", r"Left alone: .+ Steered by happy: "),
+        ("Layers", "layers-go", r"Every layer is measured\. The answer: "),
+        ("Analysis", "sweep-go", r"Layer \d at strength .+ works best|No point kept the answers within"),
+        ("Mixer", "mix-go", r"Of 12 answers, \d+.% show everything"),
+        ("Comparison", "compare-go", r"Compared\. Unsteered: .+ Steered: "),
+        ("Images", "sd-go", r"Drawn\. (Changed: |The picture moved|Both pictures)"),
+        ("Tutorials", "lesson-go", r"(Done|Not yet)\. "),
+    ):
+        visit.open(tab)
+        visit.page.evaluate("heard.length = 0")
+        visit.press(button)
+        visit.page.wait_for_function(f"heard.some(words => /{told}/s.test(words))", timeout=SLOWEST)
+        heard = visit.page.evaluate("heard")
+        assert re.search(told, heard[-1]), (tab, heard)
+        # Progress is said too where there is time for it, though not a dozen times a second.
+        assert len(heard) <= 40, tab
+        if tab == "Analysis":
+            assert heard[0] == "Answers without steering"
+
+
+# Text that comes into a region which was in the page before: that is what screen readers say.
+_LISTEN = """window.heard = [];
+new MutationObserver(changes => changes.forEach(({target}) => {
+    const region = (target.nodeType === 3 ? target.parentElement : target).closest('[role=status]');
+    if (region && region.textContent && getComputedStyle(region).display !== 'none') heard.push(region.textContent);
+})).observe(document.body, {subtree: true, childList: true, characterData: true})"""
+
+
+def test_a_mistake_and_a_stop_leave_no_line_of_progress(visit: Visit) -> None:
+    visit.open("Comparison")
+    visit.fill("compare-prompt", " ")
+    visit.press("compare-go")
+    visit.page.get_by_text("is empty; write something").wait_for(timeout=SLOWEST)
+    assert visit.page.locator(".lab-progress [role=progressbar]:visible").count() == 0
 
 
 def test_only_this_machine_is_served(lab: Lab) -> None:

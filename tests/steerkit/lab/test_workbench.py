@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from steerkit.errors import UserError
+from steerkit.lab.operations.create_concept import create_concept
+from steerkit.lab.operations.library import import_concept, rename_concept
+from steerkit.lab.operations.mix_concepts import keep_mix
 from steerkit.lab.outline import Outline
 from steerkit.lab.workbench import Workbench
 from steerkit.models.folder_digest import content_digest
@@ -110,6 +113,33 @@ def test_a_deleted_concept_leaves_no_file(workbench: Workbench, lab_project: Pat
     workbench.remove_concept("blue")
     assert "blue" not in workbench.concepts()
     assert _files(lab_project / "lab") == set()
+
+
+def test_no_more_concepts_are_kept_than_there_is_room_for(
+    workbench: Workbench, lab_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steerkit.lab.workbench.MOST_OWN", 2)
+    sad = workbench.concept("sad")
+    for name in ("blue", "green"):
+        workbench.add_concept(dataclasses.replace(sad, name=name, origin="yours"))
+    before = _files(lab_project / "lab")
+    with pytest.raises(UserError, match="2 concepts of your own already, and at most 2 are kept; delete some"):
+        workbench.add_concept(dataclasses.replace(sad, name="red", origin="yours"))
+    pairs = [["Tell me about the lake sadly.", "Tell me about the lake."]]
+    for more in (
+        lambda: create_concept(workbench, "red", pairs),
+        lambda: keep_mix(workbench, "red", "happy:1,sad:1"),
+        lambda: import_concept(workbench, lab_project / "red.safetensors"),
+    ):
+        with pytest.raises(UserError, match="at most 2 are kept"):
+            more()
+    assert _files(lab_project / "lab") == before
+    # What is there can still be changed, and makes room when it goes.
+    workbench.add_concept(dataclasses.replace(workbench.concept("blue"), layer=1))
+    rename_concept(workbench, "green", "red")
+    workbench.remove_concept("blue")
+    workbench.add_concept(dataclasses.replace(sad, name="blue", origin="yours"))
+    assert list(workbench.concepts()) == ["happy", "sad", "pirate", "red", "blue"]
 
 
 def test_names_that_lead_elsewhere_write_nothing(workbench: Workbench, lab_project: Path) -> None:

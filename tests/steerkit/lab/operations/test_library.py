@@ -1,5 +1,6 @@
 """Concepts go out and come in as they are; what is no vectors file of this model never gets in, nor a crooked name."""
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -231,3 +232,17 @@ def test_a_download_lies_in_the_labs_cache_and_a_refused_one_leaves_nothing(lab:
     with pytest.raises(UserError, match="no format 'pickle'"):
         temporary_export(lab, "happy", "pickle")
     assert sorted(lab.cache.iterdir()) == before
+
+
+def test_downloads_end_where_the_room_for_them_does_and_go_after_an_hour(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = temporary_export(lab, "happy", "safetensors")
+    monkeypatch.setattr(library, "MOST_IN_PASSING", library.LARGEST_FILE)
+    with pytest.raises(UserError, match="They go after an hour"):
+        temporary_export(lab, "happy", "safetensors")
+    monkeypatch.setattr(library, "MOST_IN_PASSING", 100 * library.LARGEST_FILE)
+    hour_ago = path.parent.stat().st_mtime - library.SECONDS_KEPT - 1
+    os.utime(path.parent, (hour_ago, hour_ago))
+    temporary_export(lab, "happy", "safetensors")
+    assert not path.exists()
