@@ -121,6 +121,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Every vector, as JSON for programs.")] = False,
 ) -> None:
     """Say what a vectors file holds: concept, model, and for each block the steps, norms and what is noise."""
+    from steerkit.vectors.steering_vectors import NO_CONTROL
     from steerkit.vectors.vectors_file import load_vectors
 
     found = load_vectors(file)
@@ -134,7 +135,9 @@ def inspect(
     # Into a pipe or a file as wide as it is.
     console = Console(width=None if sys.stdout.isatty() else 200)
     noisy = sum(map(found.is_noise, found.directions))
-    controlled = f"{noisy} of {len(found.controls)} are noise" if found.controls else "none was held against a control"
+    controlled = (
+        f"{noisy} of {len(found.controls)} are noise" if found.controls else f"no noise is marked: {NO_CONTROL}"
+    )
     schedule = f"{len(found.timesteps)} steps" if found.timesteps else "all steps alike"
     for name, value in (
         ("concept", found.concept),
@@ -163,7 +166,7 @@ def _description(found: SteeringVectors) -> dict[str, Any]:
                 "norm": direction.norm.tolist(),
                 "origin": None if direction.origin is None else direction.origin.tolist(),
                 "control": found.controls.get(slot),
-                "noise": found.is_noise(slot) if slot in found.controls else None,
+                "noise": found.noise_mark(slot),
             }
             for slot, direction in found.directions.items()
         ],

@@ -14,7 +14,7 @@ from steerkit.steering.bounds import Bound, Cap, KeepNorm, Unbounded
 from steerkit.steering.edit import Edit, EditBranch
 from steerkit.steering.gates import Always, Gate, InImage, WherePresent
 from steerkit.steering.operators import Add, Operator, ProjectOut, Switch, Units
-from steerkit.vectors.steering_vectors import Slot, SteeringVectors
+from steerkit.vectors.steering_vectors import NO_CONTROL, Slot, SteeringVectors
 
 Action = Literal["add", "erase", "replace"]
 ACTIONS: tuple[str, ...] = get_args(Action)
@@ -86,6 +86,11 @@ def attention_edits(
         raise UserError(
             f"The vectors for {vectors.concept!r} hold nothing at {', '.join(recipe.places)}; "
             f"they are for {', '.join(map(str, vectors.hookpoints[:3]))}{', ...' if len(known) > 3 else ''}."
+        )
+    if not recipe.noise and not any(slot in vectors.controls for slot in vectors.directions):
+        raise UserError(
+            f"`noise: false` leaves out the vectors of {vectors.concept!r} that are noise, but none has a control: "
+            f"{NO_CONTROL}. Collect more pairs, set fewer shuffles, or leave `noise` away."
         )
     edits: list[Edit] = []
     for block in here:

@@ -1,5 +1,6 @@
 """From vectors to edits: which block is edited at which step of a run, on which half, along which direction."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -151,6 +152,13 @@ def test_what_does_not_fit_is_refused(arguments: dict[str, Any], message: str) -
         arguments = arguments | {"vectors": vectors(noise=(0, 1, 2, 3))}
     with pytest.raises(UserError, match=message):
         made(**arguments)
+
+
+def test_leaving_noise_out_needs_vectors_of_which_it_is_known() -> None:
+    unmarked = replace(vectors(), controls={})
+    assert made(vectors=unmarked)
+    with pytest.raises(UserError, match=r"`noise: false`.*too few pairs"):
+        made(vectors=unmarked, noise=False)
 
 
 def test_centred_edits_need_vectors_that_know_their_origin() -> None:
