@@ -52,5 +52,7 @@ def attention_vectors(
         tables.append(table.with_columns(pl.lit(name).alias("concept")))
     joined = pl.concat(tables)
     joined.write_parquet(geometry)
-    joined.select("concept", "block", "branch", "step_first", "norm", "control").write_csv(norms, float_precision=6)
+    joined.select("concept", "block", "attention", "branch", "step_first", "norm", "control").write_csv(
+        norms, float_precision=6
+    )
     progress(len(names), len(names), "concepts")

@@ -13,8 +13,8 @@ from steerkit.errors import UserError
 __all__ = ["InOrder", "generate"]
 
 _FOR_PICTURES = {
-    "output", "places", "window", "branch", "gate", "gate_at", "gate_until", "two_sided", "centred", "steps",
-    "guidance", "size", "negative", "grid", "force", "replace_by", "strength",
+    "output", "places", "attention", "window", "branch", "gate", "gate_at", "gate_until", "two_sided", "centred",
+    "steps", "guidance", "size", "negative", "grid", "force", "replace_by", "strength",
 }  # fmt: skip
 _FOR_TEXTS = {"mix", "on", "tokens", "temperature", "top_p", "raw"}
 
@@ -57,6 +57,9 @@ def generate(
         list[float] | None, typer.Option(metavar="STRENGTH", help="Of the --replace-by before (default: 1).")
     ] = None,
     places: Annotated[str | None, typer.Option(help="down, mid, up or single blocks: up,mid (default: all).")] = None,
+    attention: Annotated[
+        str | None, typer.Option(help="self, cross or both, where a file has vectors of both kinds (default: both).")
+    ] = None,
     window: Annotated[
         str | None, typer.Option(metavar="FIRST-LAST", help="Denoising steps, from 0, both inside (default: all).")
     ] = None,

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 # Settings that vectors of the text encoder take as well.
 _FOR_TEXT = {"branch", "units"}
 _RECIPE = (
-    "places", "window", "branch", "bound", "units", "gate", "gate_at", "gate_until", "two_sided", "centred",
+    "places", "attention", "window", "branch", "bound", "units", "gate", "gate_at", "gate_until", "two_sided",
+    "centred",
 )  # fmt: skip
 
 
@@ -103,6 +104,7 @@ def _size(size: str | None) -> tuple[int | None, int | None]:
 
 def _recipe(
     places: str | None,
+    attention: str | None,
     window: str | None,
     branch: str | None,
     bound: str | None,
@@ -117,6 +119,8 @@ def _recipe(
     recipe: dict[str, Any] = {}
     if places is not None:
         recipe["places"] = tuple(place.strip() for place in places.split(","))
+    if attention is not None:
+        recipe["attention"] = one_of("--attention", attention, ("self", "cross", "both"))
     if window is not None:
         found = re.fullmatch(r"(\d+)-(\d+)", window)
         if found is None:

@@ -112,5 +112,6 @@ def test_the_table_of_vectors_tells_lengths_and_angles() -> None:
     assert table["norm"].to_list() == pytest.approx([2.0] * 4)
     assert table["cosine_next"].to_list()[:3] == pytest.approx([1.0, 0.0, 1.0])
     assert table["cosine_next"].to_list()[3] is None
+    assert table["attention"].to_list() == ["cross"] * 4
     # Each is half way, 45 degrees, from the mean of the four.
     assert table["cosine_mean"].to_list() == pytest.approx([0.5**0.5] * 4)
