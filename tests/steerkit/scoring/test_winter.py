@@ -169,11 +169,11 @@ def test_metrics_and_plots_are_files_that_dvc_reads(scores: WinterScores, tmp_pa
     assert metrics["winter_rate_outdoor_fixed_low"] <= 2 / 3 <= metrics["winter_rate_outdoor_fixed_high"]
     assert metrics["lpips_seasons_all_unsteered"] == 0 and "lpips_all_unsteered" not in metrics
     assert all(value is None or isinstance(value, float | int) for value in metrics.values())
-    write_plots(scores, tmp_path / "plots")
-    assert pl.read_csv(tmp_path / "plots" / "similarity.csv").height == 9
-    assert set(pl.read_csv(tmp_path / "plots" / "winter-rate.csv")["group"]) == {
-        "all", "outdoor", "indoor", "high", "medium", "low",
-    }  # fmt: skip
+    write_plots(scores, tmp_path / "rates.csv", tmp_path / "similarity.csv")
+    similarity, rates = pl.read_csv(tmp_path / "similarity.csv"), pl.read_csv(tmp_path / "rates.csv")
+    assert similarity.height == 9 and not similarity.select("prompt_id", "condition").is_duplicated().any()
+    assert set(rates["panel"]) == {"all", "outdoor", "indoor", "high", "medium", "low"}
+    assert not rates.select("panel", "condition").is_duplicated().any()
 
 
 def test_the_order_of_the_rows_changes_nothing(scores: WinterScores) -> None:
