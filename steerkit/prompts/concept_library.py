@@ -131,7 +131,9 @@ def _read(path: Path) -> Mapping[Any, Any]:
         # YAML 1.2 ends lines at CR and LF only, but ruamel.yaml at these too: others stand in their place meanwhile.
         free = (char for char in map(chr, range(0xE000, 0xF900)) if char not in text)
         instead = dict(zip("\x85\u2028\u2029", free, strict=False))
-        content = _with_texts(YAML(typ="safe").load(text.translate(str.maketrans(instead))), instead)
+        content = _with_texts(
+            YAML(typ="safe").load(text.translate({ord(old): new for old, new in instead.items()})), instead
+        )
     except FileNotFoundError:
         raise UserError(f"There is no concept library {path}. Create it, or name another in params.yaml.") from None
     except IsADirectoryError:
@@ -148,7 +150,7 @@ def _with_texts(content: Any, instead: Mapping[str, str]) -> Any:
     """`content` with the keys of `instead` back in the place of its values."""
     match content:
         case str():
-            return content.translate(str.maketrans({new: old for old, new in instead.items()}))
+            return content.translate({ord(new): old for old, new in instead.items()})
         case list():
             return [_with_texts(one, instead) for one in content]
         case dict():
