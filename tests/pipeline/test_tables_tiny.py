@@ -105,7 +105,7 @@ def lines(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], set[str]]]:
     for layer in [inner, *inner.get("layer", [])]:
         mark = layer.get("mark")
         if (mark if isinstance(mark, str) else (mark or {}).get("type")) == "line":
-            encoding = {**inner.get("encoding", {}), **layer["encoding"]}
+            encoding = {**inner.get("encoding", {}), **layer.get("encoding", {})}
             parts = {encoding[name].get("field") for name in ("color", "strokeDash", "detail") if name in encoding}
             yield encoding, facet | (parts - {None})
 

@@ -42,7 +42,9 @@ def test_panels_series_and_revisions_are_told_apart(template: str) -> None:
     ]  # fmt: skip
     spec = filled(rows, template=template, x="x", y="y")
     facet = spec["facet"]["field"]
-    encoding = spec["spec"]["encoding"]
+    encoding = dict(spec["spec"]["encoding"])
+    for layer in spec["spec"].get("layer", []):
+        encoding |= layer.get("encoding", {})
     used = {channel["field"] for channel in encoding.values()} | {facet}
     if facet != "panel":
         (made,) = spec["transform"]
@@ -50,4 +52,4 @@ def test_panels_series_and_revisions_are_told_apart(template: str) -> None:
         used |= {name for name in ("panel", "rev") if f"datum.{name}" in made["calculate"]}
     # Intervals have what they compare along y, one row each.
     assert used >= ({"panel", "rev", "y"} if template == "intervals" else {"panel", "series", "rev", "x", "y"})
-    assert spec["spec"].get("mark", {}).get("type") != "line" or {"color", "strokeDash"} <= set(encoding)
+    assert template != "lines" or (encoding["color"]["field"], encoding["strokeDash"]["field"]) == ("series", "rev")
