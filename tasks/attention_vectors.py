@@ -29,7 +29,10 @@ def attention_vectors(
     bins: Annotated[int | None, Param()],
     vectors: Annotated[Path, Out("vectors")],
     geometry: Annotated[Path, Out("geometry.parquet")],
-    norms: Annotated[Path, Out("norms.csv", kind="plots", x="step_first", y="norm", title="Vector norms by step")],
+    norms: Annotated[
+        Path,
+        Out("norms.csv", kind="plots", template="heatmap", x="step_first", y="norm", title="Vector norms by step"),
+    ],
 ) -> None:
     """Fit one steering vector for every block and time bin, and mark those that are noise."""
     spec, identity = read_model(model)
@@ -52,5 +55,8 @@ def attention_vectors(
         tables.append(table.with_columns(pl.lit(name).alias("concept")))
     joined = pl.concat(tables)
     joined.write_parquet(geometry)
-    joined.select("concept", "block", "branch", "step_first", "norm", "control").write_csv(norms, float_precision=6)
+    joined.select(
+        "concept", "block", "attention", "branch", "step_first", "step_last", "norm", "control",
+        pl.format("{}, {}, {}", "concept", "attention", "branch").alias("panel"), pl.col("block").alias("series"),
+    ).write_csv(norms, float_precision=6)  # fmt: skip
     progress(len(names), len(names), "concepts")

@@ -34,7 +34,21 @@ def evaluate(
     aggregate: Annotated[Path, Out("aggregate.parquet")],
     comparisons: Annotated[Path, Out("comparisons.json")],
     metrics: Annotated[Path, Out("metrics.json", kind="metrics", cache=False)],
-    plots: Annotated[Path, Out("plots", kind="plots")],
+    rates: Annotated[
+        Path,
+        Out("rates.csv", kind="plots", template="intervals", x="estimate", y="condition", title="Concept rate"),
+    ],
+    similarity: Annotated[
+        Path,
+        Out(
+            "similarity.csv",
+            kind="plots",
+            template="points",
+            x="prompt_similarity",
+            y="concept_similarity",
+            title="Similarity to the prompt and to the concept",
+        ),
+    ],
 ) -> None:
     """Score the pictures of all conditions, with bootstrap intervals over prompts."""
     scored = json.loads(prompts.read_text())["scored"]
@@ -81,5 +95,5 @@ def evaluate(
     # JSON knows no NaN: an interval that is not defined is null.
     comparisons.write_text(json.dumps(scores.comparisons.fill_nan(None).to_dicts(), indent=1) + "\n")
     write_metrics(scores, metrics)
-    write_plots(scores, plots)
+    write_plots(scores, rates, similarity)
     progress(len(CONDITIONS), len(CONDITIONS), "conditions")

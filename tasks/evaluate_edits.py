@@ -35,7 +35,10 @@ def evaluate_edits(
     aggregate: Annotated[Path, Out("aggregate.parquet")],
     comparisons: Annotated[Path, Out("comparisons.json")],
     metrics: Annotated[Path, Out("metrics.json", kind="metrics", cache=False)],
-    curves: Annotated[Path, Out("curves.csv", kind="plots", x="strength", y="estimate", title="Strength curves")],
+    curves: Annotated[
+        Path,
+        Out("curves.csv", kind="plots", template="lines", x="strength", y="estimate", title="Strength curves"),
+    ],
 ) -> None:
     """Score the pictures of all edits and controls, with bootstrap intervals over prompts."""
     plan = EditPlan.read(prompts, edits)
@@ -76,5 +79,8 @@ def evaluate_edits(
         pl.col("condition").is_in(["unsteered", "steered"]),
         pl.col("metric").is_in(["concept_by_labels", "others_kept"]),
     )
-    swept.select("edit", "kind", "metric", "strength", "estimate", "low", "high").write_csv(curves, float_precision=6)
+    swept.select(
+        "edit", "kind", "metric", "strength", "estimate", "low", "high",
+        pl.format("{}: {}", "edit", "metric").alias("panel"), pl.col("kind").alias("series"),
+    ).write_csv(curves, float_precision=6)  # fmt: skip
     progress(len(specs), len(specs), "edits")

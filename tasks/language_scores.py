@@ -26,7 +26,10 @@ def language_scores(
     aggregate: Annotated[Path, Out("aggregate.parquet")],
     mixed: Annotated[Path, Out("mixes.parquet")],
     metrics: Annotated[Path, Out("metrics.json", kind="metrics", cache=False)],
-    rates: Annotated[Path, Out("rates.csv", kind="plots", x="ratio", y="rate", title="Concept rate and perplexity")],
+    rates: Annotated[
+        Path,
+        Out("rates.csv", kind="plots", template="points", x="ratio", y="rate", title="Concept rate and perplexity"),
+    ],
 ) -> None:
     """Score all texts, with bootstrap intervals over prompts."""
     content = json.loads(pairs.read_text())
@@ -38,4 +41,7 @@ def language_scores(
     scores.write_parquet(aggregate)
     mix_table(table, {text: parse_mix(text) for text in mixes}, bootstrap).write_parquet(mixed)
     metrics.write_text(json.dumps(flat_metrics(scores), indent=1) + "\n")
-    scores.select("concept", "condition", "decoding", "ratio", "rate").write_csv(rates, float_precision=6)
+    scores.select(
+        "concept", "condition", "decoding", "ratio", "rate",
+        pl.col("decoding").alias("panel"), pl.col("condition").alias("series"),
+    ).write_csv(rates, float_precision=6)  # fmt: skip

@@ -32,7 +32,14 @@ def language_vectors(
     cosines: Annotated[Path, Out("cosines.parquet")],
     separability: Annotated[
         Path,
-        Out("separability.csv", kind="plots", x="layer", y="separability", title="Held-out separability by layer"),
+        Out(
+            "separability.csv",
+            kind="plots",
+            template="lines",
+            x="layer",
+            y="separability",
+            title="Held-out separability by layer",
+        ),
     ],
 ) -> None:
     """Fit one steering vector for every concept and layer, and measure how well it tells held-out pairs apart."""
@@ -62,5 +69,7 @@ def language_vectors(
     table = pl.concat(tables)
     table.write_parquet(statistics)
     cosine_table(found).write_parquet(cosines)
-    table.select("concept", "layer", "separability").write_csv(separability, float_precision=6)
+    table.select(
+        "concept", "layer", "separability", pl.col("factor").alias("panel"), pl.col("concept").alias("series")
+    ).write_csv(separability, float_precision=6)
     progress(len(content), len(content), "concepts")

@@ -25,7 +25,8 @@ def steering_vectors(
     tokens: Annotated[TokenPolicy, Param()],
     vectors: Annotated[Path, Out("vectors.safetensors")],
     norms: Annotated[
-        Path, Out("norms.json", kind="plots", x="layer", y="norm", title="Activation difference by layer")
+        Path,
+        Out("norms.json", kind="plots", template="lines", x="layer", y="norm", title="Activation difference by layer"),
     ],
 ) -> None:
     """Fit one steering vector for every hookpoint."""
@@ -42,7 +43,8 @@ def steering_vectors(
     found = fit_vectors(by_hookpoint(), concept=concept, model=identity, estimator=estimator, token_policy=tokens)
     save_vectors(found, vectors)
     rows = [
-        {"layer": layer_number(slot.hookpoint), "tokens": slot.tokens, "norm": direction.norm.double().mean().item()}
+        {"layer": layer_number(slot.hookpoint), "tokens": slot.tokens, "norm": direction.norm.double().mean().item(),
+         "panel": slot.hookpoint.path.partition(".")[0], "series": slot.tokens}
         for slot, direction in found.directions.items()
-    ]
+    ]  # fmt: skip
     norms.write_text(json.dumps(rows, indent=1) + "\n")

@@ -60,7 +60,7 @@ def write_report(
         pictures=pl.DataFrame(shown),
         prompts=listed,
         search=_search_table(pl.read_parquet(trials / "trials.parquet"), chosen),
-        activations=pl.DataFrame(json.loads(norms.read_text())).rename({"norm": "difference"}),
+        activations=pl.DataFrame(json.loads(norms.read_text())).rename({"norm": "difference"}).drop("panel", "series"),
         doses=pl.DataFrame(doses["doses"]).select(pl.col("id").alias("prompt_id"), "multiplier", "reason"),
         provenance=Provenance(
             facts={

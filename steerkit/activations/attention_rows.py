@@ -110,6 +110,14 @@ def moments_of_rows(
     Raises UserError when rows were left out because they were not finite.
     """
     found: dict[tuple[Hookpoint, str], PairedMoments] = {}
+    names = {
+        name.split(":")[0]: None
+        for hookpoint in store.hookpoints[:1]
+        for file, number in store.places(hookpoint)
+        for name in file.index(number).column("prompt").unique().to_pylist()
+    }
+    swaps = dict(zip(names, shuffle_signs(list(names), shuffles, shuffle_seed).T, strict=True))
+    shuffles = len(next(iter(swaps.values()), ()))
     for hookpoint in store.hookpoints:
         layout = store.layout(hookpoint)
         tokens = int(torch.tensor(layout.grid).prod())
@@ -122,7 +130,7 @@ def moments_of_rows(
                 )
             branch, step = batch.column("branch")[0].as_py(), batch.column("step")[0].as_py()
             ids = [batch.column("prompt")[image * tokens].as_py() for image in range(images // 2)]
-            signs = shuffle_signs([id_.split(":")[0] for id_ in ids], shuffles, shuffle_seed)
+            signs = torch.stack([swaps[id_.split(":")[0]] for id_ in ids], dim=1)
             means = values.reshape(images, tokens, layout.width).mean(
                 1, dtype=torch.promote_types(values.dtype, torch.float32)
             )

@@ -40,13 +40,17 @@ def attention_moments(
     shuffles: int = 20,
     shuffle_seed: int = 0,
     batch_pairs: int = 8,
+    among: Sequence[ContrastPair] | None = None,
 ) -> Moments:
     """Make both images of every pair on every seed, up to the decoder, and sum up what `blocks` give on the way.
 
     Both sides of a pair start from the same noise. Memory does not depend on the number of pairs, seeds or images.
     Without guidance there is one branch only, and it counts as cond. Steps and guidance default to the model's own.
+    `among`: all pairs of the concept, where `pairs` are a part of them whose sums are merged with those of the rest.
     """
     seeds = seed_list(seeds)
+    swaps = _swaps(pairs if among is None else among, shuffles, shuffle_seed)
+    shuffles = len(next(iter(swaps.values()), ()))
     schedule = timesteps(model.pipeline, model.spec.steps if steps is None else steps)
     places = {block.hookpoint: block for block in blocks}
     found: Moments = {
@@ -57,7 +61,7 @@ def attention_moments(
     drawn = [(pair, seed) for pair in pairs for seed in seeds]
     for start in range(0, len(drawn), batch_pairs):
         part = drawn[start : start + batch_pairs]
-        signs = shuffle_signs([str(pair.id) for pair, _ in part], shuffles, shuffle_seed).to(model.device)
+        signs = torch.stack([swaps[str(pair.id)] for pair, _ in part], dim=1).to(model.device)
         half = len(part)
 
         def sink(seen: Capture, signs: torch.Tensor = signs, half: int = half) -> None:
@@ -99,6 +103,7 @@ def collect_attention(
     which `code` is a part. `rows` are an activation store (docs/formats.md), and large: every token at every step.
     """
     seeds = seed_list(seeds)
+    swaps = _swaps(pairs, shuffles)
     folder.mkdir(parents=True, exist_ok=True)
     members: dict[str, list[ContrastPair]] = {}
     for pair in pairs:
@@ -117,9 +122,13 @@ def collect_attention(
     }
     identity = [model.fingerprint.computation, model.fingerprint.libraries, dtype_name(model.dtype)]
     keys = {
-        name: shard_key(identity, settings, code, [(pair.id, pair.positive, pair.negative) for pair in some])
+        name: shard_key(
+            identity, settings, code, [(pair.id, pair.positive, pair.negative) for pair in some],
+            # With few pairs, one more can change the swaps of the others.
+            [swaps[str(pair.id)].tolist() for pair in some] if keep == "moments" else [],
+        )
         for name, some in members.items()
-    }
+    }  # fmt: skip
     computed: list[str] = []
 
     def each(reuse: Callable[[str, str], bool], make: Callable[[str, str, list[ContrastPair]], object]) -> None:
@@ -153,7 +162,7 @@ def collect_attention(
         return computed
 
     def save(name: str, key: str, some: list[ContrastPair]) -> None:
-        moments = attention_moments(model, some, blocks, seeds=seeds, branches=branches, shuffles=shuffles)
+        moments = attention_moments(model, some, blocks, seeds=seeds, branches=branches, shuffles=shuffles, among=pairs)
         sums = {(block.hookpoint, str(branch)): found for (block, branch), found in moments.items()}
         save_moments(MomentsShard(sums, key, schedule, settings), folder / f"{name}.safetensors")
 
@@ -163,6 +172,12 @@ def collect_attention(
         if path.name not in wanted:
             path.unlink()
     return computed
+
+
+def _swaps(pairs: Sequence[ContrastPair], shuffles: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """The signs of each pair, by its id: float64 [shuffles]."""
+    ids = list(dict.fromkeys(str(pair.id) for pair in pairs))
+    return dict(zip(ids, shuffle_signs(ids, shuffles, seed).T, strict=True))
 
 
 def _reuse(path: Path, key: str, earlier: Mapping[str, Path]) -> bool:

@@ -16,7 +16,8 @@ class PairedMoments:
 
     A row is the mean over the tokens of one image. `positive`, `negative`: sums of rows, float64 [steps, d].
     `shuffled`: float64 [shuffles, steps, d], the sums of positive - negative with the two sides of each pair swapped at
-    random: what is left of the difference when the labels mean nothing. `count`: int64 [steps], images of a side.
+    random (`shuffle_signs`): what is left of the difference when the labels mean nothing. `count`: int64 [steps],
+    images of a side.
     Tensors stay on the device of the model; adding to them does not make it wait.
     """
 
@@ -50,14 +51,36 @@ class PairedMoments:
 
 
 def shuffle_signs(pairs: Sequence[str], shuffles: int, seed: int) -> Tensor:
-    """Which pairs are swapped in which shuffle: float64 [shuffles, pairs] of +1 and -1.
+    """Which pairs are swapped in which shuffle: float64 [shuffles, pairs] of +1 and -1; [0, pairs] for too few pairs.
 
-    A pair's signs depend on its id and `seed` alone, and all its seeds share them: two images of one pair are not two
-    independent witnesses.
+    `pairs`: the ids of all pairs of a concept, not those of a part. An id that stands there twice (another seed) has
+    the same signs: two images of one pair are not two independent witnesses. The shuffles differ from each other and
+    from what is there, also with all sides swapped, which changes no length. So a difference without meaning is longer
+    than all of them once in `shuffles` + 1 (Phipson and Smyth 2010, arXiv:1603.05766): as many as there are is exact
+    enumeration, and where there are fewer (see `fewest_pairs`) nothing can be said at that level.
     """
-    columns = []
-    for pair in pairs:
-        digest = hashlib.sha256(f"{seed}|{pair}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
-        columns.append(torch.randint(0, 2, (shuffles,), generator=generator, dtype=torch.float64) * 2 - 1)
-    return torch.stack(columns, dim=1) if columns else torch.zeros(shuffles, 0, dtype=torch.float64)
+    generators = {
+        pair: torch.Generator().manual_seed(
+            int.from_bytes(hashlib.sha256(f"{seed}|{pair}".encode()).digest()[:7], "little")
+        )
+        for pair in pairs
+    }
+    number = {pair: number for number, pair in enumerate(generators)}
+    place = torch.tensor([number[pair] for pair in pairs], dtype=torch.int64)
+    if len(generators) < fewest_pairs(shuffles):
+        return torch.zeros(0, len(pairs), dtype=torch.float64)
+    kept: list[Tensor] = []
+    known = {b"\1" * len(generators)}
+    while len(kept) < shuffles:
+        drawn = [torch.randint(0, 2, (shuffles,), generator=one, dtype=torch.float64) for one in generators.values()]
+        for signs in torch.stack(drawn, dim=1) * 2 - 1:
+            alike = (signs * signs[0]).to(torch.int8).numpy().tobytes()
+            if len(kept) < shuffles and alike not in known:
+                known.add(alike)
+                kept.append(signs[place])
+    return torch.stack(kept) if kept else torch.zeros(0, len(pairs), dtype=torch.float64)
+
+
+def fewest_pairs(shuffles: int) -> int:
+    """How many pairs have `shuffles` different swaps: n pairs have 2^(n-1) - 1, without the one that is there."""
+    return 1 + shuffles.bit_length()

@@ -14,8 +14,8 @@ from steerkit.errors import UserError
 __all__ = ["InOrder", "generate"]
 
 _FOR_PICTURES = {
-    "output", "places", "window", "branch", "gate", "gate_at", "gate_until", "two_sided", "centred", "steps",
-    "guidance", "size", "negative", "grid", "force", "replace_by", "strength",
+    "output", "places", "attention", "window", "branch", "gate", "gate_at", "gate_until", "two_sided", "centred",
+    "steps", "guidance", "size", "negative", "grid", "force", "replace_by", "strength",
 }  # fmt: skip
 _FOR_TEXTS = {"mix", "on", "tokens", "temperature", "top_p", "raw"}
 
@@ -62,6 +62,12 @@ def generate(
         typer.Option(
             metavar="PLACES",
             help="down, mid, up or single blocks: up,mid (default: all).",
+        ),
+    ] = None,
+    attention: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND", help="self, cross or both, where a file has vectors of both kinds (default: both)."
         ),
     ] = None,
     window: Annotated[

@@ -117,6 +117,8 @@ def _parsed(settings: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(settings)
     if "places" in found:
         found["places"] = tuple(place.strip() for place in found["places"].split(","))
+    if "attention" in found:
+        one_of("--attention", found["attention"], ("self", "cross", "both"))
     if "window" in found:
         written = re.fullmatch(r"(\d+)-(\d+)", found["window"])
         if written is None:

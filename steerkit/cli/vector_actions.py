@@ -20,8 +20,8 @@ _ORDER = "steerkit.generate.order"
 ACTIONS = {"add": "--add", "erase": "--erase", "replace_by": "--replace-by"}
 # Settings of an edit by the names of the options; each may be written once for each --vectors.
 SETTINGS = (
-    "places", "window", "branch", "bound", "units", "gate", "gate_at", "gate_until", "two_sided", "centred", "layers",
-    "on",
+    "places", "attention", "window", "branch", "bound", "units", "gate", "gate_at", "gate_until", "two_sided",
+    "centred", "layers", "on",
 )  # fmt: skip
 _FLAGS = ("two_sided", "centred")
 _IN_ORDER = ("vectors", *ACTIONS, "strength", *SETTINGS)

@@ -164,7 +164,8 @@ def inspect(
 ) -> None:
     """Say what a vectors file holds: concept, model, and for each block the steps, norms and what is noise."""
     if each and as_json:
-        raise UserError("--each is for the table; --json has every vector anyway. Leave one of them away.")
+        raise UserError("--each is for the table; --json has every vector anyway. Leave one of them out.")
+    from steerkit.vectors.steering_vectors import NO_CONTROL
     from steerkit.vectors.vectors_file import load_vectors
 
     found = load_vectors(file)
@@ -178,7 +179,9 @@ def inspect(
     # Into a pipe or a file as wide as it is.
     console = Console(width=None if sys.stdout.isatty() else 200)
     noisy = sum(map(found.is_noise, found.directions))
-    controlled = f"{noisy} of {len(found.controls)} are noise" if found.controls else "none was held against a control"
+    controlled = (
+        f"{noisy} of {len(found.controls)} are noise" if found.controls else f"no noise is marked: {NO_CONTROL}"
+    )
     schedule = f"{len(found.timesteps)} steps" if found.timesteps else "all steps alike"
     for name, value in (
         ("concept", found.concept),
@@ -223,7 +226,7 @@ def _description(found: SteeringVectors) -> dict[str, Any]:
                 "norm": direction.norm.tolist(),
                 "origin": None if direction.origin is None else direction.origin.tolist(),
                 "control": found.controls.get(slot),
-                "noise": found.is_noise(slot) if slot in found.controls else None,
+                "noise": found.noise_mark(slot),
             }
             for slot, direction in found.directions.items()
         ],

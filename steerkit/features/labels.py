@@ -17,6 +17,7 @@ from steerkit.errors import UserError
 from steerkit.features.area_interval import area_interval
 from steerkit.features.coherence import prompt_codes
 from steerkit.features.latent_blocks import latent_blocks
+from steerkit.features.prompt_shuffles import prompt_shuffles
 
 if TYPE_CHECKING:
     import polars as pl
@@ -57,9 +58,9 @@ def label_matches(
     see area_interval; with `prompts` [images] cases are counted as prompts, because images of one prompt are no
     independent witnesses), second_label, second_value, second_auroc (the next best value), positives (images that show
     it), chance, shuffled. The best of many values is high by chance too: `chance` is the best area of any value that
-    any of `shuffles` shufflings of images (prompts together) gives the latent, so an area above it has p < 1 / (1 +
-    shuffles); `shuffled` is that of the first shuffling alone. Latents that are never active have nulls. Raises
-    UserError where no value has enough images.
+    any of `shuffles` shufflings of images (prompts together) gives the latent, so an area above it has p = 1 / (1 +
+    shuffles), null where so few prompts have fewer different ones; `shuffled` is that of the first shuffling alone.
+    Latents that are never active have nulls. Raises UserError where no value has enough images.
     """
     columns = {str(name): list(column) for name, column in _items(labels)}
     if any(len(column) != len(values) for column in columns.values()):
@@ -80,8 +81,10 @@ def label_matches(
         alive[latents] = (block != 0).any(1).numpy()
         found, by_chance = _areas(block, axes, orders)
         areas[:, latents] = found
-        if shuffles:
-            chance[latents], first[latents] = by_chance.max(0), by_chance[0]
+        if len(by_chance):
+            first[latents] = by_chance[0]
+        if len(by_chance) == shuffles > 0:
+            chance[latents] = by_chance.max(0)
     areas[:, ~alive] = np.nan
     counts = _counts(axes, codes if prompts is not None else np.arange(len(values)))
     return _frame(names, areas, alive, counts, np.where(alive, chance, np.nan), np.where(alive, first, np.nan), level)
@@ -104,22 +107,28 @@ def _axis(label: str, column: list[str | None], least: int) -> _Axis | None:
 
 
 def _shufflings(axes: list[_Axis], prompt: NDArray[np.int64], shuffles: int, seed: int) -> list[NDArray[np.int64]]:
-    """Of each axis the codes of its images in `shuffles` shufflings, [shuffles, taking].
+    """Of each axis the codes of its images in up to `shuffles` different shufflings, [shuffles, taking].
 
     Prompts are put into a random order, and their images' values given to the images in the old order: where prompts
     have equally many images, those of a prompt stay together.
     """
-    out = []
-    for axis in axes:
-        own = prompt[axis.taking]
-        old = np.argsort(own, kind="stable")
-        codes = np.empty((shuffles, len(own)), dtype=np.int64)
-        for shuffle in range(shuffles):
-            # Labels of the same images are shuffled alike, or their combinations would change too.
-            ranks = np.random.default_rng((seed, shuffle)).permutation(prompt.max(initial=0) + 1)
-            codes[shuffle, old] = axis.code[np.argsort(ranks[own], kind="stable")]
-        out.append(codes)
-    return out
+    owns = [prompt[axis.taking] for axis in axes]
+    olds = [np.argsort(own, kind="stable") for own in owns]
+
+    def shuffled(ranks: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        found = []
+        for axis, own, old in zip(axes, owns, olds, strict=True):
+            codes = np.empty(len(own), dtype=np.int64)
+            codes[old] = axis.code[np.argsort(ranks[own], kind="stable")]
+            found.append(codes)
+        return found
+
+    # Labels of the same images are shuffled alike, or their combinations would change too.
+    orders = prompt_shuffles(
+        int(prompt.max(initial=0)) + 1, shuffles, seed, lambda ranks: b"".join(one.tobytes() for one in shuffled(ranks))
+    )
+    each = [shuffled(ranks) for ranks in orders]
+    return [np.array([codes[place] for codes in each]).reshape(-1, len(own)) for place, own in enumerate(owns)]
 
 
 def _areas(

@@ -20,6 +20,7 @@ from steerkit.features.coherence import prompt_codes
 from steerkit.features.latent_assignment import EXACTLY, Pairs, assign
 from steerkit.features.latent_blocks import latent_blocks
 from steerkit.features.pooled_latents import Statistic
+from steerkit.features.prompt_shuffles import prompt_shuffles
 from steerkit.features.s_matrix import SMatrix
 from steerkit.features.token_maps import TokenMaps
 
@@ -83,7 +84,8 @@ def match_summary(
     pairs) and `share_above` (threshold -> share of the smaller dictionary's alive latents that are matched above it).
 
     `chance` holds the same where the images of `b` are shuffled (whole prompts) before latents are matched by
-    correlation, means over `shuffles`; `chance_high` the correlation that 5 % of those pairs exceed, and
+    correlation, means over `shuffles`, or over as many different ones as there are with few prompts; null, and no
+    shares, where there are none. `chance_high` is the correlation that 5 % of those pairs exceed, and
     `share_above_chance` the share of pairs that do. `prompts` [images].
     """
     _check_images(a, b)
@@ -92,8 +94,7 @@ def match_summary(
     smaller = max(1, min(len(latents) for latents in numbers))
     codes, count = prompt_codes(prompts)
     by_chance: list[NDArray[np.float64]] = []
-    for shuffle in range(shuffles):
-        ranks = np.random.default_rng((seed, shuffle)).permutation(count)
+    for ranks in prompt_shuffles(count, shuffles, seed):
         shuffled = torch.empty_like(rows[1])
         # Images sorted by prompt take the activations of images of prompts in a random order.
         shuffled[:, np.argsort(codes, kind="stable")] = rows[1][:, np.argsort(ranks[codes], kind="stable")]
@@ -109,9 +110,9 @@ def match_summary(
         "share_above": {f"{bar:g}": float((found >= bar).sum() / smaller) for bar in thresholds},
         "chance": {
             "correlation": float(pooled.mean()) if len(pooled) else None,
-            "share_above": {
-                f"{bar:g}": float((pooled >= bar).sum() / smaller / max(1, shuffles)) for bar in thresholds
-            },
+            "share_above": {f"{bar:g}": float((pooled >= bar).sum() / smaller / len(by_chance)) for bar in thresholds}
+            if by_chance
+            else {},
         },
         "chance_high": high,
         "share_above_chance": float((found > high).mean()) if high is not None and len(found) else None,

@@ -9,6 +9,7 @@ from steerkit.models.hookpoint import Hookpoint
 
 Place = Literal["down", "mid", "up"]
 Attention = Literal["self", "cross"]
+ChosenAttention = Literal["self", "cross", "both"]
 PLACES: tuple[Place, ...] = get_args(Place)
 _ROOTS: dict[Place, str] = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}
 _MODULES: dict[Attention, str] = {"self": "attn1", "cross": "attn2"}
@@ -62,11 +63,18 @@ def attention_blocks(pipeline: Any, attention: Sequence[Attention] = ("cross",))
     return found
 
 
-def chosen_blocks(blocks: Sequence[AttentionBlock], places: Sequence[str]) -> list[AttentionBlock]:
+def chosen_blocks(
+    blocks: Sequence[AttentionBlock], places: Sequence[str], attention: ChosenAttention = "both"
+) -> list[AttentionBlock]:
     """The blocks that `places` name: `down`, `mid`, `up`, or single ones such as `up.3`; in the order of `blocks`.
 
-    Raises UserError for a place or block that is not there.
+    Self- and cross-attention of a block share its name; `attention` says which is meant. Raises UserError for a place,
+    a block or a kind that does not exist.
     """
+    if attention not in get_args(ChosenAttention):
+        raise UserError(
+            f"Attention {attention!r} does not exist; choose one of {', '.join(get_args(ChosenAttention))}."
+        )
     names = {block.name for block in blocks}
     unknown = [place for place in places if place not in PLACES and place not in names]
     if unknown or not places:
@@ -74,4 +82,8 @@ def chosen_blocks(blocks: Sequence[AttentionBlock], places: Sequence[str]) -> li
                            if (found := [b.number for b in blocks if b.place == place]))  # fmt: skip
         what = f"There is no block {', '.join(map(repr, unknown))}" if unknown else "No block is named"
         raise UserError(f"{what}; choose among down, mid, up, and {counts}.")
-    return [block for block in blocks if block.place in places or block.name in places]
+    return [
+        block
+        for block in blocks
+        if (block.place in places or block.name in places) and attention in ("both", block.attention)
+    ]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from steerkit.errors import UserError, UserErrors
 from steerkit.prompts.contrast_pairs import ContrastPair
+from steerkit.text_file import read_text_file, text_lines
 from steerkit.world.labels import LABELS
 
 Template = Literal["fill", "things", "styles", "people"]
@@ -118,13 +119,10 @@ def read_list(folder: Path, name: str) -> list[str]:
         raise UserError(f"The list {name!r} is no name of small letters, digits and -; name a file of {folder}.")
     path = folder / f"{name}.txt"
     try:
-        text = path.read_text(encoding="utf-8")
+        lines = [line.strip() for line in text_lines(read_text_file(path))]
     except FileNotFoundError:
         known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
         raise UserError(f"There is no list {name!r} in {folder}; there are {known}.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8; save it again as UTF-8.") from error
-    lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if line and not line.startswith("#")]
     if not kept:
         raise UserError(f"{path} holds no line but comments; add one context a line.")

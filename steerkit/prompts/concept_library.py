@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steerkit.errors import UserError, UserErrors
+from steerkit.text_file import read_text_file
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
@@ -126,19 +127,36 @@ def _read(path: Path) -> Mapping[Any, Any]:
     from ruamel.yaml import YAML, YAMLError
 
     try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        text = read_text_file(path)
+        # YAML 1.2 ends lines at CR and LF only, but ruamel.yaml at these too: others stand in their place meanwhile.
+        free = (char for char in map(chr, range(0xE000, 0xF900)) if char not in text)
+        instead = dict(zip("\x85\u2028\u2029", free, strict=False))
+        content = _with_texts(
+            YAML(typ="safe").load(text.translate({ord(old): new for old, new in instead.items()})), instead
+        )
     except FileNotFoundError:
         raise UserError(f"There is no concept library {path}. Create it, or name another in params.yaml.") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder; name a YAML file of concepts.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8; save it again as UTF-8.") from None
     except YAMLError as error:
         raise UserError(f"{path} is no YAML, or names a concept twice: {error}") from None
     if not isinstance(content, Mapping) or not content:
         kind = "nothing" if not content else f"a {type(content).__name__}"
         raise UserError(f"{path} holds {kind}; it must map names of concepts to their pairs.")
     return content
+
+
+def _with_texts(content: Any, instead: Mapping[str, str]) -> Any:
+    """`content` with the keys of `instead` back in the place of its values."""
+    match content:
+        case str():
+            return content.translate({ord(new): old for old, new in instead.items()})
+        case list():
+            return [_with_texts(one, instead) for one in content]
+        case dict():
+            return {_with_texts(key, instead): _with_texts(one, instead) for key, one in content.items()}
+        case _:
+            return content
 
 
 def _problems(name: str, error: ValidationError | TypeError) -> list[str]:

@@ -1,10 +1,10 @@
 """Reading a CSV of texts with integer ids: all that is wrong with it is said at once."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from steerkit.errors import UserError, UserErrors
+from steerkit.text_file import csv_rows, read_text_file
 
 ID = "ID"
 
@@ -17,7 +17,7 @@ def read_table(path: Path, columns: Sequence[str]) -> dict[int, tuple[str, ...]]
     """
     wanted = [ID, *columns]
     rows = _rows(path)
-    header = [name.strip() for name in rows[0]]
+    header = [name.strip() for name in rows[0][1]]
     missing = [name for name in wanted if name not in header]
     if missing:
         raise UserError(
@@ -28,7 +28,7 @@ def read_table(path: Path, columns: Sequence[str]) -> dict[int, tuple[str, ...]]
     table: dict[int, tuple[str, ...]] = {}
     first_line: dict[int, int] = {}
     problems: list[str] = []
-    for line, row in enumerate(rows[1:], start=2):
+    for line, row in rows[1:]:
         if not any(cell.strip() for cell in row):
             continue
         if len(row) != len(header):
@@ -55,19 +55,14 @@ def read_table(path: Path, columns: Sequence[str]) -> dict[int, tuple[str, ...]]
     return table
 
 
-def _rows(path: Path) -> list[list[str]]:
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_text_file(path)
     except FileNotFoundError:
         raise UserError(f"There is no file {path}. Create it, or name another in params.yaml.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}. Save it again as UTF-8."
-        ) from None
-    try:
-        rows = list(csv.reader(text.splitlines(keepends=True), strict=True))
-    except csv.Error as error:
-        raise UserError(f"{path} is not a CSV file: {error}. Check its quotes.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder; name a CSV file.") from None
+    rows = csv_rows(text, path)
     if not rows:
         raise UserError(f"{path} is empty. Its first line must be the header.")
     return rows

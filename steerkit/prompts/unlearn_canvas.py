@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from steerkit.errors import UserError, UserErrors
 from steerkit.prompts.concept_grid import SPLITS, Axis, Split, hash_bits, prompt_schema, seeds, spread
+from steerkit.text_file import read_text_file, text_lines
 
 if TYPE_CHECKING:
     import polars as pl
@@ -102,12 +103,9 @@ def _found(folder: Path) -> list[str]:
 def _lines(folder: Path, concept: str) -> list[str]:
     path = folder / f"{_PREFIX}{concept}{_SUFFIX}"
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        lines = [line.strip() for line in text_lines(read_text_file(path)) if line.strip()]
     except FileNotFoundError:
         raise UserError(f"There is no {path}; there are {', '.join(_found(folder))}.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8; save it again as UTF-8.") from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise UserError(f"{path} is empty; each line is a prompt.")
     if twice := sorted({line for line in lines if lines.count(line) > 1}):

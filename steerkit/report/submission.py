@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steerkit.errors import UserError, UserErrors
+from steerkit.text_file import csv_rows, read_text_file
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # No separators, no leading dot, nothing that a shell or Windows reads otherwise.
@@ -121,16 +122,12 @@ def _decode(source: Path, columns: Columns | None) -> dict[str, bytes]:
 
 def _rows(source: Path) -> list[list[str]]:
     try:
-        text = source.read_bytes().decode("utf-8-sig")
+        text = read_text_file(source)
     except OSError as error:
         raise UserError(f"{source} cannot be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{source} is not UTF-8 text (byte {error.start}); a submission is a CSV file.") from error
     limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a picture is longer than the default limit
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        raise UserError(f"{source} is not a CSV file: {error}.") from error
+        rows = [row for _, row in csv_rows(text, source)]
     finally:
         csv.field_size_limit(limit)
     if not rows:

@@ -1,11 +1,13 @@
 """The headline numbers, in words that need no glossary."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from steerkit.report.theme import percent, span
+from steerkit.scoring.bootstrap import Interval
 from steerkit.scoring.winter import WinterScores
 
 
@@ -101,5 +103,7 @@ def _random(answers: dict[str, Any]) -> Headline | None:
 
 
 def _no_difference(row: dict[str, Any]) -> str:
-    known = row["low"] is not None and row["high"] is not None
-    return ", no clear difference" if known and row["low"] <= 0 <= row["high"] else ""
+    if row["low"] is None or row["high"] is None:
+        return ""
+    interval = Interval(row["estimate"], row["low"], row["high"], 0.95, row["prompts"], row["images"])
+    return "" if interval.excludes(0) or math.isnan(interval.low) else ", no clear difference"

@@ -32,8 +32,13 @@ class Interval:
     rows: int
 
     def excludes(self, value: float) -> bool:
-        """True where `value` lies outside the interval; false for an undefined one."""
-        return bool(self.low > value or self.high < value)
+        """True where `value` lies outside the interval; false for an undefined one, and where that could not be told.
+
+        n clusters that mean nothing all lie on one side of `value` once in 2^(n-1), and then no resample crosses it:
+        an interval of 95 % needs six.
+        """
+        enough = 2.0 ** (1 - self.clusters) <= 1 - self.level + 1e-12
+        return enough and bool(self.low > value or self.high < value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def _adaptive_over_fixed(images: pl.DataFrame, bootstrap: Bootstrap) -> Iterator
         interval = intervals[column]
         # What was gained must not be paid for: an undefined other is no price.
         unpaid = not intervals[other].high < 0
-        met = interval.estimate >= 0.40 and interval.low > 0 and unpaid
+        met = interval.estimate >= 0.40 and interval.excludes(0) and unpaid
         name = f"c_{column}_high_adaptive_over_fixed"
         bar = "at least +40 %, interval above 0, the other no lower"
         yield _row("c", name, measure, "high", "adaptive", "fixed", interval, bar, met)

@@ -87,13 +87,14 @@ def write_metrics(scores: WinterScores, path: Path, perceptual: str = "lpips") -
     path.write_text(json.dumps(flat_metrics(scores, perceptual), indent=1) + "\n")
 
 
-def write_plots(scores: WinterScores, folder: Path) -> None:
-    """CSV files for `dvc plots`: winter-rate.csv (by group and condition) and similarity.csv (one row a prompt)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rates = scores.aggregate.filter(metric="winter_rate").drop("metric")
-    rates.write_csv(folder / "winter-rate.csv", float_precision=6)
-    columns = ["prompt_id", "condition", "resistance", "winter_similarity", "prompt_similarity"]
-    scores.per_prompt.select(columns).write_csv(folder / "similarity.csv", float_precision=6)
+def write_plots(scores: WinterScores, rates: Path, similarity: Path) -> None:
+    """CSV files for `dvc plots`: rates by group and condition, similarities by prompt and condition."""
+    table = scores.aggregate.filter(metric="winter_rate").drop("metric")
+    table.with_columns(panel=pl.col("group")).write_csv(rates, float_precision=6)
+    scores.per_prompt.select(
+        "prompt_id", "condition", "prompt_similarity", pl.col("winter_similarity").alias("concept_similarity"),
+        pl.format("{} resistance", "resistance").alias("panel"), pl.col("condition").alias("series"),
+    ).write_csv(similarity, float_precision=6)  # fmt: skip
 
 
 def _per_prompt(images: pl.DataFrame) -> pl.DataFrame:

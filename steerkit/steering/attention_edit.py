@@ -9,14 +9,14 @@ from torch import Tensor
 
 from steerkit.arguments import number, whole
 from steerkit.errors import UserError
-from steerkit.models.attention_blocks import AttentionBlock, chosen_blocks
+from steerkit.models.attention_blocks import AttentionBlock, ChosenAttention, chosen_blocks
 from steerkit.models.schedule import nearest
 from steerkit.steering.bounds import Bound, Cap, KeepNorm, Unbounded
 from steerkit.steering.edit import EDIT_BRANCHES, Edit, EditBranch
 from steerkit.steering.gates import Always, Gate, InImage, WherePresent
 from steerkit.steering.idle_settings import check_given
 from steerkit.steering.operators import UNITS, Add, Operator, ProjectOut, Switch, Units
-from steerkit.vectors.steering_vectors import Slot, SteeringVectors
+from steerkit.vectors.steering_vectors import NO_CONTROL, Slot, SteeringVectors
 
 Action = Literal["add", "erase", "replace"]
 ACTIONS: tuple[str, ...] = get_args(Action)
@@ -27,15 +27,17 @@ KeepOrCap = Literal["none", "norm"] | float
 class AttentionRecipe:
     """How vectors become edits; the defaults are the published ones (arXiv:2503.09630).
 
-    `places`: down, mid, up or single blocks (up.3). `window`: first and last step, 0-based, both inside; None for all.
+    `places`: down, mid, up or single blocks (up.3). `attention`: self, cross or both, where vectors of both kinds were
+    fitted at these places. `window`: first and last step, 0-based, both inside; None for all.
     `branch`: the half of guidance that is edited. `units`: of the strength of `add`, see `operators.Add`. `bound`: keep
     each token's `norm`, `none`, or a number: the largest change as a share of the token's norm. `two_sided`: erase also
     what lies on the negative side. `centred`: erase and replace measure from where prompts without the concept are
     instead of from zero, and replace exchanges like for like (norm for norm). `gate`: only tokens that hold more of
     the concept than this act, in units of the concept (0: prompts without it, 1: with it). `gate_at`: all tokens of the
-    images whose mean at this block (mid.0) holds more, at all places, see `gates.InImage`. `gate_until`: what is found
-    there at this step holds for the rest of the run. `noise`: use also the vectors that are no longer than shuffled
-    labels make them. UserError for values that make no sense.
+    images whose mean at this block (mid.0) holds more, at all places, see `gates.InImage`; of the kind `attention`, and
+    of both, cross-attention where there are vectors of it. `gate_until`: what is found there at this step holds for the
+    rest of the run. `noise`: use also the vectors that are no longer than shuffled labels make them. UserError for
+    values that make no sense.
     """
 
     places: Sequence[str] = ("down", "mid", "up")
@@ -49,6 +51,7 @@ class AttentionRecipe:
     gate_at: str | None = None
     gate_until: int | None = None
     noise: bool = True
+    attention: ChosenAttention = "both"
 
     def __post_init__(self) -> None:
         if self.branch not in EDIT_BRANCHES:
@@ -103,18 +106,19 @@ def attention_edits(
         raise UserError(
             f"gate_until {recipe.gate_until}: there is no such step; this run has steps 0 to {len(timesteps) - 1}."
         )
-    if not recipe.noise and not vectors.controls:
-        raise UserError(
-            f"noise False: the vectors for {vectors.concept!r} were held against no shuffled labels, so none of them "
-            "is known to be noise; leave it away."
-        )
     sources = nearest(vectors.timesteps, timesteps) if vectors.timesteps else tuple(0 for _ in timesteps)
     known = set(vectors.hookpoints)
-    here = [block for block in chosen_blocks(blocks, recipe.places) if block.hookpoint in known]
+    here = [block for block in chosen_blocks(blocks, recipe.places, recipe.attention) if block.hookpoint in known]
     if not here:
+        kind = "" if recipe.attention == "both" else f" in {recipe.attention}-attention"
         raise UserError(
-            f"The vectors for {vectors.concept!r} hold nothing at {', '.join(recipe.places)}; "
+            f"The vectors for {vectors.concept!r} hold nothing at {', '.join(recipe.places)}{kind}; "
             f"they are for {', '.join(map(str, vectors.hookpoints[:3]))}{', ...' if len(known) > 3 else ''}."
+        )
+    if not recipe.noise and not any(slot in vectors.controls for slot in vectors.directions):
+        raise UserError(
+            f"`noise: false` leaves out the vectors of {vectors.concept!r} that are noise, but none has a control: "
+            f"{NO_CONTROL}. Collect more pairs, set fewer shuffles, or leave `noise` out."
         )
     edits: list[Edit] = []
     for block in here:
@@ -199,8 +203,8 @@ def _gate(
         return Always()
     if recipe.gate_at is None:
         return WherePresent(vectors.directions[slot], recipe.gate, centred=True)
-    # Self- and cross-attention of a block share its name: the one that there are vectors for.
-    for block in chosen_blocks(blocks, [recipe.gate_at]):
+    # By the block's kind, not by the order of `blocks`, which callers choose.
+    for block in sorted(chosen_blocks(blocks, [recipe.gate_at], recipe.attention), key=lambda one: one.attention):
         for known, direction in vectors.directions.items():
             here = known.hookpoint == block.hookpoint and known.branch == slot.branch
             if here and (known.steps == slot.steps if held is None else _covers(known, held)):

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steerkit.errors import UserError, UserErrors
+from steerkit.models.attention_blocks import ChosenAttention
 from steerkit.steering.attention_edit import Action, AttentionRecipe, KeepOrCap
 from steerkit.steering.edit import EditBranch
 from steerkit.steering.idle_settings import check_given
@@ -46,6 +47,7 @@ class EditSpec(BaseModel):
     gate_at: str | None = None
     gate_until: int | None = Field(default=None, ge=0)
     noise: bool = True
+    attention: ChosenAttention = "both"
     goal: float = Field(
         gt=0, le=1, description="Mean CLIP probability of what is wanted that is enough, on tuning prompts."
     )
@@ -78,6 +80,7 @@ class EditSpec(BaseModel):
             gate_at=self.gate_at,
             gate_until=self.gate_until,
             noise=self.noise,
+            attention=self.attention,
         )
 
     @property

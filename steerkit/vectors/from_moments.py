@@ -24,8 +24,9 @@ def vectors_from_moments(
     """The mean difference of every hookpoint and branch, in `bins` runs of neighbouring steps; None: each step alone.
 
     Steps of a bin weigh the same. The control of a slot is the longest vector that the same sums give with the sides of
-    the pairs swapped at random (`PairedMoments.shuffled`): a real concept is longer than all of them. Raises UserError
-    where nothing was collected, values are not finite, or positive and negative prompts made no difference at all.
+    the pairs swapped at random (`PairedMoments.shuffled`): a real concept is longer than all of them; there is none
+    where nothing was swapped, as with too few pairs. Raises UserError where nothing was collected, values are not
+    finite, or positive and negative prompts made no difference at all.
 
     Source: arXiv:2503.09630, section 3; there for each step, without a control.
     """

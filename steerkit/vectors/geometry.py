@@ -19,8 +19,8 @@ SCHEMA = {
 def vectors_table(vectors: SteeringVectors, blocks: Sequence[AttentionBlock]) -> pl.DataFrame:
     """One row per vector of a block: its norm, its control's, and two cosines, to the next and to the mean over time.
 
-    Columns as in `SCHEMA`; `cosine_next` is null for the last step, `control` where it was not measured. Steps of a
-    block are in order. Vectors at other hookpoints are left out.
+    Columns as in `SCHEMA`; `cosine_next` is null for the last step, `control` and `noise` where that was not measured.
+    Steps of a block are in order. Vectors at other hookpoints are left out.
     """
     rows = []
     for block in blocks:
@@ -40,7 +40,7 @@ def vectors_table(vectors: SteeringVectors, blocks: Sequence[AttentionBlock]) ->
                     {
                         "block": block.name, "place": block.place, "attention": block.attention, "branch": branch,
                         "step_first": first, "step_last": last, "norm": float(vectors.directions[slot].norm),
-                        "control": vectors.controls.get(slot), "noise": vectors.is_noise(slot),
+                        "control": vectors.controls.get(slot), "noise": vectors.noise_mark(slot),
                         "cosine_next": following, "cosine_mean": along,
                     }
                 )  # fmt: skip

@@ -46,8 +46,8 @@ def statistics_table(
 
     Columns: concept, factor, layer, hookpoint, norm (distance of the sides along the direction), relative_norm (norm
     over residual_norm, the mean norm of the texts' rows), control (norm of the longest direction of swapped sides, null
-    where not measured), noise (no longer than that), separability, pairs, and mean, std, low, high and small_share as
-    in `LayerStatistics`.
+    where not measured), noise (no longer than that; null without a control), separability, pairs, and mean, std, low,
+    high and small_share as in `LayerStatistics`.
     """
     import polars as pl
 
@@ -64,13 +64,13 @@ def statistics_table(
             {
                 "concept": vectors.concept, "factor": factor, "layer": values.layer, "hookpoint": str(slot.hookpoint),
                 "norm": values.norm, "relative_norm": values.relative_norm, "residual_norm": float(norm),
-                "control": vectors.controls.get(slot), "noise": vectors.is_noise(slot),
+                "control": vectors.controls.get(slot), "noise": vectors.noise_mark(slot),
                 "separability": separability(above, below, estimator, None if others is None else others[layer]),
                 "pairs": len(above), "mean": values.mean, "std": values.std, "low": values.low, "high": values.high,
                 "small_share": values.small_share,
             }
         )  # fmt: skip
-    return pl.DataFrame(rows, schema_overrides={"control": pl.Float64})
+    return pl.DataFrame(rows, schema_overrides={"control": pl.Float64, "noise": pl.Boolean})
 
 
 def cosine_table(concepts: Mapping[str, SteeringVectors]) -> pl.DataFrame:

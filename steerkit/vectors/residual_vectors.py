@@ -36,8 +36,10 @@ def residual_vectors(
     `others`, [layers, d], is the mean of other concepts' differences (`mean_of_others`), which is taken off: what is
     common to all concepts, as being none of them, is no mark of this one. Each direction records where the negative
     texts' mean lies along it. With `shuffles`, its control is the longest mean difference that so many random swaps of
-    the pairs' sides give. Raises UserError where sides have not equally many texts, values are not finite, the sides
-    coincide, or differ in nothing but what other concepts do too.
+    the pairs' sides give (`shuffle_signs`), in the units of its norm: as many times the norm as that is longer than the
+    mean difference itself, less `others`. There is none with too few pairs (`fewest_pairs`). Raises UserError where
+    sides have not equally many texts, values are not finite, the sides coincide, or differ in nothing but what other
+    concepts do too.
 
     Source: contrastive activation addition, arXiv:2312.06681; taking off a mean of others, arXiv:2312.03813.
     """
@@ -67,8 +69,12 @@ def residual_vectors(
             ) from error
         slot = Slot(hookpoint)
         directions[slot] = replace(found, origin=(below.mean(0) @ found.unit.double()).float())
-        if shuffles:
-            controls[slot] = float((signs @ (above - below) / len(above)).norm(dim=-1).max())
+        if len(signs):
+            apart = above - below if others is None else above - below - others[layer].double()
+            longest = float((signs @ apart / len(above)).norm(dim=-1).max())
+            # The norm of other estimators is shorter than what it is held against here: compare like with like.
+            plain = estimator == "mean_difference" and others is None
+            controls[slot] = longest if plain else longest * float(found.norm) / float(apart.mean(0).norm())
     name = estimator if others is None else f"centred-{estimator}"
     return SteeringVectors(concept, model, name, policy, directions, controls=controls)
 

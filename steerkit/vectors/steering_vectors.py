@@ -9,6 +9,10 @@ from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.vectors.direction import Direction
 
+NO_CONTROL = (
+    "fitted by another tool, without shuffles, or on too few pairs (N pairs have 2^(N-1) - 1 different shuffles)"
+)
+"""Why vectors have no control, and so no mark as noise."""
 LAYER = re.compile(r"\b(?:layers|h)\.(\d+)\b")
 
 
@@ -31,7 +35,8 @@ class SteeringVectors:
     """A direction for every slot, with what must be known to use them: concept, model, estimator, token policy.
 
     `timesteps`: the model's timestep at every denoising step that a slot's `steps` count; None where no slot has steps.
-    `controls`: by slot, the norm that a direction fitted on shuffled labels reaches; absent where it was not measured.
+    `controls`: by slot, the norm that a direction fitted on shuffled labels reaches; absent where it was not measured,
+    or could not be, because there are too few pairs.
     """
 
     concept: str
@@ -52,6 +57,10 @@ class SteeringVectors:
     def is_noise(self, slot: Slot) -> bool:
         """Whether the direction is no longer than one fitted on shuffled labels; false where none was measured."""
         return float(self.directions[slot].norm.max()) <= self.controls.get(slot, -1.0)
+
+    def noise_mark(self, slot: Slot) -> bool | None:
+        """`is_noise` where a control was measured, else None: nothing is known."""
+        return self.is_noise(slot) if slot in self.controls else None
 
     @property
     def for_removal(self) -> bool:

@@ -104,7 +104,7 @@ class TextVectors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AttentionVectors:
-    """Vectors of cross-attention outputs, by which a concept is added, erased or replaced while the UNet denoises."""
+    """Vectors of attention outputs, by which a concept is added, erased or replaced while the UNet denoises."""
 
     choice: Choice
     vectors: SteeringVectors
@@ -116,13 +116,14 @@ class AttentionVectors:
             if vectors is not None:
                 check_model(vectors, model)
         return attention_edits(
-            self.choice.action, self.vectors, strength, blocks=attention_blocks(model.pipeline),
+            self.choice.action, self.vectors, strength, blocks=attention_blocks(model.pipeline, ("self", "cross")),
             timesteps=model_timesteps(model), recipe=self.recipe, target=self.target,
         )  # fmt: skip
 
     def heat(self, model: LoadedModel) -> HeatSource | None:
         # The up path, where the picture is worked out: the middle blocks are nearly the same all over the picture.
-        return PresenceHeat(self.vectors, chosen_blocks(attention_blocks(model.pipeline), ["up"]))
+        blocks = attention_blocks(model.pipeline, ("self", "cross"))
+        return PresenceHeat(self.vectors, chosen_blocks(blocks, ["up"], self.recipe.attention))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

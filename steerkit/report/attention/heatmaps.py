@@ -37,10 +37,15 @@ def norm_heatmap(vectors: pl.DataFrame) -> tuple[Draw, float]:
         ratios = [_ratio(row) for row in rows]
         bounds = _bounds(max((ratio for ratio in ratios if ratio is not None), default=1.0))
         return _heatmap(rows, [("", _ratio)], bounds, SCALE, TIMES, True)
-    largest = {block: max(r["norm"] for r in rows if r["block"] == block) for block in {r["block"] for r in rows}}
+    # Self- and cross-attention of a block share its name.
+    largest: dict[tuple[str, str | None], float] = {}
+    for row in rows:
+        place = row["block"], row.get("attention")
+        largest[place] = max(largest.get(place, 0.0), row["norm"])
 
     def share(row: dict[str, Any]) -> float | None:
-        return row["norm"] / largest[row["block"]] if largest[row["block"]] else None
+        of = largest[row["block"], row.get("attention")]
+        return row["norm"] / of if of else None
 
     return _heatmap(rows, [("", share)], SHARES, SCALE, "", True)
 

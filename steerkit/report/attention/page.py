@@ -22,6 +22,7 @@ from steerkit.report.parts import document, download, figure, section
 from steerkit.report.tables import sources, verdict
 from steerkit.report.theme import THIN
 from steerkit.report.words import Headline
+from steerkit.vectors.steering_vectors import NO_CONTROL
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,8 @@ def _vectors(content: AttentionContent, parts: Mapping[str, Part]) -> list[Html]
         norms = (
             "Norm of each vector, in multiples of its noise level: the norm that shuffled labels give. "
             f"{noise} of {vectors.height} vectors are noise."
-            if known else "Norm of each vector, as a share of the largest in its block."
+            if known else "Norm of each vector, as a share of the largest in its block. No vector is marked as noise: "
+            f"{NO_CONTROL}."
         )  # fmt: skip
         cosines = "Cosine of each vector to the next of its block, and to the block's mean over all steps."
         shown = [

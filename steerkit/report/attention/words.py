@@ -36,6 +36,8 @@ def operating_point(scores: EditScores) -> str:
     if scores.action == "add" and point.get("units") is not None:
         parts[0] += f" ({_said(point['units'])} units)"
     parts.append(f"places {_said(point['places'])}")
+    if point.get("attention", "both") != "both":
+        parts.append(f"{_said(point['attention'])}-attention")
     names = {"branch": "guidance branch", "bound": "bound", "gate": "gate"}
     parts += [f"{name} {_said(point[key])}" for key, name in names.items() if point.get(key) is not None]
     verdict = ""

@@ -90,8 +90,9 @@ def _trials(content: FluxContent, features: Sequence[Feature], folder: ReportFol
             "lie low on the right."
         )
         drawn = figures.change_against_gain(both)
-        parts.append(folder.figure("change-gain", drawn, both.select("layer", "latent", "strength", "score",
-                                   "concept_gain"), "Score against concept gain", caption))  # fmt: skip
+        columns = ("layer", "latent", "prompt_id", "seed", "strength", "score", "concept_gain")
+        table = both.select(name for name in columns if name in both.columns)
+        parts.append(folder.figure("change-gain", drawn, table, "Score against concept gain", caption))
     if trials.height > LONG:
         shown = el("details", el("summary", f"All {trials.height} trials"), shown)
     return [*parts, shown, el("p", folder.table("trials", trials), class_="note data")]

@@ -23,25 +23,28 @@ def blocks(sd21: Any) -> Any:
 
 
 def test_shards_together_are_what_one_run_gives(sd21: Any, blocks: Any, tmp_path: Path) -> None:
-    computed = collect_attention(sd21, PAIRS, blocks, tmp_path, seeds=[1, 2], shards=3)
+    # Five pairs have 15 swaps, so all are drawn, and drawn together, though shards hold some of the pairs.
+    computed = collect_attention(sd21, PAIRS, blocks, tmp_path, seeds=[1, 2], shards=3, shuffles=15)
     assert len(computed) == len(list(tmp_path.iterdir())) > 1
     together = merged([load_moments(path) for path in sorted(tmp_path.iterdir())])
-    whole = attention_moments(sd21, PAIRS, blocks, seeds=[1, 2])
+    whole = attention_moments(sd21, PAIRS, blocks, seeds=[1, 2], shuffles=15)
     for (block, branch), sums in whole.items():
         found = together.sums[block.hookpoint, branch]
         torch.testing.assert_close(found.positive, sums.positive, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(found.shuffled, sums.shuffled, rtol=1e-4, atol=1e-5)
+        assert len(found.shuffled) == 15
         assert found.count.tolist() == sums.count.tolist() == [10] * len(together.timesteps)
 
 
 def test_what_is_there_is_not_made_again(sd21: Any, blocks: Any, tmp_path: Path) -> None:
-    first = collect_attention(sd21, PAIRS, blocks, tmp_path / "a", seeds=[1], shards=3)
-    assert collect_attention(sd21, PAIRS, blocks, tmp_path / "a", seeds=[1], shards=3) == []
+    asked: Any = {"seeds": [1], "shards": 3, "shuffles": 1}
+    first = collect_attention(sd21, PAIRS, blocks, tmp_path / "a", **asked)
+    assert collect_attention(sd21, PAIRS, blocks, tmp_path / "a", **asked) == []
     (tmp_path / "a" / f"{first[0]}.safetensors").unlink()
-    assert collect_attention(sd21, PAIRS, blocks, tmp_path / "a", seeds=[1], shards=3) == first[:1]
+    assert collect_attention(sd21, PAIRS, blocks, tmp_path / "a", **asked) == first[:1]
     earlier = {path.name: path for path in (tmp_path / "a").iterdir()}
     more = [*PAIRS, ContrastPair(99, "a", "b")]
-    changed = collect_attention(sd21, more, blocks, tmp_path / "b", seeds=[1], shards=3, earlier=earlier)
+    changed = collect_attention(sd21, more, blocks, tmp_path / "b", earlier=earlier, **asked)
     assert len(changed) == 1
     for path in (tmp_path / "b").iterdir():
         same = path.read_bytes() == earlier[path.name].read_bytes() if path.name in earlier else False

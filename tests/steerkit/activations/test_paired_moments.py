@@ -1,8 +1,9 @@
 """Running sums against sums over everything at once."""
 
+import pytest
 import torch
 
-from steerkit.activations.paired_moments import PairedMoments, shuffle_signs
+from steerkit.activations.paired_moments import PairedMoments, fewest_pairs, shuffle_signs
 
 
 def test_any_division_into_batches_and_shards_gives_the_same_sums() -> None:
@@ -27,12 +28,25 @@ def test_any_division_into_batches_and_shards_gives_the_same_sums() -> None:
     assert not first.positive[0].any()
 
 
-def test_a_pairs_signs_depend_on_its_id_alone() -> None:
-    together = shuffle_signs(["a", "b", "a"], 64, 3)
-    assert torch.equal(together[:, 0], together[:, 2])
-    assert torch.equal(together[:, 1], shuffle_signs(["b"], 64, 3)[:, 0])
+def test_a_pairs_signs_depend_on_its_id() -> None:
+    ids = [str(i) for i in range(20)]
+    together = shuffle_signs([*ids, "a", "b", "a"], 64, 3)
+    assert torch.equal(together[:, 20], together[:, 22])
+    # With many pairs hardly a draw is made again, so that one more pair leaves the others' shards as they are.
+    assert torch.equal(together[:, :20], shuffle_signs(ids, 64, 3))
     assert set(together.unique().tolist()) == {-1.0, 1.0}
-    assert not torch.equal(together[:, 0], shuffle_signs(["a"], 64, 4)[:, 0])
+    assert not torch.equal(together[:, 0], shuffle_signs(ids, 64, 4)[:, 0])
     many = shuffle_signs([str(i) for i in range(2000)], 10, 0)
     # 20,000 fair coins: the mean is within five standard errors of zero
     assert abs(float(many.mean())) < 5 / 20000**0.5
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 3, 4, 6])
+def test_all_shuffles_that_there_are_is_every_choice_of_sides_once(pairs: int) -> None:
+    # By hand: the first pair may always stay, since swapping all sides changes no length; not counting no swap at all.
+    every = 2 ** (pairs - 1) - 1
+    signs = shuffle_signs([str(i) for i in range(pairs)], every, 0)
+    assert len({tuple((row * row[0]).tolist()) for row in signs}) == every
+    assert not (signs == signs[:, :1]).all(1).any()
+    assert fewest_pairs(every) == pairs
+    assert shuffle_signs([str(i) for i in range(pairs)], every + 1, 0).shape == (0, pairs)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,35 @@ def test_the_picture_is_that_of_the_library_and_of_the_edits_by_hand(
         by_hand = generate(model, [PROMPT], [7])
     assert np.array_equal(picture.pixels, by_hand[0])
     assert not np.array_equal(picture.pixels, generate(model, [PROMPT], [7])[0])
+
+
+def test_self_and_cross_attention_of_one_file_are_chosen_apart(
+    run: Callable[..., Any], files: Path, model: LoadedModel, tmp_path: Path
+) -> None:
+    cross = load_vectors(files / "winter.safetensors")
+    kinds = {block.hookpoint: block for block in attention_blocks(model.pipeline, ("self", "cross"))}
+    twin = {(block.name, block.attention): point for point, block in kinds.items()}
+    selves = {
+        replace(slot, hookpoint=twin[kinds[slot.hookpoint].name, "self"]): one for slot, one in cross.directions.items()
+    }
+    save_vectors(replace(cross, directions={**cross.directions, **selves}, controls={}), tmp_path / "both.safetensors")
+    drawn = {}
+    for attention in ("self", "cross", "both"):
+        words = ("--vectors", str(tmp_path / "both.safetensors"), "--add", "3", "--attention", attention)
+        result = run(*words, output=f"{attention}.png")
+        assert result.exit_code == 0, result.output
+        drawn[attention] = pixels(tmp_path / f"{attention}.png")
+        with Image.open(tmp_path / f"{attention}.png") as opened:
+            assert json.loads(opened.text["edits"])[0]["attention"] == attention  # type: ignore[attr-defined]
+        (ours,) = make_pictures(
+            model, PROMPT, 42, [add(tmp_path / "both.safetensors", 3, attention=attention)], steps=STEPS
+        )
+        assert np.array_equal(ours.pixels, drawn[attention])
+    assert run("--vectors", "winter.safetensors", "--add", "3", output="alone.png").exit_code == 0
+    assert np.array_equal(drawn["cross"], pixels(tmp_path / "alone.png"))
+    assert not np.array_equal(drawn["self"], drawn["both"]) and not np.array_equal(drawn["cross"], drawn["both"])
+    unknown = run("--vectors", "winter.safetensors", "--add", "3", "--attention", "crossed")
+    assert isinstance(unknown.exception, UserError) and "--attention crossed" in str(unknown.exception)
 
 
 def test_each_action_is_of_the_vectors_before_it_and_edits_come_in_that_order(

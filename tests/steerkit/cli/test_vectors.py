@@ -162,6 +162,10 @@ def rows(text: str) -> list[list[str]]:
     return [line.replace(" to ", "..").split() for line in lines[start + 1 :] if line.strip()]
 
 
+def test_inspect_says_why_no_vector_is_marked_as_noise(imported: Path) -> None:
+    assert "no noise is marked: fitted by another tool" in steerkit("inspect", imported / "pig.safetensors")
+
+
 def test_inspect_shows_a_row_for_each_block_and_branch(saved: Path) -> None:
     told = steerkit("inspect", saved)
     assert "fog" in told and "other from nowhere/at-all (fingerprint c3c3c3c3c3c3)" in told

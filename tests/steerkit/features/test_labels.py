@@ -83,7 +83,20 @@ def test_shuffling_keeps_images_of_a_prompt_together() -> None:
         round(label_matches(values, labels, prompts.tolist(), least=1, shuffles=1, seed=s)["shuffled"][0], 6)
         for s in range(12)
     }
-    assert seen == {1.0, round(2 / 3, 6)} and found["auroc"][0] == 1
+    # The area 1 belongs to the labels as they are, which no shuffling gives.
+    assert seen == {round(2 / 3, 6)} and found["auroc"][0] == 1
+
+
+def test_shufflings_are_others_than_the_labels_and_say_nothing_where_there_are_too_few() -> None:
+    # One prompt of four is marked: three shufflings mark another one, and the true label is among no draw.
+    prompts = np.repeat(np.arange(4), 2)
+    labels = {"a": ["yes" if p == 0 else "no" for p in prompts]}
+    values = (prompts == 0).astype(np.float32)[:, None]
+    for seed in range(12):
+        found = label_matches(values, labels, prompts.tolist(), least=1, shuffles=3, seed=seed)
+        assert found["auroc"][0] == 1 and found["chance"][0] == pytest.approx(2 / 3)
+    few = label_matches(values, labels, prompts.tolist(), least=1, shuffles=4)
+    assert few["chance"][0] is None and few["shuffled"][0] == pytest.approx(2 / 3)
 
 
 def test_cases_are_prompts_where_these_are_given() -> None:

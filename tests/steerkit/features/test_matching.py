@@ -115,6 +115,17 @@ def test_shuffled_images_say_what_chance_would_match(s_matrix_of: Matrix) -> Non
     assert chance["share_above_chance"] < 0.15
 
 
+def test_images_of_one_prompt_cannot_be_shuffled_and_those_of_two_in_one_way(s_matrix_of: Matrix) -> None:
+    a = s_matrix_of(sample())
+    found = match_latents(a, a)
+    one = match_summary(found, a, a, [0] * 80, shuffles=5)
+    assert one["chance"] == {"correlation": None, "share_above": {}}
+    assert one["chance_high"] is None and one["share_above_chance"] is None
+    two = [match_summary(found, a, a, np.repeat([0, 1], 40).tolist(), shuffles=5, seed=seed) for seed in range(4)]
+    # Never the order that is there, in which everything matches itself.
+    assert all(said["chance"]["share_above"]["0.9"] < 0.5 and said["chance"] == two[0]["chance"] for said in two)
+
+
 def test_facts_of_a_dictionary_are_counts(s_matrix_of: Matrix) -> None:
     values = sample()
     facts = dictionary_facts(s_matrix_of(values))

@@ -409,6 +409,7 @@ def test_without_labels_clip_is_the_judge(tmp_path: Path, make: Make) -> None:
         )
         assert f"{round(100 * rate)}{THIN}%of pictures whose prompt names “cat” show “horse”, {judge}" in page.text
         assert f"horse 80{THIN}%" in page.text and "Norm of each vector, as a share" in page.text
+        assert "No vector is marked as noise" in page.text and "too few pairs" in page.text
         assert "classifier" not in page.text.partition("Questions and answers")[0].partition("Pictures")[0]
 
 

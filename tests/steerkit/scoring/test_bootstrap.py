@@ -92,8 +92,19 @@ def test_the_order_of_rows_within_a_prompt_changes_nothing() -> None:
 def test_relative_difference_over_zero_is_not_a_number_or_infinite() -> None:
     nothing = Bootstrap().relative_difference([0, 0], [0, 0], [0, 1])
     assert np.isnan(nothing.estimate) and not nothing.excludes(0)
-    something = Bootstrap().relative_difference([1, 1], [0, 0], [0, 1])
+    something = Bootstrap().relative_difference([1] * 6, [0] * 6, range(6))
     assert something.estimate == np.inf and something.low == np.inf and something.excludes(0)
+
+
+@pytest.mark.parametrize("prompts", [1, 2, 3, 4, 5, 6, 8])
+def test_few_prompts_never_exclude_what_they_could_differ_from_by_chance(prompts: int) -> None:
+    # Coins that are 1 or -1: all heads or all tails once in 2^(n-1), which for five is more often than 5 %.
+    rng = np.random.default_rng(0)
+    draws = [Bootstrap(resamples=200).mean(rng.choice([-1.0, 1.0], prompts), range(prompts)) for _ in range(300)]
+    wrongly = np.mean([interval.excludes(0) for interval in draws])
+    assert wrongly == 0 if prompts < 6 else wrongly < 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
+    same = Bootstrap().mean([1.0] * prompts, range(prompts))
+    assert (same.low, same.high) == (1, 1) and same.excludes(0) == (prompts >= 6)
 
 
 @pytest.mark.parametrize(

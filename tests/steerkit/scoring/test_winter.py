@@ -61,6 +61,14 @@ def scores() -> WinterScores:
     return score_winter(MEASURED, PROMPTS, Bootstrap(resamples=500))
 
 
+def six_times(measured: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The pictures and prompts, each prompt six times over."""
+    return tuple(  # type: ignore[return-value]
+        pl.concat([table.with_columns(pl.col("prompt_id") + 10 * copy) for copy in range(6)])
+        for table in (measured, PROMPTS)
+    )
+
+
 def cell(table: pl.DataFrame, column: str, **where: object) -> object:
     rows = table.filter(**where)
     assert rows.height == 1
@@ -125,8 +133,13 @@ def test_the_comparisons_are_the_quotients_their_docstring_says(scores: WinterSc
     # High resistance is prompt 0: winter 2 of 2 against 1 of 2; fidelity 1 against (1 + 0.5) / 2.
     assert cell(table, "estimate", name="c_winter_high_adaptive_over_fixed") == pytest.approx(1.0)
     assert cell(table, "estimate", name="c_fidelity_high_adaptive_over_fixed") == pytest.approx(1 / 3)
+    # One prompt cannot tell a difference from chance; six of the same kind can.
+    assert cell(table, "met", name="c_winter_high_adaptive_over_fixed") is False
+    table = score_winter(*six_times(MEASURED), Bootstrap(resamples=50)).comparisons
+    assert cell(table, "estimate", name="c_winter_high_adaptive_over_fixed") == pytest.approx(1.0)
     assert cell(table, "met", name="c_winter_high_adaptive_over_fixed") is True
     assert cell(table, "met", name="c_fidelity_high_adaptive_over_fixed") is False
+    table = scores.comparisons
     assert cell(table, "estimate", name="d_season_changed_fixed") == pytest.approx(3 / 6)
     assert cell(table, "met", name="a_winter_outdoor_unsteered") is True
     assert cell(table, "met", name="a_winter_outdoor_fixed") is False
@@ -139,7 +152,7 @@ def test_more_winter_at_the_price_of_fidelity_does_not_reach_the_bar() -> None:
     moved = MEASURED.with_columns(pl.when(rows).then(pl.lit("lake")).otherwise("place").alias("place"))
     painted = moved.with_columns(pl.when(rows).then(pl.lit("blue")).otherwise("colour").alias("colour"))
     for table, difference, met in ((moved, 0.0, True), (painted, -1 / 3, False)):
-        found = score_winter(table, PROMPTS, Bootstrap(resamples=50)).comparisons
+        found = score_winter(*six_times(table), Bootstrap(resamples=50)).comparisons
         assert cell(found, "estimate", name="c_fidelity_high_adaptive_over_fixed") == pytest.approx(difference)
         assert cell(found, "met", name="c_winter_high_adaptive_over_fixed") is met
 
@@ -169,11 +182,11 @@ def test_metrics_and_plots_are_files_that_dvc_reads(scores: WinterScores, tmp_pa
     assert metrics["winter_rate_outdoor_fixed_low"] <= 2 / 3 <= metrics["winter_rate_outdoor_fixed_high"]
     assert metrics["lpips_seasons_all_unsteered"] == 0 and "lpips_all_unsteered" not in metrics
     assert all(value is None or isinstance(value, float | int) for value in metrics.values())
-    write_plots(scores, tmp_path / "plots")
-    assert pl.read_csv(tmp_path / "plots" / "similarity.csv").height == 9
-    assert set(pl.read_csv(tmp_path / "plots" / "winter-rate.csv")["group"]) == {
-        "all", "outdoor", "indoor", "high", "medium", "low",
-    }  # fmt: skip
+    write_plots(scores, tmp_path / "rates.csv", tmp_path / "similarity.csv")
+    similarity, rates = pl.read_csv(tmp_path / "similarity.csv"), pl.read_csv(tmp_path / "rates.csv")
+    assert similarity.height == 9 and not similarity.select("prompt_id", "condition").is_duplicated().any()
+    assert set(rates["panel"]) == {"all", "outdoor", "indoor", "high", "medium", "low"}
+    assert not rates.select("panel", "condition").is_duplicated().any()
 
 
 def test_the_order_of_the_rows_changes_nothing(scores: WinterScores) -> None:

@@ -1,17 +1,19 @@
 """From vectors to edits: which block is edited at which step of a run, on which half, along which direction."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from steerkit.errors import UserError
+from steerkit.errors import UserError, UserErrors
 from steerkit.models.attention_blocks import AttentionBlock
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.steering.attention_edit import AttentionRecipe, attention_edits
 from steerkit.steering.bounds import Cap, KeepNorm, Unbounded
 from steerkit.steering.edit import Edit, edited
+from steerkit.steering.edit_spec import parse_edits
 from steerkit.steering.gates import WherePresent
 from steerkit.steering.operators import Add, ProjectOut, Switch
 from steerkit.vectors.direction import Direction
@@ -151,6 +153,53 @@ def test_what_does_not_fit_is_refused(arguments: dict[str, Any], message: str) -
         arguments = arguments | {"vectors": vectors(noise=(0, 1, 2, 3))}
     with pytest.raises(UserError, match=message):
         made(**arguments)
+
+
+def both_kinds() -> tuple[list[AttentionBlock], SteeringVectors]:
+    """The blocks with self- and cross-attention, and vectors of both: self along axis 1, cross along axis 0."""
+    cross = vectors()
+    selves = [replace(block, hookpoint=_self(block.hookpoint), attention="self") for block in BLOCKS]
+    directions = {replace(slot, hookpoint=_self(slot.hookpoint)): one for slot, one in vectors(1).directions.items()}
+    return [*selves, *BLOCKS], replace(cross, directions={**directions, **cross.directions}, controls={})
+
+
+def _self(hookpoint: Hookpoint) -> Hookpoint:
+    return Hookpoint(hookpoint.path.replace("attn2", "attn1"))
+
+
+@pytest.mark.parametrize(
+    ("attention", "axes"), [("self", {(1, "attn1")}), ("cross", {(0, "attn2")}), ("both", {(0, "attn2"), (1, "attn1")})]
+)
+def test_self_and_cross_attention_of_one_file_are_chosen_apart(attention: Any, axes: set[tuple[int, str]]) -> None:
+    blocks, found = both_kinds()
+    recipe = AttentionRecipe(attention=attention, gate=0.5, gate_at="mid.0")
+    # The gate looks at cross-attention where both are edited, in whatever order the blocks are given.
+    gated = "attn1" if attention == "self" else "attn2"
+    for order in (blocks, blocks[::-1]):
+        edits = attention_edits("add", found, 1.0, blocks=order, timesteps=COLLECTED, recipe=recipe)
+        told = {(int(edit.operator.direction.unit.argmax()), edit.hookpoint.path[-5:]) for edit in edits}  # type: ignore[union-attr]
+        assert told == axes
+        assert len(edits) == len(axes) * 4 * 4
+        assert {edit.gate.hookpoint.path for edit in edits} == {f"unet.mid.0.{gated}"}  # type: ignore[union-attr]
+
+
+def test_a_kind_without_vectors_or_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(UserError, match="hold nothing at down, mid, up in self-attention"):
+        made(attention="self")
+    with pytest.raises(UserError, match="Attention 'crossed' does not exist; choose one of self, cross, both"):
+        made(attention="crossed")
+    values = {"action": "add", "concept": "c", "suite": "s", "strengths": [1.0], "goal": 0.5}
+    known: Any = {"concepts": {"c"}, "suites": {"s"}, "where": "edits"}
+    assert parse_edits({"e": {**values, "attention": "self"}}, **known)["e"].recipe(("up",)).attention == "self"
+    with pytest.raises(UserErrors, match=r"edits\.e\.attention"):
+        parse_edits({"e": {**values, "attention": "crossed"}}, **known)
+
+
+def test_leaving_noise_out_needs_vectors_of_which_it_is_known() -> None:
+    unmarked = replace(vectors(), controls={})
+    assert made(vectors=unmarked)
+    with pytest.raises(UserError, match=r"`noise: false`.*too few pairs"):
+        made(vectors=unmarked, noise=False)
 
 
 def test_centred_edits_need_vectors_that_know_their_origin() -> None:

@@ -159,7 +159,7 @@ def test_steps_and_marks_that_there_are_not_are_refused(sd21: Any, winter: Steer
     held = add(winter, 1, gate=0.5, gate_at="up", gate_until=9)
     with pytest.raises(UserError, match="gate_until 9: there is no such step; this run has steps 0 to"):
         make_pictures(sd21, PROMPT, 1, [held])
-    with pytest.raises(UserError, match="held against no shuffled labels"):
+    with pytest.raises(UserError, match="none has a control"):
         make_pictures(sd21, PROMPT, 1, [add(winter, 1, noise=False)])
 
 

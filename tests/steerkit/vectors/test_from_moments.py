@@ -17,12 +17,12 @@ HERE = Hookpoint("unet.mid_block.attentions.0.transformer_blocks.0.attn2")
 TIMESTEPS = (900.0, 600.0, 300.0, 0.0)
 
 
-def planted(gaps: torch.Tensor, noise: float, pairs: int = 40, shuffles: int = 20) -> PairedMoments:
+def planted(gaps: torch.Tensor, noise: float, pairs: int = 40, shuffles: int = 20, seed: int = 1) -> PairedMoments:
     """Pairs whose difference at step s is gaps[s] plus noise; the negatives lie around (5, 0, 0, ...)."""
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     steps, width = gaps.shape
-    sums = PairedMoments.empty(steps, width, shuffles)
-    signs = shuffle_signs([str(i) for i in range(pairs)], shuffles, 0)
+    signs = shuffle_signs([str(i) for i in range(pairs)], shuffles, seed)
+    sums = PairedMoments.empty(steps, width, len(signs))
     for step in range(steps):
         base = torch.randn(pairs, width, generator=generator, dtype=torch.float64) * 0.1
         base[:, 0] += 5
@@ -72,6 +72,19 @@ def test_what_is_no_longer_than_shuffled_labels_is_marked_as_noise() -> None:
     assert sum(marked.values()) >= 2
 
 
+@pytest.mark.parametrize("pairs", [2, 3, 4, 6, 8, 12])
+def test_a_concept_that_tells_all_pairs_apart_is_never_noise_however_few_they_are(pairs: int) -> None:
+    gaps = torch.zeros(4, 6, dtype=torch.float64)
+    gaps[:, 1] = 3.0
+    block = AttentionBlock(HERE, "mid", 0, "cross", 6)
+    for seed in range(20):
+        found = fit(planted(gaps, 0.1, pairs, 20, seed))
+        marks = set(vectors_table(found, [block])["noise"])
+        assert marks == ({None} if pairs < 6 else {False})
+        assert not any(fit(planted(gaps, 0.1, pairs, 2 ** (pairs - 1) - 1, seed)).is_noise(slot)
+                       for slot in found.directions)  # fmt: skip
+
+
 def test_a_difference_that_vanishes_is_no_direction_and_no_error() -> None:
     gaps = torch.zeros(4, 3, dtype=torch.float64)
     gaps[1:, 0] = 1.0
@@ -99,5 +112,6 @@ def test_the_table_of_vectors_tells_lengths_and_angles() -> None:
     assert table["norm"].to_list() == pytest.approx([2.0] * 4)
     assert table["cosine_next"].to_list()[:3] == pytest.approx([1.0, 0.0, 1.0])
     assert table["cosine_next"].to_list()[3] is None
+    assert table["attention"].to_list() == ["cross"] * 4
     # Each is half way, 45 degrees, from the mean of the four.
     assert table["cosine_mean"].to_list() == pytest.approx([0.5**0.5] * 4)

@@ -1,6 +1,7 @@
 """Vectors of the residual stream, from planted activations."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -52,6 +53,49 @@ def test_pairs_that_differ_by_chance_alone_are_noise_and_tell_nothing() -> None:
         scores += [separability(positive[layer], negative[layer]) for layer in range(2)]
     assert noisy >= 12
     assert abs(sum(scores) / len(scores) - 0.5) < 0.1
+
+
+@pytest.mark.parametrize("pairs", [2, 3, 4, 6, 8, 12])
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("estimator", ["mean_difference", "principal_component"])
+def test_a_concept_that_tells_all_pairs_apart_is_never_noise_however_few_they_are(
+    pairs: int, centred: bool, estimator: Any
+) -> None:
+    for seed in range(20):
+        positive, negative = planted(pairs, (4.0, 4.0), 0.1, seed)
+        others = torch.tensor([[0.5, 0.5, 0, 0, 0, 0]] * 2) if centred else None
+        for shuffles in (20, 2 ** (pairs - 1) - 1):
+            vectors = residual_vectors(
+                positive, negative, POINTS, concept="c", model=MODEL, policy="last", estimator=estimator,
+                others=others, shuffles=shuffles, seed=seed,
+            )  # fmt: skip
+            assert not any(vectors.is_noise(slot) for slot in vectors.directions)
+            # Six pairs have 31 swaps, five 15: fewer than 20 say nothing at one in 21.
+            told = {vectors.noise_mark(slot) for slot in vectors.directions}
+            assert told == ({None} if shuffles == 20 and pairs < 6 else {False})
+            assert len(vectors.controls) == (0 if told == {None} else 2)
+
+
+@pytest.mark.parametrize(("pairs", "shuffles"), [(2, 1), (3, 3), (4, 7), (6, 20), (8, 20), (12, 10)])
+def test_noise_is_marked_as_often_as_the_shuffles_say(pairs: int, shuffles: int) -> None:
+    # Noise is as likely the longest as any of its shuffles: it escapes once in shuffles + 1.
+    trials = 300
+    escaped = 0
+    for seed in range(trials):
+        positive, negative = planted(pairs, (0.0, 0.0), 1.0, seed)
+        vectors = residual_vectors(
+            positive[:1],
+            negative[:1],
+            POINTS[:1],
+            concept="c",
+            model=MODEL,
+            policy="last",
+            shuffles=shuffles,
+            seed=seed,
+        )
+        escaped += not vectors.is_noise(next(iter(vectors.directions)))
+    level = 1 / (shuffles + 1)
+    assert escaped / trials == pytest.approx(level, abs=3 * (level * (1 - level) / trials) ** 0.5)
 
 
 def test_sides_that_do_not_fit_or_do_not_differ_are_refused() -> None:

@@ -30,12 +30,13 @@ def test_an_object_is_erased_as_its_sibling_whose_erasing_was_searched() -> None
     chosen = {
         "erase-horse": entry("erase", "horse", gate=0.75, gate_at="mid.0", centred=True),
         "cat-to-horse": entry("replace", "cat", "horse", strength=0.5),
-        "add-winter": entry("add", "winter", suite="winter", strength=2.0, units="raw"),
+        "add-winter": entry("add", "winter", suite="winter", strength=2.0, units="raw", attention="self"),
     }
     source = AttentionSource({name: vectors(name) for name in ("cat", "horse", "winter")}, chosen)
     found: Any = {one.choice.key: one for one in attention_choices(source)}
     assert {key for key, one in found.items() if one.choice.searched} == set(chosen)
     assert set(found) - set(chosen) == {"erase-cat", "horse-to-cat"}
+    assert (found["add-winter"].recipe.attention, found["erase-cat"].recipe.attention) == ("self", "both")
     assert found["erase-cat"].recipe == found["erase-horse"].recipe
     assert found["erase-cat"].recipe.gate_at == "mid.0" and found["erase-cat"].vectors.concept == "cat"
     assert found["horse-to-cat"].target.concept == "cat"
