@@ -13,19 +13,22 @@ from typing import Any
 import torch
 
 from steerkit.errors import UserError
+from steerkit.models.adapters import check_adapters
 from steerkit.models.building import building
+from steerkit.models.custom_code import NO_CODE, code_refused, wants_code
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.fingerprint import fingerprint as identify
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.hub import ask_hub, cached_commit, model_folder, unavailable
 from steerkit.models.language.layers import block_hookpoints
 from steerkit.models.language.memory import NotEnoughMemory, check_memory, ran_out
+from steerkit.models.language.reading import check_reading
 from steerkit.models.language.select import select_language_model
 from steerkit.models.language.spec import LanguageSpec
 from steerkit.models.load import default_device
 
 # What loading reads: never a pickle, and none of the copies of the weights in other formats.
-_FILES = ["*.json", "model*.safetensors", "tokenizer*", "*.jinja", "*.txt"]
+_FILES = ["*.json", "model*.safetensors", "adapter_model.safetensors", "tokenizer*", "*.jinja", "*.txt"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +36,7 @@ class LanguageModel:
     """A causal language model that can run, with its tokenizer, its spec and the identity of its weights.
 
     `device` is where the ids that it is given must be. `hookpoints`: the residual stream after each block, first block
-    first, so that `hookpoints[i]` is layer i.
+    first, so that `hookpoints[i]` is layer i. `pads`: whether a text reads the same with padding before it.
     """
 
     spec: LanguageSpec
@@ -42,6 +45,7 @@ class LanguageModel:
     fingerprint: Fingerprint
     device: torch.device
     hookpoints: tuple[Hookpoint, ...]
+    pads: bool = True
 
     @property
     def layers(self) -> int:
@@ -84,13 +88,16 @@ def load_language_model(
 
     `fingerprint` is the digest that the weights must have, for example of the model that a vector was fitted on.
     Raises UserError where they have another one, where the model can be had from no folder, cache or hub, where it is
-    no causal language model or has no safetensors, and NotEnoughMemory, a UserError too, where memory does not suffice.
+    no causal language model, has no safetensors or an adapter that would be left out, needs code of its own, or does
+    not write as it reads; and NotEnoughMemory, a UserError too, where memory does not suffice.
     """
     device = device or language_device()
     folder = _folder(spec)
     dtype = _dtype_on(device, spec)
     # A map of one place is none; a CPU is one.
     device_map = None if device.type in ("cpu", "mps") else spec.device_map
+    _check_kind(spec, folder)
+    check_adapters(f"Model {spec.name!r}", folder)
     check_memory(spec, folder, dtype, device, spread=device_map is not None)
     tokenizer = _tokenizer(spec, folder)
     model = _model(spec, folder, dtype, device, device_map)
@@ -102,7 +109,14 @@ def load_language_model(
         )
     # Of a model that is spread, what is on no device yet ("meta") is brought there when it runs.
     where = next((weights.device for weights in model.parameters() if weights.device.type != "meta"), device)
-    return LanguageModel(spec, model, tokenizer, identity, where, block_hookpoints(model))
+    hookpoints = block_hookpoints(model)
+    try:
+        pads = check_reading(model, hookpoints[-1], where, spec.name)
+    except Exception as error:
+        if ran_out(error):
+            raise NotEnoughMemory(spec, f"reading a few tokens on {device} ran out of memory") from error
+        raise
+    return LanguageModel(spec, model, tokenizer, identity, where, hookpoints, pads)
 
 
 def load_or_fall_back(
@@ -175,9 +189,9 @@ def _tokenizer(spec: LanguageSpec, folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), **NO_CODE)
     except Exception as error:  # as in `_model`
-        raise _broken(spec, error, "its tokenizer") from error
+        raise _broken(spec, folder, error, "its tokenizer") from error
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(
             f"Model {spec.name!r}: its tokenizer does not say where in a text its tokens lie, so the text's own tokens "
@@ -197,7 +211,7 @@ def _model(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: torch.d
         # use_safetensors: weights that need pickle could run anything.
         with building():
             model, report = AutoModelForCausalLM.from_pretrained(
-                str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, **placed
+                str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, **NO_CODE, **placed
             )
         if device_map is None:
             model.to(device)
@@ -205,7 +219,7 @@ def _model(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: torch.d
     except Exception as error:
         if ran_out(error):
             raise NotEnoughMemory(spec, f"loading it onto {device} ran out of memory") from error
-        raise _broken(spec, error, "it") from error
+        raise _broken(spec, folder, error, "it") from error
     missing = sorted(report["missing_keys"])
     if missing:
         # transformers would fill them with random numbers.
@@ -222,8 +236,32 @@ def _model(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: torch.d
     return model.eval().requires_grad_(False)
 
 
-def _broken(spec: LanguageSpec, error: Exception, what: str) -> UserError:
+def _check_kind(spec: LanguageSpec, folder: Path) -> None:
+    """Refuse, before weights are read, what is no model that reads and writes one text from left to right."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder), **NO_CODE)
+    except Exception as error:
+        raise _broken(spec, folder, error, "its config") from error
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(
+            f"Model {spec.name!r}: {spec.source} holds {_classes(config)}, which reads with an encoder and writes with "
+            "a decoder; only models that continue one text (causal language models) are steered. Name one of these."
+        )
+
+
+def _classes(config: Any) -> str:
+    return ", ".join(getattr(config, "architectures", None) or [f"a model of the kind {config.model_type}"])
+
+
+def _broken(spec: LanguageSpec, folder: Path, error: Exception, what: str) -> UserError:
+    if wants_code(error):
+        return code_refused(f"Model {spec.name!r}", spec.source, folder)
     first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+    if "Unrecognized configuration class" in first:  # what follows lists every class that there is
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        first = f"transformers has no causal language model for {', '.join(config.get('architectures') or ['it'])}"
     return UserError(
         f"Model {spec.name!r}: {what} could not be loaded from {spec.source} ({first}). It must be a causal language "
         "model of transformers with weights in safetensors; correct `source`, or save or download it anew."

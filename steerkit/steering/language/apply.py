@@ -30,7 +30,7 @@ def steer_text(
     prompt_lengths: Tensor | None = None,
     *,
     content: Tensor | None = None,
-) -> Iterator[None]:
+) -> Iterator[TokenPlaces | None]:
     """Run the model inside the block with `edits`; outside, also after an exception, it is as it was.
 
     `Edit.tokens` is `last` (the prompt's last token, then each that is written), `generated` (those that are written
@@ -41,8 +41,9 @@ def steer_text(
     which tokens are a prompt's own words.
 
     Edits at one hookpoint compose in the order given. Edits whose strength is zero install nothing, so the results are
-    bit-identical to those of the model alone. Blocks nest; the outer block's edits come first. Raises UserError for an
-    edit that does not fit the model.
+    bit-identical to those of the model alone. Blocks nest; the outer block's edits come first. Gives what follows the
+    forwards, None where nothing is installed. Raises UserError for an edit that does not fit the model, and while it
+    runs where the tokens that are meant cannot be told.
     """
     by_module: dict[nn.Module, list[Edit]] = defaultdict(list)
     moved: dict[tuple[int, torch.device], Any] = {}
@@ -52,7 +53,7 @@ def steer_text(
         if not edit.idle:
             by_module[module].append(on_device(edit, _device(module, model), moved))
     if not by_module:
-        yield
+        yield None
         return
     # The model without its head, which every forward of the whole model goes through.
     inner = model.model.base_model
@@ -70,7 +71,7 @@ def steer_text(
                 stack.callback(module.register_forward_pre_hook(_input_hook(on_input, places), with_kwargs=True).remove)
             if on_output:
                 stack.callback(module.register_forward_hook(_output_hook(on_output, places), with_kwargs=True).remove)
-        yield
+        yield places
 
 
 def check_rows(edits: Sequence[Edit], rows: int) -> None:
@@ -109,6 +110,11 @@ def _output_hook(edits: Sequence[Edit], places: TokenPlaces) -> Callable[..., An
 
 def _after(edits: Sequence[Edit], acts: Tensor, places: TokenPlaces) -> Tensor:
     for edit in edits:
+        if acts.ndim < 3 or tuple(acts.shape[:2]) != places.shape:
+            raise UserError(
+                f"{edit.hookpoint} gives {list(acts.shape)} for {places.shape[0]} texts of {places.shape[1]} tokens, not "
+                "one row for each token, so its tokens cannot be told apart; steer another module."
+            )
         meant = places.meant(edit.tokens)
         if meant is not False:
             acts = edited(edit, acts, mask=None if meant is True else meant.to(acts.device))
