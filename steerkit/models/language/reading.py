@@ -16,7 +16,8 @@ from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.language.layers import module_at
 from steerkit.models.module_tensor import tensor_out
 
-_SHORT, _LONG, _NEW = 4, 7, 4
+_SHORT, _MORE, _NEW = 4, 3, 4
+_WINDOW = 64  # of a window of attention up to so many tokens, what is beyond it is looked at too
 
 
 def check_reading(model: Any, last: Hookpoint, device: torch.device, name: str) -> bool:
@@ -26,14 +27,16 @@ def check_reading(model: Any, last: Hookpoint, device: torch.device, name: str) 
     model that computes tokens otherwise while it writes than in a whole text, or whose blocks do not give one row for
     each token: what is steered in it could not be known.
     """
-    vocabulary = int(model.config.get_text_config().vocab_size)
-    text, beside = _ids(vocabulary, _SHORT, device), _ids(vocabulary, _LONG, device).flip(0)
-    pair = torch.stack([torch.cat([text.new_full((_LONG - _SHORT,), int(text[0])), text]), beside])
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    length = window + 1 if isinstance(window, int) and _SHORT <= window <= _WINDOW else _SHORT
+    text, beside = _ids(config.vocab_size, length, device), _ids(config.vocab_size, length + _MORE, device).flip(0)
+    pair = torch.stack([torch.cat([text.new_full((_MORE,), int(text[0])), text]), beside])
     mask = torch.ones_like(pair)
-    mask[0, : _LONG - _SHORT] = 0
+    mask[0, :_MORE] = 0
     kind = type(model).__name__
     try:
-        together = _written(model, last, pair, mask, _LONG - _SHORT)
+        together = _written(model, last, pair, mask, _MORE)
         if together.good:
             return True
         alone = _written(model, last, text[None], torch.ones_like(text)[None], 0)
@@ -82,6 +85,8 @@ def _written(model: Any, last: Hookpoint, ids: Tensor, mask: Tensor, padding: in
             model(input_ids=found[:1, padding:-1], use_cache=False)
     finally:
         handle.remove()
+    if len(gave) != 1 or not steps:
+        raise _OtherShapeError("nothing")
     (whole,) = gave
     if [whole.ndim, *whole.shape[:2]] != [3, 1, found.shape[1] - padding - 1]:
         raise _OtherShapeError(f"{list(whole.shape)}")

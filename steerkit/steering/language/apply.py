@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -55,15 +56,9 @@ def steer_text(
     if not by_module:
         yield None
         return
-    # The model without its head, which every forward of the whole model goes through.
-    inner = model.model.base_model
-    places = TokenPlaces(inner.forward, model.tokenizer, prompt_lengths, content)
-
-    def begins(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        places.forward_begins(args, kwargs)
-
+    places = TokenPlaces(model.tokenizer, prompt_lengths, content)
     with ExitStack() as stack:
-        stack.callback(inner.register_forward_pre_hook(begins, with_kwargs=True).remove)
+        _follow(model.model, places, stack)
         for module, here in by_module.items():
             on_input = [edit for edit in here if edit.hookpoint.where == "in"]
             on_output = [edit for edit in here if edit.hookpoint.where != "in"]
@@ -84,6 +79,27 @@ def check_rows(edits: Sequence[Edit], rows: int) -> None:
                     f"The edit at {edit.hookpoint} has {what} for {len(part)} texts, but there are {rows}; give one "
                     "for each text, or one for all."
                 )
+
+
+def _follow(model: Any, places: TokenPlaces, stack: ExitStack) -> None:
+    """Tell `places` of every forward, of the whole model or of the model without its head, whichever is called."""
+    # Some models (OPT, BART) call a part of the model without its head, and so pass that by.
+    whole = list(dict.fromkeys([model, model.base_model]))
+    names = {module: list(inspect.signature(module.forward).parameters) for module in whole}
+    running: list[nn.Module] = []
+
+    def begins(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        running.append(module)
+        if len(running) == 1:
+            places.forward_begins({**dict(zip(names[module], args, strict=False)), **kwargs})
+
+    def ends(*_: Any) -> None:
+        running.pop()
+
+    for module in whole:
+        stack.callback(module.register_forward_pre_hook(begins, with_kwargs=True).remove)
+        # Also after an exception: it may be caught inside of the block, and another forward follow.
+        stack.callback(module.register_forward_hook(ends, always_call=True).remove)
 
 
 def _input_hook(edits: Sequence[Edit], places: TokenPlaces) -> Callable[..., Any]:

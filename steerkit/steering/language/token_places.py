@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -58,10 +57,7 @@ class TokenPlaces:
     the prompt], which spans count in; without it all of the prompt's tokens but special ones.
     """
 
-    def __init__(
-        self, forward: Callable[..., Any], tokenizer: Any, prompt_lengths: Tensor | None, content: Tensor | None
-    ) -> None:
-        self._names = list(inspect.signature(forward).parameters)
+    def __init__(self, tokenizer: Any, prompt_lengths: Tensor | None, content: Tensor | None) -> None:
         self._bos = getattr(tokenizer, "bos_token_id", None)
         self._special = list(getattr(tokenizer, "all_special_ids", []))
         self._tokenizer = tokenizer
@@ -80,9 +76,8 @@ class TokenPlaces:
         self._counted = True
         self._mask = self._place = torch.zeros(0, 0)
 
-    def forward_begins(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Take note of a forward that is called with these arguments."""
-        called = {**dict(zip(self._names, args, strict=False)), **kwargs}
+    def forward_begins(self, called: Mapping[str, Any]) -> None:
+        """Take note of a forward that is called with these arguments, by name."""
         ids, embeds = called.get("input_ids"), called.get("inputs_embeds")
         given = ids if ids is not None else embeds
         assert given is not None, "a language model reads ids or embeddings"
