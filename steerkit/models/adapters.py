@@ -12,15 +12,15 @@ ADAPTER = "adapter_config.json"
 def check_adapters(who: str, folder: Path, *parts: Path) -> None:
     """Raise UserError where an adapter lies in `folder`, or in one of `parts`, that loading would leave out.
 
-    transformers applies an adapter where peft is installed, and ignores it without a word where it is not; diffusers
-    never applies one that lies in the folder of a part. `who` begins the message (Model 'x').
+    transformers applies an adapter where peft is installed, and ignores it without a word where it is not; what
+    diffusers makes of one in the folder of a pipeline's part differs by the part. `who` begins the message (Model 'x').
     """
     from transformers.utils import is_peft_available
 
     beside = next((part for part in parts if (part / ADAPTER).is_file()), None)
     if beside is not None:
         raise UserError(
-            f"{who}: an adapter lies beside the weights ({beside / ADAPTER}), which would be left out. {_MERGE}"
+            f"{who}: an adapter lies beside the weights of a part ({beside / ADAPTER}), where it is not applied. {_MERGE}"
         )
     if not (folder / ADAPTER).is_file():
         return

@@ -31,16 +31,19 @@ def code_refused(who: str, source: str, folder: Path | None = None) -> UserError
 
 def check_components(who: str, index: dict[str, Any], source: str) -> None:
     """Raise UserError for a pipeline's model_index.json in which a part is a class of a file beside it."""
+    from diffusers import pipelines
+
     for part, value in index.items():
-        if not part.startswith("_") and isinstance(value, list) and isinstance(value[0], str):
-            library = value[0].split(".")[0]
-            # Other names are modules inside diffusers (`stable_diffusion`: its safety checker) or files of the folder.
-            if library not in ("diffusers", "transformers", "stable_diffusion", "flux"):
-                raise UserError(
-                    f"{who}: model_index.json of {source} takes {part} from custom code ({library}.py, class "
-                    f"{value[1]}), and steerkit runs no code that comes with a model. Name a model whose parts are "
-                    "classes of diffusers and transformers."
-                )
+        if part.startswith("_") or not isinstance(value, list) or not isinstance(value[0], str):
+            continue
+        library = value[0].split(".")[0]
+        # `stable_diffusion` and the like, which its safety checker is from, are modules inside of diffusers.
+        if library not in ("diffusers", "transformers") and not hasattr(pipelines, library):
+            raise UserError(
+                f"{who}: model_index.json of {source} takes {part} from custom code ({library}.py, class {value[1]}), "
+                "and steerkit runs no code that comes with a model. Name a model whose parts are classes of diffusers "
+                "and transformers."
+            )
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from torch.nn.functional import normalize
 
 from steerkit.errors import UserError
 from steerkit.models.building import building
+from steerkit.models.custom_code import code_refused, never_asking, wants_code
 
 EMBEDDED = "models/seasons-clip"
 
@@ -130,10 +131,12 @@ def _load(source: str) -> tuple[Any, Any, Any]:
     else:
         name, tag = _published(source, open_clip.list_pretrained())
     try:
-        with building(), _quiet_root():
+        with building(), _quiet_root(), never_asking():
             model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=tag)
             return model, preprocess, open_clip.get_tokenizer(name)
     except (RuntimeError, OSError, ValueError, KeyError) as error:
+        if wants_code(error):
+            raise code_refused("CLIP", source, folder) from error
         if tag is None:
             raise UserError(f"open_clip cannot read {folder}: {error}. Use {EMBEDDED}.") from error
         raise UserError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,7 @@ def load_language_model(
     check_adapters(f"Model {spec.name!r}", folder)
     check_memory(spec, folder, dtype, device, spread=device_map is not None)
     tokenizer = _tokenizer(spec, folder)
+    _check_chat(spec, tokenizer)
     model = _model(spec, folder, dtype, device, device_map)
     identity = identify(spec)
     if fingerprint is not None and identity.digest != fingerprint:
@@ -200,6 +202,21 @@ def _tokenizer(spec: LanguageSpec, folder: Path) -> Any:
     return tokenizer
 
 
+def _check_chat(spec: LanguageSpec, tokenizer: Any) -> None:
+    """Refuse settings of the chat template that would change nothing."""
+    given = [name for name in ("system", "template") if getattr(spec, name)]
+    template = getattr(tokenizer, "chat_template", None)
+    if given and (template is None or not spec.chat):
+        why = "its tokenizer has no chat template" if template is None else "chat is false"
+        raise UserError(f"Model {spec.name!r}: {' and '.join(given)} would change nothing, as {why}; leave it away.")
+    unknown = [name for name in spec.template if not re.search(rf"\b{re.escape(name)}\b", str(template))]
+    if unknown:
+        raise UserError(
+            f"Model {spec.name!r}: its chat template does not ask for {', '.join(unknown)}, so that would change "
+            "nothing; correct the name, or take it out of `template`."
+        )
+
+
 def _model(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: torch.device, device_map: str | None) -> Any:
     import transformers.utils.logging
     from transformers import AutoModelForCausalLM, GenerationConfig
@@ -238,7 +255,7 @@ def _model(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: torch.d
 
 def _check_kind(spec: LanguageSpec, folder: Path) -> None:
     """Refuse, before weights are read, what is no model that reads and writes one text from left to right."""
-    from transformers import AutoConfig
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(str(folder), **NO_CODE)
@@ -248,6 +265,11 @@ def _check_kind(spec: LanguageSpec, folder: Path) -> None:
         raise UserError(
             f"Model {spec.name!r}: {spec.source} holds {_classes(config)}, which reads with an encoder and writes with "
             "a decoder; only models that continue one text (causal language models) are steered. Name one of these."
+        )
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UserError(
+            f"Model {spec.name!r}: {spec.source} holds {_classes(config)}, for which transformers has no causal language "
+            "model. It must be a causal language model; correct `source`."
         )
 
 
@@ -259,9 +281,6 @@ def _broken(spec: LanguageSpec, folder: Path, error: Exception, what: str) -> Us
     if wants_code(error):
         return code_refused(f"Model {spec.name!r}", spec.source, folder)
     first, *_ = str(error).strip().splitlines() or [type(error).__name__]
-    if "Unrecognized configuration class" in first:  # what follows lists every class that there is
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        first = f"transformers has no causal language model for {', '.join(config.get('architectures') or ['it'])}"
     return UserError(
         f"Model {spec.name!r}: {what} could not be loaded from {spec.source} ({first}). It must be a causal language "
         "model of transformers with weights in safetensors; correct `source`, or save or download it anew."

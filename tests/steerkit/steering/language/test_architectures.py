@@ -200,7 +200,7 @@ def test_what_cannot_be_steered_is_refused_by_name(
     [
         ("T5ForConditionalGeneration", "holds T5ForConditionalGeneration, which reads with an encoder and writes with"),
         ("BartForConditionalGeneration", "holds BartForConditionalGeneration, which reads with an encoder"),
-        ("CLIPTextModel", "transformers has no causal language model for CLIPTextModel"),
+        ("CLIPTextModel", "CLIPTextModel, for which transformers has no causal language model"),
     ],
 )
 def test_another_kind_of_model_is_refused_by_name(
