@@ -56,7 +56,7 @@ def image_latents(
     sae = load_sae(folder)
     if sae.site.hookpoint is None:
         raise UserError(
-            f"The autoencoder in {folder} does not say at which hookpoint it belongs; import it with --site."
+            f"The autoencoder in {folder} does not say at which hookpoint it belongs; import it with --hookpoint."
         )
     hookpoint = _hookpoint(store, sae, folder, allow_mismatch)
     site = store_site(store, hookpoint, (step,))

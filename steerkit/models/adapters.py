@@ -20,7 +20,8 @@ def check_adapters(who: str, folder: Path, *parts: Path) -> None:
     beside = next((part for part in parts if (part / ADAPTER).is_file()), None)
     if beside is not None:
         raise UserError(
-            f"{who}: an adapter lies beside the weights of a part ({beside / ADAPTER}), where it is not applied. {_MERGE}"
+            f"{who}: an adapter lies beside the weights of a part ({beside / ADAPTER}), where it is not applied. "
+            + _MERGE
         )
     if not (folder / ADAPTER).is_file():
         return

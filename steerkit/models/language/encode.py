@@ -75,9 +75,9 @@ def encode_texts(
     """`texts` as the model would have read or written them, for extraction; `content` marks the texts' own tokens.
 
     `assistant`: each as the answer to its prompt (to an empty request without one), where generation would begin it, up
-    to its last word: what the template puts after an answer is left away, so the last token is the text's own. `user`: each as a request, up to
-    where the answer would begin. `raw`: no template, the prompt and a space before the text where there is one; so it
-    is for every role where the model has no template. UserError as for `encode`.
+    to its last word: what the template puts after an answer is left away, so the last token is the text's own. `user`:
+    each as a request, up to where the answer would begin. `raw`: no template, the prompt and a space before the text
+    where there is one; so it is for every role where the model has no template. UserError as for `encode`.
     """
     _refuse_empty(texts, "text")
     asked: Sequence[str | None] = [None] * len(texts) if prompts is None else prompts

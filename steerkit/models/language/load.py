@@ -268,8 +268,8 @@ def _check_kind(spec: LanguageSpec, folder: Path) -> None:
         )
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UserError(
-            f"Model {spec.name!r}: {spec.source} holds {_classes(config)}, for which transformers has no causal language "
-            "model. It must be a causal language model; correct `source`."
+            f"Model {spec.name!r}: {spec.source} holds {_classes(config)}, for which transformers has no causal "
+            "language model. It must be a causal language model; correct `source`."
         )
 
 

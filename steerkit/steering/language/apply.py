@@ -128,8 +128,8 @@ def _after(edits: Sequence[Edit], acts: Tensor, places: TokenPlaces) -> Tensor:
     for edit in edits:
         if acts.ndim < 3 or tuple(acts.shape[:2]) != places.shape:
             raise UserError(
-                f"{edit.hookpoint} gives {list(acts.shape)} for {places.shape[0]} texts of {places.shape[1]} tokens, not "
-                "one row for each token, so its tokens cannot be told apart; steer another module."
+                f"{edit.hookpoint} gives {list(acts.shape)} for {places.shape[0]} texts of {places.shape[1]} tokens, "
+                "not one row for each token, so its tokens cannot be told apart; steer another module."
             )
         meant = places.meant(edit.tokens)
         if meant is not False:

@@ -196,8 +196,7 @@ class TokenPlaces:
             return whole
         if not isinstance(mask, Tensor) or mask.ndim != 2:
             raise UserError(
-                "The model is run with an attention mask from which padding cannot be told; give one of "
-                "[rows, tokens]."
+                "The model is run with an attention mask from which padding cannot be told; give one of [rows, tokens]."
             )
         if mask.shape[1] != columns:
             raise UserError(

@@ -41,7 +41,7 @@ def test_with_peft_an_adapter_must_be_safetensors(copy: Path, monkeypatch: pytes
 
 def test_an_adapter_without_its_model_is_named(copy: Path) -> None:
     (copy / "config.json").unlink()
-    with pytest.raises(UserError, match="holds an adapter without the model that it changes. Merge the two"):
+    with pytest.raises(UserError, match=r"holds an adapter without the model that it changes. Merge the two"):
         load_language_model(LanguageSpec(name="it", source=str(copy)), device=CPU)
 
 

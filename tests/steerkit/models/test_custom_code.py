@@ -86,7 +86,7 @@ def test_a_tokenizer_with_a_class_of_its_own_is_read_from_its_file_or_refused(
     spec = LanguageSpec(name="foo", source=str(copy))
     assert load_language_model(spec, device=CPU).tokenizer("A boat.").input_ids
     (copy / "tokenizer.json").unlink()
-    with pytest.raises(UserError, match="its tokenizer could not be loaded|needs custom code"):
+    with pytest.raises(UserError, match=r"its tokenizer could not be loaded|needs custom code"):
         load_language_model(spec, device=CPU)
 
 
@@ -125,10 +125,12 @@ def test_a_pipeline_with_parts_of_its_own_is_refused_by_name(tmp_path: Path, mar
     put_code(copy / "unet", marker)
     spec = ModelSpec(name="foo", source=str(copy), steps=1, guidance=1.0)
     set_json(copy / "model_index.json", unet=["code_of_foo", "FooUNet"])
-    with pytest.raises(UserError, match=r"'foo': model_index.json of .*sd takes unet from custom code \(code_of_foo.py"):
+    with pytest.raises(
+        UserError, match=r"'foo': model_index.json of .*sd takes unet from custom code \(code_of_foo.py"
+    ):
         load_model(spec, device=CPU)
     set_json(copy / "model_index.json", unet=["diffusers", "UNet2DConditionModel"], _class_name=["pipeline", "Foo"])
-    with pytest.raises(UserError, match="'foo': .*sd needs custom code to be loaded, and steerkit runs no code"):
+    with pytest.raises(UserError, match=r"'foo': .*sd needs custom code to be loaded, and steerkit runs no code"):
         load_model(spec, device=CPU)
 
 

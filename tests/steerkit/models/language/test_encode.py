@@ -167,7 +167,7 @@ BEGIN = "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
 @pytest.mark.parametrize(
     ("template", "words"),
     [
-        ("{% for m in messages %}{% if not m['content'] %}{{ raise_exception('empty!') }}{% endif %}{% endfor %}" + TURNS,
+        ("{% for m in messages %}{% if not m['content'] %}{{ raise_exception('empty!') }}{% endif %}{% endfor %}",
          r"\(user, assistant\): empty!"),
         ("{% if messages[-1]['role'] == 'assistant' %}{{ raise_exception('ends in an answer') }}{% endif %}" + TURNS,
          r"\(user, assistant\): ends in an answer"),
@@ -210,8 +210,10 @@ def test_a_system_prompt_goes_before_every_request_and_answer(language: Callable
 
 def test_a_system_prompt_that_the_template_has_no_place_for_is_refused(language: Callable[[str], Any]) -> None:
     users = "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}{% endif %}{% endfor %}"
-    with pytest.raises(UserError, match="has no place for a system prompt.*Leave it away, or use chat: false"):
+    with pytest.raises(UserError, match=r"has no place for a system prompt.*Leave it away, or use chat: false"):
         encode(templated(language("mistral"), users, system="Speak of boats."), ["A boat?"])
     refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('two roles') }}{% endif %}" + TURNS
-    with pytest.raises(UserError, match=r"refuses these turns \(a system prompt, user\): two roles. Mend system in its entry"):
+    with pytest.raises(
+        UserError, match=r"refuses these turns \(a system prompt, user\): two roles. Mend system in its entry"
+    ):
         encode(templated(language("mistral"), refusing, system="Speak of boats."), ["A boat?"])

@@ -203,9 +203,7 @@ def test_what_cannot_be_steered_is_refused_by_name(
         ("CLIPTextModel", "CLIPTextModel, for which transformers has no causal language model"),
     ],
 )
-def test_another_kind_of_model_is_refused_by_name(
-    saved: Callable[[str, Any], Path], model: str, message: str
-) -> None:
+def test_another_kind_of_model_is_refused_by_name(saved: Callable[[str, Any], Path], model: str, message: str) -> None:
     kind = {"T5": "t5", "Ba": "bart", "CL": "clip_text_model"}[model[:2]]
     sizes = {"d_kv": 8, "d_ff": 48, "num_layers": 1, "num_heads": 4} if kind == "t5" else {}
     folder = saved(model, getattr(transformers, model)(config(kind, **sizes)))
