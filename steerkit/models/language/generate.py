@@ -89,7 +89,7 @@ def _check_room(model: LanguageModel, encoded: Encoded, sampling: Sampling) -> N
 
 
 def _batches(model: LanguageModel, encoded: Encoded, batch_size: int) -> Iterator[slice]:
-    """Up to `batch_size` rows that follow each other, for a model that does not pass over padding of one length."""
+    """Up to `batch_size` rows in a row; of one length where the model does not pass over padding."""
     lengths = encoded.mask.sum(1).tolist()
     start = 0
     for stop in range(1, len(lengths) + 1):

@@ -94,7 +94,8 @@ def _follow(model: Any, places: TokenPlaces, stack: ExitStack) -> None:
             places.forward_begins({**dict(zip(names[module], args, strict=False)), **kwargs})
 
     def ends(*_: Any) -> None:
-        running.pop()
+        if running:  # empty where another hook raised before `begins` was called
+            running.pop()
 
     for module in whole:
         stack.callback(module.register_forward_pre_hook(begins, with_kwargs=True).remove)
