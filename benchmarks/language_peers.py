@@ -39,7 +39,7 @@ def main() -> None:
 def plain_model(folder: str) -> Any:
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder)  # in the float32 that it was saved in
+    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False)  # in the float32 that it was saved in
     return model.eval().requires_grad_(False)
 
 

@@ -1,6 +1,7 @@
 """What the language model computes on both sides of every contrast pair."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,9 @@ from steerkit.dag import Dep, Out, Param, code_digest, previous_output, progress
 from steerkit.models.language.encode import Padding
 from steerkit.models.language.load import load_language_model
 from steerkit.models.language.select import read_language_model
-from steerkit.prompts.concept_contrasts import Contrast, contrast_texts, role_of
+from steerkit.prompts.concept_contrasts import Contrast, contrast_texts, role_of, unread
+
+log = logging.getLogger(__name__)
 
 
 def collect_residuals(
@@ -26,7 +29,10 @@ def collect_residuals(
     """Record the residual stream after every block for the positive and negative side of all contrast pairs."""
     spec, identity = read_language_model(model)
     loaded = load_language_model(spec, identity.digest)
-    texts = contrast_texts(json.loads(pairs.read_text()), contrast)
+    content = json.loads(pairs.read_text())
+    texts = contrast_texts(content, contrast)
+    if found := unread(content, contrast):
+        log.warning(found)
     collect(
         loaded,
         texts,

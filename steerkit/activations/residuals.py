@@ -28,9 +28,14 @@ def residuals(model: LanguageModel, encoded: Encoded, engine: Engine = "hooks") 
     """What every block gives for `encoded`: [layers, n, t, d], in the model's dtype, on its device; one forward.
 
     Values on padding mean nothing. `hooks` sees what edits of `steer_text` make of a block, `nnsight` what the block
-    itself computed; without edits both are equal.
+    itself computed; without edits both are equal. UserError for padding on the left of a model that does not pass
+    over it.
     """
     choice(engine, get_args(Engine), "Engine")
+    if not model.pads and not bool(encoded.mask[:, 0].all()):
+        raise UserError(
+            f"{type(model.model).__name__} does not pass over padding on the left; read its texts with padding: right."
+        )
     inner = model.model.base_model
     called = forward_inputs(inner, encoded.ids, encoded.mask)
     with torch.inference_mode():

@@ -17,7 +17,7 @@ _FOR_PICTURES = {
     "output", "places", "attention", "window", "branch", "gate", "gate_at", "gate_until", "two_sided", "centred",
     "steps", "guidance", "size", "negative", "grid", "force", "replace_by", "strength",
 }  # fmt: skip
-_FOR_TEXTS = {"mix", "on", "tokens", "temperature", "top_p", "raw"}
+_FOR_TEXTS = {"mix", "on", "tokens", "temperature", "top_p", "raw", "system", "template"}
 
 
 def generate(
@@ -155,6 +155,15 @@ def generate(
         float | None, typer.Option("--top-p", help="For texts: share of the probability to draw from (default: 0.9).")
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="For texts: continue the prompt as it is, without chat.")] = False,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="For texts: what the system turn before each prompt says.")
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="For texts: an argument of the chat template, as enable_thinking=false."
+        ),
+    ] = None,
 ) -> None:
     """Make pictures or texts: plain ones, or with concepts added, erased or replaced.
 

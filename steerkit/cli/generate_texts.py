@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -49,7 +50,12 @@ def generate_texts(asked: Mapping[str, Any], order: Sequence[str]) -> None:
         _algebra(found)
         if found.get("on") == "generated" and sampling.max_new_tokens == 1:
             raise UserError("--on generated: with --tokens 1 no written token is read again, so nothing would change.")
+    chat_settings = _chat_settings(asked)
     spec, models = choose_language_model(asked["model"])
+    # Whatever it falls back to is asked in the same way.
+    models = {name: {**entry, **chat_settings} if entry.get("family") == "language" else entry
+              for name, entry in models.items()}  # fmt: skip
+    spec = spec.model_copy(update=chat_settings)
     loaded = load_or_fall_back(spec, models, lambda words: typer.echo(f"steerkit: {words}", err=True))
     edits = _mixed(asked, settings[0], loaded) if asked["mix"] is not None else _edits(
         read_actions(order, asked), settings, loaded
@@ -66,6 +72,22 @@ def generate_texts(asked: Mapping[str, Any], order: Sequence[str]) -> None:
             continue
         typer.echo(f"  unsteered: {one.text.strip()}")
         typer.echo(f"  steered:   {steered[index].text.strip()}")
+
+
+def _chat_settings(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options say in place of the model's entry of its system turn and its template's arguments."""
+    found: dict[str, Any] = {} if asked["system"] is None else {"system": asked["system"]}
+    for one in asked["template"] or []:
+        name, equals, value = one.partition("=")
+        if not equals or not name.isidentifier():
+            raise UserError(f"--template {one!r}: write NAME=VALUE, as enable_thinking=false.")
+        try:
+            found.setdefault("template", {})[name] = json.loads(value)
+        except ValueError:
+            found.setdefault("template", {})[name] = value  # a word, which JSON would want in quotes
+    if found and asked["raw"]:
+        raise UserError("--raw continues the prompt without a chat template; leave it or --system and --template out.")
+    return found
 
 
 def _check(asked: Mapping[str, Any]) -> None:

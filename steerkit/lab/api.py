@@ -55,7 +55,8 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
     ) -> dict:
         """Make a concept and save it, from pairs of [request that asks for it, the same without asking].
 
-        With contrast "answers", from [request, answer with the concept, the same without it].
+        With contrast "answers", from [request, answer with the concept, the same without it]; with "texts", from
+        [text with the concept, text without it], read by themselves.
         """
         made = create_concept(workbench, name, pairs, contrast, tokens, job=job)
         return {"concept": plain_json(made.entry), "statistics": plain_json(made.statistics)}

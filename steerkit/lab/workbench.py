@@ -279,7 +279,7 @@ class Workbench:
                 layer=choice.layer,
                 strength=choice.strength,
                 safe=choice.safe,
-                pairs=tuple(Pair(pair.prompt, pair.positive, pair.negative) for pair in concept.pairs),
+                pairs=tuple(Pair(pair.prompt or "", pair.positive, pair.negative) for pair in concept.pairs),
                 instruction=concept.instruction,
                 removal=removals.get(name),
             )

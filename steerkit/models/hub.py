@@ -37,6 +37,11 @@ def model_folder(spec: Sourced) -> Path | None:
     if folder.is_dir():
         index, kind = _INDEX[spec.family]
         if not (folder / index).is_file():
+            if (folder / "adapter_config.json").is_file():
+                raise UserError(
+                    f"Model {spec.name!r}: the folder {spec.source} holds an adapter without the model that it "
+                    "changes. Merge the two (peft: merge_and_unload, then save_pretrained) and name that folder."
+                )
             raise UserError(
                 f"Model {spec.name!r}: the folder {spec.source} holds no {index}, so no {kind} was saved "
                 f"there with save_pretrained; correct `source`, or use {_instead(spec)}."

@@ -13,7 +13,9 @@ import torch
 
 from steerkit.errors import UserError
 from steerkit.file_kind import lfs_pointer_in
+from steerkit.models.adapters import check_adapters
 from steerkit.models.building import building
+from steerkit.models.custom_code import NO_CODE, check_components, code_refused
 from steerkit.models.denoiser import denoiser
 from steerkit.models.fingerprint import Fingerprint, check_expected
 from steerkit.models.fingerprint import fingerprint as identify
@@ -140,6 +142,7 @@ def _load_pipeline(spec: ModelSpec, dtype: torch.dtype, device_map: str | None) 
     folder = model_folder(spec)
     if folder is not None:
         kind = _pipeline_class(spec, folder / _INDEX)
+        check_adapters(f"Model {spec.name!r}", folder, *folder.iterdir())
         try:
             return _from_pretrained(kind, spec, str(folder), dtype, device_map)
         except (OSError, ValueError, RuntimeError) as error:
@@ -180,17 +183,22 @@ def _from_pretrained(
     placed = {} if device_map is None else {"device_map": device_map}
     # use_safetensors: weights that need pickle could run anything.
     return getattr(diffusers, kind).from_pretrained(
-        source, dtype=dtype, use_safetensors=True, **_CLASSES[spec.family][kind], **placed, **where
+        source, dtype=dtype, use_safetensors=True, **NO_CODE, **_CLASSES[spec.family][kind], **placed, **where
     )
 
 
 def _pipeline_class(spec: ModelSpec, index: Path) -> str:
     try:
-        found = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+        content = json.loads(index.read_text(encoding="utf-8"))
+        found = content.get("_class_name")
     except (ValueError, AttributeError) as error:
         raise UserError(f"Model {spec.name!r}: {index} is no JSON object; save it anew.") from error
     known = _CLASSES[spec.family]
-    if found not in known:
+    if isinstance(found, list):  # [file, class]: a pipeline's own code
+        raise code_refused(f"Model {spec.name!r}", spec.source)
+    if found in known:
+        check_components(f"Model {spec.name!r}", content, spec.source)
+    else:
         raise UserError(
             f"Model {spec.name!r}: {spec.source} holds a {found}, but the family {spec.family!r} is "
             f"{' or '.join(known)}; correct `source` or `family`."

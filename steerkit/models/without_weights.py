@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from steerkit.errors import UserError
 from steerkit.models.building import building
+from steerkit.models.custom_code import check_components
 from steerkit.models.denoiser import TRANSFORMER, image_grid, image_pixels, text_length
 from steerkit.models.hookpoint import Hookpoint, resolve
 from steerkit.models.hub import config_folder
@@ -132,6 +133,7 @@ def _components(folder: Path) -> dict[str, Any]:
     import transformers
 
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    check_components("Model", index, str(folder))
     found: dict[str, Any] = {}
     for name, (library, kind) in ((n, v) for n, v in index.items() if isinstance(v, list) and v[0] is not None):
         if name == "tokenizer_2":

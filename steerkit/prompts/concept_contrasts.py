@@ -8,9 +8,10 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from steerkit.activations.collect_residuals import AnsweredText
+from steerkit.errors import UserError
 from steerkit.models.language.encode import Role
 
-Contrast = Literal["requests", "answers", "instructed"]
+Contrast = Literal["requests", "answers", "instructed", "texts"]
 CONTRASTS: tuple[str, ...] = get_args(Contrast)
 SIDES = ("positive", "negative")
 Sides = tuple[Tensor, Tensor]
@@ -26,12 +27,24 @@ def contrast_texts(concepts: Mapping[str, Mapping[str, Any]], contrast: Contrast
     - `instructed`: the plain answer after the request with those words, against the same answer after the request
       alone. Its tokens are the same on both sides, so what differs is what the words do to them (arXiv:2410.12877
       compares where the answer begins).
+    - `texts`: the positive text against the negative one, each by itself, without a template or a request.
+
+    UserError for a pair without a request where the contrast reads one.
     """
     found: dict[str, AnsweredText] = {}
-    for concept in concepts.values():
+    for name, concept in concepts.items():
         for pair in concept["pairs"]:
             request = pair["prompt"]
-            asking = f"{request} {concept['instruction']}"
+            if contrast == "texts":
+                found |= {f"{pair['id']}:{side}": AnsweredText(pair[side]) for side in SIDES}
+                continue
+            if request is None and contrast != "instructed":
+                raise UserError(
+                    f"The pair {pair['id']} of {name} has no prompt, which language.activations.contrast: {contrast} "
+                    "reads. Write the request that it answers as its prompt, or write contrast: texts."
+                )
+            request = request or ""
+            asking = f"{request} {concept['instruction']}".strip()
             if contrast == "requests":
                 sides = (AnsweredText(asking), AnsweredText(request))
             elif contrast == "instructed":
@@ -44,7 +57,8 @@ def contrast_texts(concepts: Mapping[str, Mapping[str, Any]], contrast: Contrast
 
 def role_of(contrast: Contrast) -> Role:
     """Whose words the texts of a contrast are."""
-    return "user" if contrast == "requests" else "assistant"
+    roles: dict[Contrast, Role] = {"requests": "user", "texts": "raw"}
+    return roles.get(contrast, "assistant")
 
 
 def pair_sides(rows: Tensor, ids: Iterable[str], concepts: Mapping[str, Mapping[str, Any]]) -> dict[str, Sides]:
@@ -60,4 +74,19 @@ def pair_sides(rows: Tensor, ids: Iterable[str], concepts: Mapping[str, Mapping[
 
 def described_policy(contrast: Contrast, tokens: str) -> str:
     """What vectors say of the tokens they were taken from: the policy, named apart where it is not an answer's own."""
-    return {"requests": f"request {tokens}", "instructed": f"instructed {tokens}", "answers": tokens}[contrast]
+    return {"requests": f"request {tokens}", "instructed": f"instructed {tokens}", "texts": f"text {tokens}"}.get(
+        contrast, tokens
+    )
+
+
+def unread(concepts: Mapping[str, Mapping[str, Any]], contrast: Contrast) -> str | None:
+    """What the pairs of `concepts` hold that `contrast` does not read, in a sentence; None where it reads all sides."""
+    left = {"requests": ("positive", "negative"), "instructed": ("positive",), "texts": ("prompt",)}.get(contrast, ())
+    held = [key for key in left if any(pair.get(key) for concept in concepts.values() for pair in concept["pairs"])]
+    if not held:
+        return None
+    instead = "contrast: answers" if contrast == "texts" else "contrast: answers, or texts without the requests"
+    return (
+        f"contrast: {contrast} does not read the pairs' {' and '.join(held)}, so these do not enter the vectors; "
+        f"language.activations.{instead}, does."
+    )

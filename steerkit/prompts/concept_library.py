@@ -20,9 +20,11 @@ class _Frozen(BaseModel):
 
 
 class AnswerPair(_Frozen):
-    """Two answers to one request: with the concept, and the same without it."""
+    """Two answers to one request: with the concept, and the same without it. Or two texts that answer none."""
 
-    prompt: str = Field(min_length=1, description="The request that both answer.")
+    prompt: str | None = Field(
+        default=None, min_length=1, description="The request that both answer; none for contrast: texts."
+    )
     positive: str = Field(min_length=1, description="The answer with the concept.")
     negative: str = Field(min_length=1, description="The same answer without it: neutral, plain, of medium length.")
 
@@ -117,7 +119,7 @@ def check_held_out(library: Mapping[str, LibraryConcept], prompts: Mapping[str, 
         f"{name}, pair {number}: {pair.prompt!r} is prompt {held_out[pair.prompt.casefold()]}"
         for name, concept in library.items()
         for number, pair in enumerate(concept.pairs)
-        if pair.prompt.casefold() in held_out
+        if pair.prompt and pair.prompt.casefold() in held_out
     ]
     if both:
         raise UserErrors("Vectors would be fitted on prompts that they are scored on; reword these pairs:", both)

@@ -23,6 +23,7 @@ from torch.nn.functional import normalize
 from steerkit.errors import UserError
 from steerkit.file_kind import lfs_pointer_in
 from steerkit.models.building import building
+from steerkit.models.custom_code import code_refused, never_asking, wants_code
 
 EMBEDDED = "models/seasons-clip"
 
@@ -135,12 +136,14 @@ def _load(source: str) -> tuple[Any, Any, Any]:
         name, tag = _published(source, open_clip.list_pretrained())
     trained = {} if tag is None else _trained_with(name, tag)
     try:
-        with building(), _quiet_root(), warnings.catch_warnings():
+        with building(), _quiet_root(), never_asking(), warnings.catch_warnings():
             # open_clip compares the tag with the architecture's file before it sees what `trained` says.
             warnings.filterwarnings("ignore", message="QuickGELU mismatch")
             model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=tag, **trained)
             return model, preprocess, open_clip.get_tokenizer(name)
     except (SafetensorError, RuntimeError, OSError, ValueError, KeyError) as error:
+        if wants_code(error):
+            raise code_refused("CLIP", source, folder) from error
         if tag is None:
             if (pointer := lfs_pointer_in(folder)) is not None:
                 raise UserError(pointer) from error

@@ -25,7 +25,9 @@ from steerkit.vectors.residual_vectors import residual_vectors
 if TYPE_CHECKING:
     from steerkit.lab.workbench import Workbench
 
-TOKENS_OF: Mapping[str, tuple[str, ...]] = {"requests": ("last",), "answers": (POLICY, "last")}
+TOKENS_OF: Mapping[str, tuple[str, ...]] = {
+    "requests": ("last",), "answers": (POLICY, "last"), "texts": ("last", POLICY),
+}  # fmt: skip
 """Which tokens can be looked at, the usual first: where an answer begins a request has been read whole."""
 LONGEST_SIDE = 1000
 FEWEST_HELD_OUT = 3
@@ -79,8 +81,9 @@ def create_concept(
     `contrast`: what the pairs hold. `requests`: (request that asks for the concept, the same without asking), read
     where the answer begins; the concept is then read in texts by what the model answers to both. `answers`: Pair, or
     (request, answer with the concept, the same without it). `tokens` of answers: `content` (the mean over an answer's
-    own tokens, the usual one) or `last`. Raises UserErrors for pairs that say nothing or do not differ, UserError for a
-    name that is taken or is none; then nothing is written.
+    own tokens, the usual one) or `last`. `texts`: (text with the concept, text without it), read by themselves without
+    a template; `tokens` `last` (the usual one) or `content`. Raises UserErrors for pairs that say nothing or do not
+    differ, UserError for a name that is taken or is none; then nothing is written.
     """
     job = job or Job()
     name = checked_name(name)
@@ -90,15 +93,15 @@ def create_concept(
     contrast = checked_choice(contrast, TOKENS_OF, "kind of pairs")
     known = TOKENS_OF[contrast]
     tokens = checked_choice(tokens or known[0], known, f"token policy for {contrast}")
-    given = checked_pairs(pairs) if contrast == "answers" else ()
+    given = checked_pairs(pairs) if contrast == "answers" else checked_texts(pairs) if contrast == "texts" else ()
     asked = checked_requests(pairs) if contrast == "requests" else ()
     model = workbench.language()
     above, below = (
         ([AnsweredText(one.asking) for one in asked], [AnsweredText(one.plain) for one in asked])
         if asked
         else (
-            [AnsweredText(one.positive, one.prompt) for one in given],
-            [AnsweredText(one.negative, one.prompt) for one in given],
+            [AnsweredText(one.positive, one.prompt or None) for one in given],
+            [AnsweredText(one.negative, one.prompt or None) for one in given],
         )
     )
     job.step(0.1, f"Reading {len(above) + len(below)} texts at {model.layers} layers")
@@ -134,6 +137,11 @@ def checked_requests(pairs: Sequence[Any]) -> tuple[RequestPair, ...]:
     """The pairs of requests, cleaned; UserErrors that name every pair that cannot be used."""
     names = ("request that asks for the concept", "request without it")
     return tuple(RequestPair(*sides) for sides in _checked(pairs, names, "requests"))
+
+
+def checked_texts(pairs: Sequence[Any]) -> tuple[Pair, ...]:
+    """The pairs of texts that answer nothing, cleaned; UserErrors that name every pair that cannot be used."""
+    return tuple(Pair("", *sides) for sides in _checked(pairs, ("text with the concept", "text without it"), "texts"))
 
 
 def checked_pairs(pairs: Sequence[Any]) -> tuple[Pair, ...]:

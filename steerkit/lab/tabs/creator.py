@@ -10,7 +10,7 @@ import gradio as gr
 
 from steerkit.lab.charts.line_chart import Line, line_chart
 from steerkit.lab.jobs import follow
-from steerkit.lab.operations.create_concept import CreatedConcept, create_concept
+from steerkit.lab.operations.create_concept import TOKENS_OF, CreatedConcept, create_concept
 from steerkit.lab.parts import lead, progress, table
 from steerkit.lab.shared import Shared, guarded, status_line
 from steerkit.lab.token_view import plain, share
@@ -41,10 +41,12 @@ _ANSWERS = (
 _EXAMPLES: Mapping[str, tuple[str, Sequence[Sequence[str]]]] = {
     "requests": ("cheerful", [("", *pair) for pair in _REQUESTS]),
     "answers": ("seafarer", _ANSWERS),
+    "texts": ("seafarer", [("", *sides) for _, *sides in _ANSWERS]),
 }
 _BOXES = {
     "requests": ("Request", "Request {} that asks for it", "The same without asking"),
     "answers": ("Request {}", "Answer that has it", "The same without it"),
+    "texts": ("Request", "Text {} that has it", "The same without it"),
 }
 
 
@@ -69,13 +71,17 @@ def tab(workbench: Workbench, shared: Shared) -> None:
             info="Small letters, digits and -.",
         )
         contrast = gr.Radio(
-            [("requests that ask for it", "requests"), ("answers that have it", "answers")],
+            [
+                ("requests that ask for it", "requests"),
+                ("answers that have it", "answers"),
+                ("texts by themselves", "texts"),
+            ],
             value="requests",
             label="The pairs are",
             elem_id="make-contrast",
         )
         tokens = gr.Radio(
-            [("the mean over the answer's tokens", "content"), ("its last token", "last")],
+            [("the mean over the text's tokens", "content"), ("its last token", "last")],
             value="content",
             label="What is looked at",
             visible=False,
@@ -101,7 +107,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     visible = gr.State(SHOWN)
 
     def made(name: Any, contrast: Any, tokens: Any, *texts: Any) -> Iterator[Any]:
-        first = 1 if contrast == "requests" else 0
+        first = 0 if contrast == "answers" else 1
         filled = [texts[start + first : start + 3] for start in range(0, len(texts), 3)]
         pairs = [sides for sides in filled if any(str(side or "").strip() for side in sides)]
         tokens = None if contrast == "requests" else tokens
@@ -131,7 +137,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
     def called(contrast: str) -> list[Any]:
         labels = [label.format(number) for number in range(1, ROWS + 1) for label in _BOXES[contrast]]
         return [
-            gr.update(visible=contrast == "answers"),
+            gr.update(visible=contrast != "requests", value=TOKENS_OF[contrast][0]),
             *(
                 gr.update(label=label, visible=contrast == "answers" or place % 3 > 0)
                 for place, label in enumerate(labels)

@@ -8,6 +8,7 @@ import torch
 
 from steerkit.errors import UserError
 from steerkit.models.building import building
+from steerkit.models.custom_code import NO_CODE, code_refused, wants_code
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.hub import config_folder
 from steerkit.models.language.layers import block_hookpoints
@@ -29,10 +30,12 @@ def read_architecture(spec: LanguageSpec) -> Architecture:
 
     folder = config_folder(spec)
     try:
-        config = AutoConfig.from_pretrained(str(folder))
+        config = AutoConfig.from_pretrained(str(folder), **NO_CODE)
         with building(), torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            model = AutoModelForCausalLM.from_config(config, **NO_CODE)
     except Exception as error:  # as in load.py: a config can be wrong in any way
+        if wants_code(error):
+            raise code_refused(f"Model {spec.name!r}", spec.source, folder) from error
         first, *_ = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"Model {spec.name!r}: {spec.source} is no causal language model ({first}).") from error
     return Architecture(str(config.model_type), block_hookpoints(model), int(config.get_text_config().hidden_size))

@@ -18,6 +18,7 @@ ROLES: tuple[str, ...] = get_args(Role)
 # Stands for a text while a chat template is rendered, to see what the template puts around it. A private character,
 # and letters on both sides of it, since templates strip what they are given.
 _PLACE = "x\ue000x"
+_WITHOUT = "use chat: false in the model's entry of params.yaml (--raw on the command line)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,10 +74,10 @@ def encode_texts(
 ) -> Encoded:
     """`texts` as the model would have read or written them, for extraction; `content` marks the texts' own tokens.
 
-    `assistant`: each as the answer to its prompt (to an empty request without one), up to its last word: what the
-    template puts after an answer is left away, so the last token is the text's own. `user`: each as a request, up to
-    where the answer would begin. `raw`: no template, the prompt and a space before the text where there is one; so it
-    is for every role where the model has no template. UserError as for `encode`.
+    `assistant`: each as the answer to its prompt (to an empty request without one), where generation would begin it, up
+    to its last word: what the template puts after an answer is left away, so the last token is the text's own. `user`:
+    each as a request, up to where the answer would begin. `raw`: no template, the prompt and a space before the text
+    where there is one; so it is for every role where the model has no template. UserError as for `encode`.
     """
     _refuse_empty(texts, "text")
     asked: Sequence[str | None] = [None] * len(texts) if prompts is None else prompts
@@ -126,8 +127,14 @@ def _encoded(model: LanguageModel, framed: Sequence[_Framed], padding: Padding) 
     special = set(model.tokenizer.all_special_ids)
     rows, spans = [], []
     for one in framed:
-        found = model.tokenizer(one.document, add_special_tokens=one.special, return_offsets_mapping=True)
+        found = model.tokenizer(
+            one.document, add_special_tokens=one.special, return_offsets_mapping=True, return_special_tokens_mask=True
+        )
         ids, offsets = found["input_ids"], found["offset_mapping"]
+        # A tokenizer may add EOS (add_eos_token); but a text that is continued or looked at is not over.
+        added = found["special_tokens_mask"]
+        own = max((place for place, special in enumerate(added) if not special), default=len(ids) - 1) + 1
+        ids, offsets = ids[:own], offsets[:own]
         if len(ids) > model.context:
             raise UserError(
                 f"The text {_shown(one.document[one.start : one.stop])} takes {len(ids)} tokens, but "
@@ -153,7 +160,13 @@ def _request(model: LanguageModel, prompt: str) -> _Framed:
 
 
 def _answer(model: LanguageModel, text: str, prompt: str) -> _Framed:
-    whole = _framed(model, [{"role": "user", "content": prompt}], "assistant", text, answer_follows=False)
+    asked = [{"role": "user", "content": prompt}]
+    whole = _framed(model, asked, "assistant", text, answer_follows=False)
+    begins = _rendered(model, asked, answer_follows=True)
+    between = whole.document[len(begins) : whole.start]
+    if not whole.document.startswith(begins) or between.strip():
+        # The template writes something before an answer (an empty block of thoughts), after where generation begins.
+        return _Framed(begins + text, len(begins), len(begins + text), special=False)
     # Without what follows an answer: it is not over where a text is taken from or steered.
     return _Framed(whole.document[: whole.stop], whole.start, whole.stop, special=False)
 
@@ -164,16 +177,36 @@ def _framed(
     """`turns` and then `text` in the chat template, which may take spaces off its ends."""
 
     def rendered(last: str) -> str:
-        return str(
-            model.tokenizer.apply_chat_template(
-                [*turns, {"role": role, "content": last}], tokenize=False, add_generation_prompt=answer_follows
-            )
-        )
+        return _rendered(model, [*turns, {"role": role, "content": last}], answer_follows=answer_follows)
 
     document, parts = rendered(text), rendered(_PLACE).split(_PLACE)
     if len(parts) != 2 or not (document.startswith(parts[0]) and document.endswith(parts[1])):
-        raise UserError(f"The chat template of {model.spec.name!r} does not keep a message as it is; use chat: false.")
+        raise UserError(f"The chat template of {model.spec.name!r} does not keep a message as it is; {_WITHOUT}.")
     return _Framed(document, len(parts[0]), len(document) - len(parts[1]), special=False)
+
+
+def _rendered(model: LanguageModel, turns: list[dict[str, str]], *, answer_follows: bool) -> str:
+    """`turns` in the chat template, after the spec's system turn; up to where an answer begins if that `follows`."""
+    system = [] if model.spec.system is None else [{"role": "system", "content": model.spec.system}]
+    try:
+        found = model.tokenizer.apply_chat_template(
+            [*system, *turns], tokenize=False, add_generation_prompt=answer_follows, **model.spec.template
+        )
+    except Exception as error:  # a template is a program of the model's authors, and may raise anything
+        first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+        settings = [name for name in ("system", "template") if getattr(model.spec, name)]
+        given = ", ".join([*(["a system prompt"] if system else []), *(turn["role"] for turn in turns)])
+        raise UserError(
+            f"The chat template of {model.spec.name!r} refuses these turns ({given}): {first}. "
+            + (f"Mend {' and '.join(settings)} in its entry, or" if settings else "To go without it,")
+            + f" {_WITHOUT}."
+        ) from error
+    if model.spec.system is not None and model.spec.system.strip() not in found:
+        raise UserError(
+            f"The chat template of {model.spec.name!r} has no place for a system prompt: what `system` says is not in "
+            f"what it writes. Leave it away, or {_WITHOUT}."
+        )
+    return str(found)
 
 
 def _refuse_empty(texts: Sequence[str], kind: str) -> None:

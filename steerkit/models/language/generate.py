@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from steerkit.models.language.sampling import Noise, Sampling
 
 if TYPE_CHECKING:
     from steerkit.steering.edit import Edit
+    from steerkit.steering.language.token_places import TokenPlaces
 
 OnToken = Callable[[int, int], None]
 
@@ -73,12 +74,11 @@ def complete(
     encoded = encode(model, prompts, chat, "left")
     _check_room(model, encoded, sampling)
     completions: list[Completion] = []
-    for start in range(0, len(prompts), batch_size):
-        rows = slice(start, min(start + batch_size, len(prompts)))
+    for rows in _batches(model, encoded, batch_size):
         batch = _rows(encoded, rows)
         written = _write(model, batch, seeds[rows], sampling, edits, rows, on_tokens, should_stop)
         for row, tokens in enumerate(written):
-            at = start + row
+            at = rows.start + row
             completions.append(_completion(model, batch, row, prompts[at], seeds[at], tokens))
     return completions
 
@@ -90,6 +90,17 @@ def _check_room(model: LanguageModel, encoded: Encoded, sampling: Sampling) -> N
             f"A prompt of {longest} tokens and {sampling.max_new_tokens} new ones exceed the {model.context} that "
             f"{model.spec.name!r} has room for; ask for fewer, or shorten the prompt."
         )
+
+
+def _batches(model: LanguageModel, encoded: Encoded, batch_size: int) -> Iterator[slice]:
+    """Up to `batch_size` rows in a row; of one length where the model does not pass over padding."""
+    lengths = encoded.mask.sum(1).tolist()
+    start = 0
+    for stop in range(1, len(lengths) + 1):
+        full = stop - start == batch_size or stop == len(lengths)
+        if full or (not model.pads and lengths[stop] != lengths[start]):
+            yield slice(start, stop)
+            start = stop
 
 
 def _rows(encoded: Encoded, rows: slice) -> Encoded:
@@ -125,12 +136,13 @@ def _write(
         use_cache=True,
     )
     cut = for_images(edits, rows.start, rows.stop)
-    with torch.inference_mode(), steer_text(model, cut, encoded.mask.sum(1), content=encoded.content):
+    with torch.inference_mode(), steer_text(model, cut, encoded.mask.sum(1), content=encoded.content) as places:
+        noise = Noise(sampling, seeds)
         found = model.model.generate(
             input_ids=encoded.ids,
             attention_mask=encoded.mask.long(),
             generation_config=settings,
-            logits_processor=LogitsProcessorList([Noise(sampling, seeds)]),
+            logits_processor=LogitsProcessorList([noise] if places is None else [_Followed(model, places), noise]),
             stopping_criteria=StoppingCriteriaList([_Watch(model.ends, rows.start, on_tokens, should_stop)]),
         )
     return [list(tokens) for tokens in found[:, length:].tolist()]
@@ -153,6 +165,24 @@ def _completion(
         end=None if end is None else written[end],
         content=(own[0], own[-1] + 1) if own else (0, 0),
     )
+
+
+class _Followed:
+    """Checks at each token, as a logits processor of transformers, that the edits' count of the tokens is generation's.
+
+    How a model is handed what it remembers differs by architecture; a count that went wrong would steer other tokens.
+    """
+
+    def __init__(self, model: LanguageModel, places: TokenPlaces) -> None:
+        self._kind, self._name, self._places = type(model.model).__name__, model.spec.name, places
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if self._places.read != input_ids.shape[1]:
+            raise UserError(
+                f"Model {self._name!r}: the new tokens of {self._kind} cannot be told from those that it remembers "
+                f"({self._places.read} counted, {input_ids.shape[1]} read), so it cannot be steered while it writes."
+            )
+        return scores
 
 
 class _Watch:

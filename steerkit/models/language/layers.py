@@ -15,8 +15,8 @@ def blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """Path and list of the blocks of `model`, a causal language model of transformers, in the order in which they run.
 
     They are the outermost ModuleList that has as many modules as the model's config says it has layers
-    (`model.layers` of Mistral, Llama, Phi-3 and Qwen, `transformer.h` of GPT-2). UserError where there is none or more
-    than one.
+    (`model.layers` of Mistral, Llama, Phi-3 and Qwen, `transformer.h` of GPT-2), of a model that sees or hears as well
+    the one inside of its text model. UserError where there is none or more than one.
     """
     count = layer_count(model)
     found = [
@@ -24,6 +24,10 @@ def blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
         for path, module in model.named_modules()
         if isinstance(module, nn.ModuleList) and len(module) == count
     ]
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+    if isinstance(decoder, nn.Module):
+        inside = set(decoder.modules())
+        found = [(path, module) for path, module in found if module in inside] or found
     # A mixture's experts are lists too, inside of the blocks.
     shallowest = min((path.count(".") for path, _ in found), default=0)
     outermost = [(path, module) for path, module in found if path.count(".") == shallowest]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +15,22 @@ import torch
 
 from steerkit.errors import UserError
 from steerkit.file_kind import lfs_pointer_in
+from steerkit.models.adapters import check_adapters
 from steerkit.models.building import building
+from steerkit.models.custom_code import NO_CODE, code_refused, wants_code
 from steerkit.models.fingerprint import Fingerprint, check_expected
 from steerkit.models.fingerprint import fingerprint as identify
 from steerkit.models.hookpoint import Hookpoint
 from steerkit.models.hub import ask_hub, cached_commit, model_folder, unavailable
 from steerkit.models.language.layers import block_hookpoints
 from steerkit.models.language.memory import NotEnoughMemory, check_memory, ran_out
+from steerkit.models.language.reading import check_reading
 from steerkit.models.language.select import select_language_model
 from steerkit.models.language.spec import LanguageSpec
 from steerkit.models.load import default_device
 
 # What loading reads: never a pickle, and none of the copies of the weights in other formats.
-_FILES = ["*.json", "model*.safetensors", "tokenizer*", "*.jinja", "*.txt"]
+_FILES = ["*.json", "model*.safetensors", "adapter_model.safetensors", "tokenizer*", "*.jinja", "*.txt"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +38,7 @@ class LanguageModel:
     """A causal language model that can run, with its tokenizer, its spec and the identity of its weights.
 
     `device` is where the ids that it is given must be. `hookpoints`: the residual stream after each block, first block
-    first, so that `hookpoints[i]` is layer i.
+    first, so that `hookpoints[i]` is layer i. `pads`: whether a text reads the same with padding before it.
     """
 
     spec: LanguageSpec
@@ -43,6 +47,7 @@ class LanguageModel:
     fingerprint: Fingerprint
     device: torch.device
     hookpoints: tuple[Hookpoint, ...]
+    pads: bool = True
 
     @property
     def layers(self) -> int:
@@ -85,21 +90,32 @@ def load_language_model(
 
     `fingerprint`, or its digest, is what the model must have, for example of the model that a vector was fitted on.
     Raises UserError where they have another one, where the model can be had from no folder, cache or hub, where it is
-    no causal language model or has no safetensors, and NotEnoughMemory, a UserError too, where memory does not suffice.
+    no causal language model, has no safetensors or an adapter that would be left out, needs code of its own, or does
+    not write as it reads; and NotEnoughMemory, a UserError too, where memory does not suffice.
     """
     device = device or language_device()
     folder = _folder(spec)
     dtype = _dtype_on(device, spec)
     # A map of one place is none; a CPU is one.
     device_map = None if device.type in ("cpu", "mps") else spec.device_map
+    _check_kind(spec, folder)
+    check_adapters(f"Model {spec.name!r}", folder)
     check_memory(spec, folder, dtype, device, spread=device_map is not None)
     tokenizer = _tokenizer(spec, folder)
+    _check_chat(spec, tokenizer)
     model = _model(spec, folder, dtype, device, device_map)
     identity = identify(spec)
     check_expected(spec, identity, fingerprint)
     # Of a model that is spread, what is on no device yet ("meta") is brought there when it runs.
     where = next((weights.device for weights in model.parameters() if weights.device.type != "meta"), device)
-    return LanguageModel(spec, model, tokenizer, identity, where, block_hookpoints(model))
+    hookpoints = block_hookpoints(model)
+    try:
+        pads = check_reading(model, hookpoints[-1], where, spec.name)
+    except Exception as error:
+        if ran_out(error):
+            raise NotEnoughMemory(spec, f"reading a few tokens on {device} ran out of memory") from error
+        raise
+    return LanguageModel(spec, model, tokenizer, identity, where, hookpoints, pads)
 
 
 def load_or_fall_back(
@@ -172,15 +188,30 @@ def _tokenizer(spec: LanguageSpec, folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), **NO_CODE)
     except Exception as error:  # as in `_model`
-        raise _broken(spec, error, "its tokenizer") from error
+        raise _broken(spec, folder, error, "its tokenizer") from error
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(
             f"Model {spec.name!r}: its tokenizer does not say where in a text its tokens lie, so the text's own tokens "
             "cannot be told from the template's. Save it with a tokenizer.json."
         )
     return tokenizer
+
+
+def _check_chat(spec: LanguageSpec, tokenizer: Any) -> None:
+    """Refuse settings of the chat template that would change nothing."""
+    given = [name for name in ("system", "template") if getattr(spec, name)]
+    template = getattr(tokenizer, "chat_template", None)
+    if given and (template is None or not spec.chat):
+        why = "its tokenizer has no chat template" if template is None else "chat is false"
+        raise UserError(f"Model {spec.name!r}: {' and '.join(given)} would change nothing, as {why}; leave it away.")
+    unknown = [name for name in spec.template if not re.search(rf"\b{re.escape(name)}\b", str(template))]
+    if unknown:
+        raise UserError(
+            f"Model {spec.name!r}: its chat template does not ask for {', '.join(unknown)}, so that would change "
+            "nothing; correct the name, or take it out of `template`."
+        )
 
 
 def _model(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: torch.device, device_map: str | None) -> Any:
@@ -194,7 +225,7 @@ def _model(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: torch.d
         # use_safetensors: weights that need pickle could run anything.
         with building():
             model, report = AutoModelForCausalLM.from_pretrained(
-                str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, **placed
+                str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, **NO_CODE, **placed
             )
         if device_map is None:
             model.to(device)
@@ -202,7 +233,7 @@ def _model(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: torch.d
     except Exception as error:
         if ran_out(error):
             raise NotEnoughMemory(spec, f"loading it onto {device} ran out of memory") from error
-        raise _broken(spec, error, "it") from error
+        raise _broken(spec, folder, error, "it") from error
     missing = sorted(report["missing_keys"])
     if missing:
         # transformers would fill them with random numbers.
@@ -219,9 +250,35 @@ def _model(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: torch.d
     return model.eval().requires_grad_(False)
 
 
-def _broken(spec: LanguageSpec, error: Exception, what: str) -> UserError:
-    if (pointer := lfs_pointer_in(model_folder(spec))) is not None:
+def _check_kind(spec: LanguageSpec, folder: Path) -> None:
+    """Refuse, before weights are read, what is no model that reads and writes one text from left to right."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder), **NO_CODE)
+    except Exception as error:
+        raise _broken(spec, folder, error, "its config") from error
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(
+            f"Model {spec.name!r}: {spec.source} holds {_classes(config)}, which reads with an encoder and writes with "
+            "a decoder; only models that continue one text (causal language models) are steered. Name one of these."
+        )
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UserError(
+            f"Model {spec.name!r}: {spec.source} holds {_classes(config)}, for which transformers has no causal "
+            "language model. It must be a causal language model; correct `source`."
+        )
+
+
+def _classes(config: Any) -> str:
+    return ", ".join(getattr(config, "architectures", None) or [f"a model of the kind {config.model_type}"])
+
+
+def _broken(spec: LanguageSpec, folder: Path, error: Exception, what: str) -> UserError:
+    if (pointer := lfs_pointer_in(folder)) is not None:
         return UserError(f"Model {spec.name!r}: {pointer}")
+    if wants_code(error):
+        return code_refused(f"Model {spec.name!r}", spec.source, folder)
     first, *_ = str(error).strip().splitlines() or [type(error).__name__]
     return UserError(
         f"Model {spec.name!r}: {what} could not be loaded from {spec.source} ({first}). It must be a causal language "

@@ -35,7 +35,10 @@ def select_language_model(name: str, models: Mapping[str, Mapping[str, Any]]) ->
             raise UserErrors("params.yaml: this model cannot be used:", problems) from None
     folder = Path(name)
     if is_language_folder(folder):
-        dtype = _config(folder).get("dtype") or _config(folder).get("torch_dtype")
+        config = _config(folder)
+        # A model that sees or hears as well may say it of its text model alone.
+        parts = [config, config.get("text_config") or {}]
+        dtype = next((part[key] for part in parts for key in ("dtype", "torch_dtype") if part.get(key)), None)
         held: Dtype = dtype if dtype in ("float16", "bfloat16") else "float32"
         return LanguageSpec(name=folder.resolve().name, source=str(folder), dtype=held)
     if (folder / "model_index.json").is_file():
@@ -46,9 +49,15 @@ def select_language_model(name: str, models: Mapping[str, Mapping[str, Any]]) ->
 
 
 def is_language_folder(folder: Path) -> bool:
-    """Whether `folder` holds a causal language model of transformers, by its config.json."""
-    named = _config(folder).get("architectures")
-    return isinstance(named, list) and any(str(one).endswith(("ForCausalLM", "LMHeadModel")) for one in named)
+    """Whether `folder` holds a single model of transformers, by its config.json, or an adapter of one.
+
+    Whether that is a causal language model only loading it shows, which says what it is where it is another kind.
+    """
+    if (folder / "model_index.json").is_file():
+        return False
+    config = _config(folder)
+    named = any(config.get(key) for key in ("architectures", "model_type", "auto_map"))
+    return named or (folder / "adapter_config.json").is_file()
 
 
 def read_language_model(path: Path) -> tuple[LanguageSpec, Fingerprint]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from steerkit.models.spec import Dtype
 
@@ -31,4 +31,10 @@ class LanguageSpec(BaseModel):
     )
     chat: bool = Field(
         default=True, description="Whether prompts are put into the tokenizer's chat template, where it has one."
+    )
+    system: str | None = Field(
+        default=None, description="What the system turn says that goes before every request; null: none."
+    )
+    template: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Arguments of the chat template: {enable_thinking: false}."
     )

@@ -22,6 +22,14 @@ def read_table(path: Path, name: str) -> pl.DataFrame:
     return table if table.height else nothing(name)
 
 
+# What pairs hold, and the contrast leaves out of the vectors.
+NOT_READ = {
+    "requests": " The pairs' own answers do not enter the vectors.",
+    "instructed": " The pairs' answers with the concept do not enter the vectors.",
+    "texts": " The pairs' requests do not enter the vectors.",
+}
+
+
 def judge_name(scorer: str) -> str:
     """Who reads concepts off, in words: `models/seasons-text-labels` is the classifier seasons-text-labels."""
     return f"the classifier {scorer.removeprefix('models/')}"
@@ -47,10 +55,11 @@ def what_was_done(
     sides = {
         "requests": "one request, with words that ask for the concept and without them",
         "instructed": "one plain answer, to a request that asks for the concept and to one that does not",
+        "texts": "two texts by themselves, with the concept and without it",
     }.get(str(contrast), "two answers to one request, with the concept and without it")
     found = {
         "Concepts": f"{number(len(pairs), 'concept')} ({listed([name for name in factors if name])}), each with "
-        f"{_between(each)} contrast pairs: {sides}.",
+        f"{_between(each)} contrast pairs: {sides}.{NOT_READ.get(str(contrast), '')}",
         "Vectors": f"One for every concept at each of {number(layers, 'layer')}{f': {how}' if how else ''}.",
     }
     if sweep.height:

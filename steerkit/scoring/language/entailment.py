@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from steerkit.errors import UserError
+from steerkit.models.adapters import check_adapters
 from steerkit.models.building import building
+from steerkit.models.custom_code import NO_CODE, code_refused, wants_code
 
 _AGAINST = ("contradiction", "not_entailment")
 
@@ -42,17 +44,20 @@ class Entailment:
     def load(cls, source: str, hypotheses: Mapping[str, str], *, device: torch.device | None = None) -> Entailment:
         """The model in a folder that `save_pretrained` wrote, or of that id on the Hub (safetensors only).
 
-        UserError when it can be had from neither, or is no such classifier.
+        UserError when it can be had from neither, is no such classifier, or needs code of its own.
         """
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         from steerkit.models.load import default_device
 
+        check_adapters(f"The zero-shot scorer {source!r}", Path(source))
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source)
+            tokenizer = AutoTokenizer.from_pretrained(source, **NO_CODE)
             with building():
-                model = AutoModelForSequenceClassification.from_pretrained(source, use_safetensors=True)
+                model = AutoModelForSequenceClassification.from_pretrained(source, use_safetensors=True, **NO_CODE)
         except (OSError, ValueError) as error:
+            if wants_code(error):
+                raise code_refused("The zero-shot scorer", source, Path(source)) from error
             kind = "folder" if Path(source).exists() else "folder here and cannot be had from the Hub"
             raise UserError(
                 f"The zero-shot scorer {source!r} is no usable {kind}: {str(error).splitlines()[0]} "

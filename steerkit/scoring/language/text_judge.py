@@ -29,7 +29,7 @@ class TextJudge:
         if missing:
             raise UserError(
                 f"The text classifier does not know {', '.join(missing)}; it knows {', '.join(known)}. Take these "
-                "concepts out of language.prompts.concepts, or name a zero-shot scorer in scorers.text."
+                "concepts out of language.prompts.concepts, or name a zero-shot scorer in language.scorer."
             )
         self._columns = [known.index(name) for name in concepts]
 

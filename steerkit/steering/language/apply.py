@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,7 +31,7 @@ def steer_text(
     prompt_lengths: Tensor | None = None,
     *,
     content: Tensor | None = None,
-) -> Iterator[None]:
+) -> Iterator[TokenPlaces | None]:
     """Run the model inside the block with `edits`; outside, also after an exception, it is as it was.
 
     `Edit.tokens` is `last` (the prompt's last token, then each that is written), `generated` (those that are written
@@ -41,8 +42,9 @@ def steer_text(
     which tokens are a prompt's own words.
 
     Edits at one hookpoint compose in the order given. Edits whose strength is zero install nothing, so the results are
-    bit-identical to those of the model alone. Blocks nest; the outer block's edits come first. Raises UserError for an
-    edit that does not fit the model.
+    bit-identical to those of the model alone. Blocks nest; the outer block's edits come first. Gives what follows the
+    forwards, None where nothing is installed. Raises UserError for an edit that does not fit the model, and while it
+    runs where the tokens that are meant cannot be told.
     """
     by_module: dict[nn.Module, list[Edit]] = defaultdict(list)
     moved: dict[tuple[int, torch.device], Any] = {}
@@ -52,17 +54,11 @@ def steer_text(
         if not edit.idle:
             by_module[module].append(on_device(edit, _device(module, model), moved))
     if not by_module:
-        yield
+        yield None
         return
-    # The model without its head, which every forward of the whole model goes through.
-    inner = model.model.base_model
-    places = TokenPlaces(inner.forward, model.tokenizer, prompt_lengths, content)
-
-    def begins(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        places.forward_begins(args, kwargs)
-
+    places = TokenPlaces(model.tokenizer, prompt_lengths, content)
     with ExitStack() as stack:
-        stack.callback(inner.register_forward_pre_hook(begins, with_kwargs=True).remove)
+        _follow(model.model, places, stack)
         for module, here in by_module.items():
             on_input = [edit for edit in here if edit.hookpoint.where == "in"]
             on_output = [edit for edit in here if edit.hookpoint.where != "in"]
@@ -70,7 +66,7 @@ def steer_text(
                 stack.callback(module.register_forward_pre_hook(_input_hook(on_input, places), with_kwargs=True).remove)
             if on_output:
                 stack.callback(module.register_forward_hook(_output_hook(on_output, places), with_kwargs=True).remove)
-        yield
+        yield places
 
 
 def check_rows(edits: Sequence[Edit], rows: int) -> None:
@@ -83,6 +79,28 @@ def check_rows(edits: Sequence[Edit], rows: int) -> None:
                     f"The edit at {edit.hookpoint} has {what} for {len(part)} texts, but there are {rows}; give one "
                     "for each text, or one for all."
                 )
+
+
+def _follow(model: Any, places: TokenPlaces, stack: ExitStack) -> None:
+    """Tell `places` of every forward, of the whole model or of the model without its head, whichever is called."""
+    # Some models (OPT, BART) call a part of the model without its head, and so pass that by.
+    whole = list(dict.fromkeys([model, model.base_model]))
+    names = {module: list(inspect.signature(module.forward).parameters) for module in whole}
+    running: list[nn.Module] = []
+
+    def begins(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        running.append(module)
+        if len(running) == 1:
+            places.forward_begins({**dict(zip(names[module], args, strict=False)), **kwargs})
+
+    def ends(*_: Any) -> None:
+        if running:  # empty where another hook raised before `begins` was called
+            running.pop()
+
+    for module in whole:
+        stack.callback(module.register_forward_pre_hook(begins, with_kwargs=True).remove)
+        # Also after an exception: it may be caught inside of the block, and another forward follow.
+        stack.callback(module.register_forward_hook(ends, always_call=True).remove)
 
 
 def _input_hook(edits: Sequence[Edit], places: TokenPlaces) -> Callable[..., Any]:
@@ -109,6 +127,11 @@ def _output_hook(edits: Sequence[Edit], places: TokenPlaces) -> Callable[..., An
 
 def _after(edits: Sequence[Edit], acts: Tensor, places: TokenPlaces) -> Tensor:
     for edit in edits:
+        if acts.ndim < 3 or tuple(acts.shape[:2]) != places.shape:
+            raise UserError(
+                f"{edit.hookpoint} gives {list(acts.shape)} for {places.shape[0]} texts of {places.shape[1]} tokens, "
+                "not one row for each token, so its tokens cannot be told apart; steer another module."
+            )
         meant = places.meant(edit.tokens)
         if meant is not False:
             acts = edited(edit, acts, mask=None if meant is True else meant.to(acts.device))

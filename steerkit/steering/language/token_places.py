@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +16,8 @@ from steerkit.steering.edit import Edit
 WORDS = ("last", "generated", "all")
 _SPAN = re.compile(r"span:(-?\d*):(-?\d*)")
 _ENDS: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
+# Under which names models of transformers are given what they remember of the tokens before.
+_MEMORIES = ("past_key_values", "cache_params", "state")
 _SENTENCES = re.compile(r"sentences:([01]*1[01]*)")
 
 
@@ -56,10 +57,7 @@ class TokenPlaces:
     the prompt], which spans count in; without it all of the prompt's tokens but special ones.
     """
 
-    def __init__(
-        self, forward: Callable[..., Any], tokenizer: Any, prompt_lengths: Tensor | None, content: Tensor | None
-    ) -> None:
-        self._names = list(inspect.signature(forward).parameters)
+    def __init__(self, tokenizer: Any, prompt_lengths: Tensor | None, content: Tensor | None) -> None:
         self._bos = getattr(tokenizer, "bos_token_id", None)
         self._special = list(getattr(tokenizer, "all_special_ids", []))
         self._tokenizer = tokenizer
@@ -68,31 +66,55 @@ class TokenPlaces:
         self._content: Tensor | None = None
         self._past = 0
         self._decoding = False
+        # How many tokens of each row, padding included, have been read with the running forward, and which are none.
+        self.read = 0
+        self.shape = (0, 0)
+        self._whole = torch.zeros(0, 0, dtype=torch.bool)
         self._ids: Tensor | None = None
         # Of each row how many sentences of its answer are over, and whether the token just written is counted in.
         self._over: Tensor | None = None
         self._counted = True
         self._mask = self._place = torch.zeros(0, 0)
 
-    def forward_begins(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Take note of a forward that is called with these arguments."""
-        called = {**dict(zip(self._names, args, strict=False)), **kwargs}
+    def forward_begins(self, called: Mapping[str, Any]) -> None:
+        """Take note of a forward that is called with these arguments, by name."""
         ids, embeds = called.get("input_ids"), called.get("inputs_embeds")
         given = ids if ids is not None else embeds
         assert given is not None, "a language model reads ids or embeddings"
-        cache = called.get("past_key_values")
-        self._past = 0 if cache is None else int(cache.get_seq_length())
+        memory = next((called[name] for name in _MEMORIES if called.get(name) is not None), None)
+        self._past = self._remembered(memory)
         rows, now = given.shape[:2]
+        self.read, self.shape = self._past + now, (rows, now)
         # A single token after a cache is one that was just written: every word means it, and nothing is to be counted.
         self._decoding = self._past > 0 and now == 1 and self._lengths is not None
         if self._decoding:
             self._ids, self._counted = ids, False
             return
-        whole = _columns(called.get("attention_mask"), rows, self._past + now, given.device)
+        whole = self._columns(called.get("attention_mask"), rows, now, given.device)
+        self._whole = whole
         place = whole.cumsum(1) - 1
         self._ids, self._mask, self._place = ids, whole[:, self._past :], place[:, self._past :]
         if self._past == 0 or self._lengths is None:
             self._begin(whole)
+
+    def _remembered(self, memory: Any) -> int:
+        """How many tokens of each row `memory` stands for."""
+        if memory is None:
+            return 0
+        if hasattr(memory, "get_seq_length"):
+            try:
+                return int(memory.get_seq_length())
+            except ValueError:  # of state-space layers alone, which keep no tokens: counted here
+                if not memory.has_previous_state():
+                    return 0
+        elif isinstance(held := getattr(memory, "seqlen_offset", None), Tensor):  # xLSTM
+            return int(held)
+        if self.read == 0:
+            raise UserError(
+                f"The model goes on from a memory ({type(memory).__name__}) that does not say how many tokens it holds "
+                "and was filled before steering began; let it read the whole text inside."
+            )
+        return self.read
 
     def meant(self, tokens: str | Tensor) -> Tensor | bool:
         """Bool [rows, tokens] of the running forward's tokens that are meant; True for all of them, False for none."""
@@ -164,6 +186,25 @@ class TokenPlaces:
             )
         return mask.to(self._mask.device) & self._mask
 
+    def _columns(self, mask: Any, rows: int, now: int, device: torch.device) -> Tensor:
+        """Bool [rows, columns]: which columns of the whole sequence, remembered ones included, are no padding."""
+        columns = self._past + now
+        if mask is None:
+            whole = torch.ones(rows, columns, dtype=torch.bool, device=device)
+            if self._past and self._whole.shape == (rows, self._past):
+                whole[:, : self._past] = self._whole  # models with a state are given no mask after the first forward
+            return whole
+        if not isinstance(mask, Tensor) or mask.ndim != 2:
+            raise UserError(
+                "The model is run with an attention mask from which padding cannot be told; give one of [rows, tokens]."
+            )
+        if mask.shape[1] != columns:
+            raise UserError(
+                f"The model is given {now} tokens after {self._past} that it remembers, but an attention mask of "
+                f"{mask.shape[1]}: which tokens are new cannot be told, so none can be steered."
+            )
+        return mask.bool()
+
     def _in_span(self, tokens: str) -> Tensor:
         """The tokens of the span, counted in each row's own words."""
         chosen = span(tokens)
@@ -197,14 +238,3 @@ def _sentence_ends(tokenizer: Any) -> Tensor:
         said = tokenizer.batch_decode([[number] for number in range(len(tokenizer))])
         _ENDS[tokenizer] = torch.tensor([one.rstrip().endswith((".", "!", "?")) for one in said])
     return _ENDS[tokenizer]
-
-
-def _columns(mask: Any, rows: int, columns: int, device: torch.device) -> Tensor:
-    """Bool [rows, columns]: which columns of the whole sequence, cached ones included, are no padding."""
-    if mask is None:
-        return torch.ones(rows, columns, dtype=torch.bool, device=device)
-    if not isinstance(mask, Tensor) or mask.ndim != 2:
-        raise UserError(
-            "The model is run with an attention mask from which padding cannot be told; give one of [rows, tokens]."
-        )
-    return mask[:, :columns].bool()

@@ -1,5 +1,7 @@
 """`steerkit generate` with a language model: the texts are the library's, and each mistake is one message."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -254,3 +256,74 @@ def test_the_embedded_model_is_found_by_its_name_from_anywhere_in_the_project(
     assert not is_language("seasons-sd") and not is_language(None)
     with pytest.raises(UserError, match="no model 'nothing'"):
         is_language("nothing")
+
+
+# Models of every origin.
+
+
+@pytest.fixture
+def seasons(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(REPOSITORY / "models" / "seasons-lm", tmp_path / "seasons"))
+
+
+def test_a_tokenizer_that_adds_eos_continues_the_prompt(run: Callable[..., Any], seasons: Path) -> None:
+    words = ["--raw", "--tokens", "8", "--temperature", "0"]
+    plain = run(*words, prompt="The lake is known", model=str(seasons))
+    content = json.loads((seasons / "tokenizer.json").read_text())
+    single = content["post_processor"]["single"]
+    content["post_processor"]["single"] = [*single, {"SpecialToken": {"id": "</s>", "type_id": 0}}]
+    content["post_processor"]["special_tokens"]["</s>"] = {"id": "</s>", "ids": [2], "tokens": ["</s>"]}
+    (seasons / "tokenizer.json").write_text(json.dumps(content))
+    ending = run(*words, prompt="The lake is known", model=str(seasons))
+    assert ending.exit_code == 0 and ending.stdout == plain.stdout
+
+
+def test_an_adapter_beside_the_weights_is_named(
+    run: Callable[..., Any], seasons: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.utils.is_peft_available", lambda: False)
+    (seasons / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    found = run(model=str(seasons))
+    assert isinstance(found.exception, UserError)
+    assert "an adapter lies beside the weights" in str(found.exception)
+
+
+def test_code_of_a_folder_is_refused_without_asking(run: Callable[..., Any], tmp_path: Path) -> None:
+    folder = tmp_path / "foo"
+    folder.mkdir()
+    config = {"model_type": "foo", "auto_map": {"AutoConfig": "configuration_foo.FooConfig"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "configuration_foo.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    found = run(model=str(folder))
+    assert isinstance(found.exception, UserError)
+    assert "needs custom code to be loaded (auto_map in its config.json: configuration_foo.FooConfig)" in str(
+        found.exception
+    )
+    assert "[y/N]" not in found.output and not (tmp_path / "ran").exists()
+
+
+def test_a_model_of_another_kind_says_what_it_is(run: Callable[..., Any]) -> None:
+    found = run(model="models/seasons-text-encoder")
+    assert isinstance(found.exception, UserError)
+    assert "CLIPTextModel, for which transformers has no causal language model" in str(found.exception)
+
+
+def test_a_system_prompt_and_arguments_of_the_template_reach_it(run: Callable[..., Any], seasons: Path) -> None:
+    settings = json.loads((seasons / "tokenizer_config.json").read_text())
+    settings["chat_template"] = (
+        "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] }}{% else %}"
+        "{{ '[INST] ' + m['content'] + ' [/INST]' }}{% endif %}{% endfor %}{{ wise if wise is string else '' }}"
+    )
+    (seasons / "tokenizer_config.json").write_text(json.dumps(settings))
+    words = ["--tokens", "8", "--temperature", "0"]
+    plain = run(*words, model=str(seasons)).stdout
+    assert run(*words, "--system", "[INST] Be sad. [/INST] Alas, ", model=str(seasons)).stdout != plain
+    assert run(*words, "--template", "wise=Alas, woe", model=str(seasons)).stdout != plain
+    assert run(*words, "--template", "wise=7", model=str(seasons)).stdout == plain
+    for given, message in (
+        (["--template", "wis=7"], "does not ask for wis"),
+        (["--template", "wise"], "write NAME=VALUE"),
+        (["--raw", "--system", "Be sad."], "--raw continues the prompt without a chat template"),
+    ):
+        found = run(*words, *given, model=str(seasons))
+        assert isinstance(found.exception, UserError) and message in str(found.exception)

@@ -60,10 +60,11 @@ def test_what_all_concepts_share_is_taken_off_where_the_recipe_says_so(workbench
 
 
 @pytest.mark.parametrize(
-    "recipe", [Recipe(), Recipe("answers", "content", "others"), Recipe("requests", "content", shuffles=0)]
+    "recipe",
+    [Recipe(), Recipe("answers", "content", "others"), Recipe("requests", "content", shuffles=0), Recipe("texts")],
 )
 def test_the_labs_vectors_are_those_that_the_pipelines_own_stages_write(
-    workbench: Workbench, tmp_path: Path, recipe: Recipe
+    workbench: Workbench, tmp_path: Path, recipe: Recipe, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The three stages one after the other, over their files."""
     model, texts = workbench.language(), workbench.root / "data" / "language"
@@ -73,6 +74,10 @@ def test_the_labs_vectors_are_those_that_the_pipelines_own_stages_write(
     pairs, activations, vectors = (tmp_path / name for name in ("pairs.json", "activations", "vectors"))
     language_prompts(texts, ["concepts-general.yaml"], "all", None, None, pairs, tmp_path / "prompts.parquet")
     collect_residuals(tmp_path / "model.json", pairs, "nnsight", recipe.contrast, "right", 4, 2, activations)
+    # The pairs hold requests and answers, and one who wrote them is told which of the two the vectors are made of.
+    unread = {"requests": "positive and negative", "texts": "prompt"}.get(recipe.contrast)
+    told = f"contrast: {recipe.contrast} does not read the pairs' {unread}, so these do not enter the vectors"
+    assert (told in caplog.text) == (unread is not None)
     language_vectors(
         tmp_path / "model.json", pairs, activations, recipe.contrast, recipe.estimator, recipe.tokens, recipe.centre,
         recipe.shuffles, vectors, *(tmp_path / name for name in ("statistics", "cosines", "separability")),

@@ -115,3 +115,14 @@ def test_a_pair_that_answers_a_held_out_prompt_is_named_whatever_its_case(tmp_pa
     check_held_out(library, {"test-1": "Tell me about ships."})
     with pytest.raises(UserErrors, match=r"happy, pair 1: 'Describe the market.' is prompt test-4"):
         check_held_out(library, {"test-1": "Tell me about ships.", "test-4": "describe the MARKET."})
+
+
+def test_pairs_of_texts_that_answer_nothing_need_no_request(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "joyful:\n  factor: emotion\n  instruction: Be joyful.\n  hypothesis: This text is joyful.\n  pairs:\n"
+        "    - {positive: I feel joyful, negative: I feel neutral}\n"
+        "    - {positive: What a joy, negative: It is a day}\n"
+    )
+    library = read_library(tmp_path / "mine.yaml")
+    assert [pair.prompt for pair in library["joyful"].pairs] == [None, None]
+    check_held_out(library, {"test-0": "Tell me about the lake."})

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from steerkit.errors import UserError, UserErrors
 from steerkit.lab.concepts import Pair
@@ -87,6 +88,26 @@ def test_requests_are_read_where_the_answer_begins(workbench: Workbench) -> None
         "plain": "Tell me about the lake.",
     }
     assert (kept["contrast"], kept["tokens"]) == ("requests", "last")
+
+
+@pytest.mark.parametrize("tokens", [None, "content"])
+def test_texts_are_read_by_themselves_as_the_published_lab_does(workbench: Workbench, tokens: str | None) -> None:
+    """Two raw texts a pair, no template: the last token of each, by transformers alone."""
+    made = create_concept(workbench, "icy", [pair[1:] for pair in PAIRS], "texts", tokens)
+    model = workbench.language()
+    means = []
+    for side in (1, 2):
+        rows = []
+        for pair in PAIRS:
+            ids = torch.tensor([model.tokenizer(pair[side])["input_ids"]])
+            states = model.model(ids, output_hidden_states=True).hidden_states[2][0].detach().double().numpy()
+            rows.append(states[-1] if tokens is None else states[1:].mean(0))  # without <s>
+        means.append(np.mean(rows, axis=0))
+    (direction,) = made.entry.vectors.at_layers([1]).directions.values()
+    raw = direction.unit.double().numpy() * float(direction.norm)
+    assert np.allclose(raw, means[0] - means[1], atol=1e-4)
+    assert made.entry.vectors.token_policy == f"text {tokens or 'last'}"
+    assert made.entry.pairs[0] == Pair("", *PAIRS[0][1:])
 
 
 def test_a_layer_that_tells_pairs_apart_as_well_as_any_is_the_nearest_to_the_usual_one() -> None:

@@ -120,6 +120,25 @@ def test_the_models_own_way_of_decoding_is_left_behind(copy: Path) -> None:
     assert model.model.generation_config.repetition_penalty in (None, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"template": {"enable_thinkng": False}}, "its chat template does not ask for enable_thinkng"),
+        ({"system": "Be brief.", "chat": False}, "system would change nothing, as chat is false"),
+    ],
+)
+def test_settings_of_the_template_that_change_nothing_are_refused(
+    copy: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        load_language_model(spec(copy, **settings), device=CPU)
+
+
+def test_settings_without_a_template_are_refused(language_folder: Callable[[str], Path]) -> None:
+    with pytest.raises(UserError, match="system and template would change nothing, as its tokenizer has no chat templ"):
+        load_language_model(spec(language_folder("gpt2"), system="Be brief.", template={"x": 1}), device=CPU)
+
+
 # Memory.
 
 

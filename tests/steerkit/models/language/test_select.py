@@ -70,9 +70,20 @@ def test_a_folder_runs_in_the_precision_of_its_weights(tmp_path: Path, config: d
     assert select_language_model(str(tmp_path), {}).dtype == dtype
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"architectures": ["BertModel"]}', '{"architectures": null}'])
+@pytest.mark.parametrize("content", ["", "[]", '{"widths": [24, 48]}', '{"architectures": null}'])
 def test_other_configs_are_no_language_models(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
+    assert not is_language_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["Gemma3ForConditionalGeneration", "BertModel", "T5ForConditionalGeneration"])
+def test_whether_a_model_of_transformers_is_a_language_model_loading_says(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({"architectures": [name], "text_config": {"dtype": "bfloat16"}, "model_type": "x"})
+    )
+    assert is_language_folder(tmp_path)
+    assert select_language_model(str(tmp_path), {}).dtype == "bfloat16"
+    (tmp_path / "model_index.json").write_text("{}")
     assert not is_language_folder(tmp_path)
 
 

@@ -162,6 +162,11 @@ def test_what_was_done_is_said_from_the_tables_and_parameters(content: LanguageC
     assert said["Concepts"].startswith(
         "4 concepts (emotion, personality and length), each with 12 to 15 contrast pairs"
     )
+    for contrast, ending in (("requests", "The pairs' own answers do not enter the vectors."),
+                             ("texts", "The pairs' requests do not enter the vectors.")):  # fmt: skip
+        asked = {**params, "activations": {"contrast": contrast}}
+        found = what_was_done(pairs, prompts, content.statistics, content.sweep, content.mixes, asked, judge)
+        assert found["Concepts"].endswith(ending)
     assert said["Vectors"] == (
         "One for every concept at each of 8 layers: mean difference, from the mean over each answer's tokens."
     )
