@@ -42,7 +42,8 @@ def test_the_heatmap_writes_the_score_of_each_grid_cell_and_frames_the_chosen_on
     content = make_content()
     svg = figures.to_svg(figures.search_heatmap(content.search, "winter times fidelity"), "search")
     texts = re.findall(r">([^<>]+)</text>", svg)
-    assert [text for text in texts if re.fullmatch(r"0\.\d\d", text)] == ["0.10", "0.20", "0.30", "0.90"]
+    # The four cells of the grid, and below them the trial that is not of it.
+    assert [text for text in texts if re.fullmatch(r"0\.\d\d", text)] == ["0.10", "0.20", "0.30", "0.90", "0.15"]
     assert "winter times fidelity" in texts and "0, 6, 7, 8" in texts
     assert svg.count("stroke: var(--fixed)") == 1
     unchosen = content.search.with_columns(pl.lit(False).alias("chosen"))
