@@ -2,6 +2,7 @@
 
 import io
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,15 +78,20 @@ def search_heatmap(search: pl.DataFrame, objective: str) -> tuple[Draw, float]:
     low, high = (min(scores), max(scores)) if scores else (0.0, 1.0)
     frost = LinearSegmentedColormap.from_list("frost", FROST)
 
-    def cell(axes: Axes, row: dict[str, Any], place: tuple[float, float], width: float) -> None:
-        x, y = place
+    def cell(axes: Axes, row: dict[str, Any], x: float, y: float, said: str = "") -> None:
+        width = 0.96
         share = (row["score"] - low) / (high - low) if high > low else 0.5
         corner = (x - width / 2, y - 0.47)
         axes.add_patch(Rectangle(corner, width, 0.94, facecolor=frost(share), linewidth=0))
         # Not theme colours: these letters stand on the cell, whatever the page's theme.
         ink = "#ffffff" if share > 0.5 else "#10202c"
-        axes.text(x, y, decimal(row["score"], 2), ha="center", va="center", color=ink, fontsize=8.5,
-                  fontweight="bold" if row["chosen"] else "normal")  # fmt: skip
+        weight = "bold" if row["chosen"] else "normal"
+        score = decimal(row["score"], 2)
+        if said:
+            axes.text(x - 0.46, y, said, ha="left", va="center", color=ink, fontsize=8, fontweight=weight)
+            axes.text(x + 0.46, y, score, ha="right", va="center", color=ink, fontsize=8.5, fontweight=weight)
+        else:
+            axes.text(x, y, score, ha="center", va="center", color=ink, fontsize=8.5, fontweight=weight)
         if row["chosen"]:
             axes.add_patch(Rectangle(corner, width, 0.94, facecolor="none", edgecolor=LIGHT["fixed"], linewidth=2.2))
 
@@ -95,7 +101,7 @@ def search_heatmap(search: pl.DataFrame, objective: str) -> tuple[Draw, float]:
         if layers or not others:
             axes = drawn[0]
             for row in grid.iter_rows(named=True):
-                cell(axes, row, (strengths.index(row["strength"]), layers.index(row["layers"])), 0.96)
+                cell(axes, row, strengths.index(row["strength"]), layers.index(row["layers"]))
             axes.set(xlim=(-0.5, len(strengths) - 0.5), ylim=(len(layers) - 0.5, -0.5))
             axes.set_xticks(range(len(strengths)), [f"{strength:g}" for strength in strengths])
             axes.set_yticks(range(len(layers)), layers)
@@ -103,18 +109,18 @@ def search_heatmap(search: pl.DataFrame, objective: str) -> tuple[Draw, float]:
         if others:
             axes = drawn[-1]
             for number, row in enumerate(others):
-                cell(axes, row, (0, number), 0.96)
+                cell(axes, row, 0, number, _written(row))
             axes.set(xlim=(-0.5, 0.5), ylim=(len(others) - 0.5, -0.5))
             axes.set_xticks([])
-            axes.set_yticks(range(len(others)), [f"{_written(row)} ({row['kind']})" for row in others], fontsize=7.5)
-            axes.set_ylabel("layer: strength")
-        drawn[0].set_title(objective, fontsize=9, color=LIGHT["muted"], loc="left")
+            axes.set_yticks(range(len(others)), [row["kind"] for row in others])
+            axes.set_title("layer: its strength", fontsize=8.5, color=LIGHT["muted"], loc="left")
+        drawn[0].set_title(textwrap.fill(objective, 54), fontsize=9, color=LIGHT["muted"], loc="left")
         for axes in drawn:
             for side in axes.spines.values():
                 side.set_visible(False)
             axes.tick_params(length=0)
 
-    return draw, 1.1 + 0.34 * max(len(layers), 2) + (0.2 + 0.3 * len(others) if others else 0.0)
+    return draw, 1.1 + 0.34 * max(len(layers), 2) + (0.5 + 0.3 * len(others) if others else 0.0)
 
 
 def _written(row: dict[str, Any]) -> str:

@@ -46,6 +46,8 @@ def check_judges(pipeline: str, params: Mapping[str, Any], root: Path = Path()) 
 
 def _problems(pipeline: str, params: Mapping[str, Any], root: Path) -> Iterator[str]:
     name = _model(pipeline, params)
+    if name is None:
+        return  # nothing is steered
     models = params.get("models") or {}
     if pipeline == "language":
         found = select_language_model(str(name), models)
