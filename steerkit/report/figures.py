@@ -150,7 +150,8 @@ def similarity_scatter(
         axes.set(xlabel="similarity to the original prompt", ylabel=f"similarity to {target.name}")
         axes.grid(color=LIGHT["rule"], linewidth=0.6)
         axes.set_axisbelow(True)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=5, frameon=False,
+        columns = 5 if len("".join(conditions.values())) <= 45 else 3
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=columns, frameon=False,
                       fontsize=8, handletextpad=0.1, columnspacing=0.9, borderaxespad=0.1)  # fmt: skip
 
     return draw, 3.7

@@ -22,7 +22,7 @@ def rates(target: Target) -> dict[str, tuple[str, str]]:
         **each,
         **right,
         "fidelity": ("Fidelity", f"share of these {count} as named, else as unsteered"),
-        target.changed: (_title(target.changed.replace("_", " ")), "against the unsteered picture"),
+        target.changed: (_changed(target), "against the unsteered picture"),
     }
 
 
@@ -40,6 +40,12 @@ def numbers(target: Target) -> dict[str, tuple[str, str]]:
 
 def _title(name: str) -> str:
     return name[:1].upper() + name[1:]
+
+
+def _changed(target: Target) -> str:
+    if len(target.labels) == len(target.concepts):
+        return f"{_title(target.changes)} changed"
+    return f"Changed {target.changes}"
 
 
 def _shown_by(name: str, target: Target) -> str:
