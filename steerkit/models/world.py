@@ -33,7 +33,7 @@ def of_seasons_world(spec: ModelSpec | LanguageSpec, root: Path = Path()) -> boo
 def is_embedded(source: str, root: Path = Path()) -> bool:
     """Whether a scorer is one of the embedded folders, `models/seasons-*`, by whatever path or link."""
     folder = (root / source).resolve()
-    return folder.parent == (root / MODELS).resolve() and folder.name.startswith("seasons-")
+    return any(folder == one.resolve() for one in (root / MODELS).glob("seasons-*"))
 
 
 def _built(family: str, folder: Path) -> tuple[dict[str, Any] | None, Any]:
