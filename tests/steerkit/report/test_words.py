@@ -77,9 +77,8 @@ def test_headlines_tables_and_columns_follow_the_concept(
     prompts = content.prompts.with_columns(
         pl.lit(None, dtype=pl.String).alias(label) for label in ("object", "colour", "place")
     )
-    changed = replace(
-        content, title="Towards summer", explanations={}, scores=score_winter(measured, prompts, Bootstrap(50), both)
-    )
+    scores = score_winter(measured, prompts, Bootstrap(50), both)
+    changed = replace(content, title="Towards summer", scores=scores, search=content.search.drop("winter_rate"))
     first, *_, last = headlines(changed.scores)
     assert first.sentence.startswith("of outdoor pictures show summer and day with adaptive steering")
     assert first.number == "0\u202f%" and "100\u202f% without steering" in first.sentence
