@@ -15,11 +15,12 @@ def latents_prompts(
     models: Annotated[dict[str, Any], Param("/models")],
     scorers: Annotated[dict[str, str], Param("/scorers")],
     fid: Annotated[str, Param("/latents.scores.fid")],
+    kept: Annotated[str, Param("/latents.winter.kept")],
     prompts: Annotated[Path, Out("prompts.parquet")],
 ) -> None:
     """Fill the templates in `texts` (or read UnlearnCanvas' files there) and split the prompts."""
-    named = {"model": model, "models": models, "scorers": scorers, "latents": {"scores": {"fid": fid}}}
-    check_judges("latents", named)
+    own = {"scores": {"fid": fid}, "winter": {"kept": kept}}
+    check_judges("latents", {"model": model, "models": models, "scorers": scorers, "latents": own})
     concept_prompts(parse_suite(suite), texts).write_parquet(prompts)
 
 

@@ -24,11 +24,12 @@ def contrast_prompts(
     models: Annotated[dict[str, Any], Param("/models")],
     scorers: Annotated[dict[str, str], Param("/scorers")],
     fid: Annotated[str, Param("/attention.scores.fid")],
+    kept: Annotated[str, Param("/attention.search.kept")],
     prompts: Annotated[Path, Out("prompts.json")],
 ) -> None:
     """Fill the templates of every concept, and read and check the suites."""
-    named = {"model": model, "models": models, "scorers": scorers, "attention": {"scores": {"fid": fid}}}
-    check_judges("attention", named)
+    own = {"scores": {"fid": fid}, "search": {"kept": kept}}
+    check_judges("attention", {"model": model, "models": models, "scorers": scorers, "attention": own})
     suites = {}
     for name, scored, tuning in (
         ("winter", winter_scored, winter_tuning),

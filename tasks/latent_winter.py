@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -24,6 +24,7 @@ from steerkit.scoring.edit_table import judged_edits
 from steerkit.scoring.labels import LabelScorer
 from steerkit.scoring.perceptual import Perceptual
 from steerkit.scoring.shots import Shot
+from steerkit.scoring.tuning_judge import kept_by
 from steerkit.steering.apply import steered_batches
 from steerkit.steering.edit_spec import Candidate, EditSpec
 from steerkit.steering.latent_edit import latent_edits
@@ -46,6 +47,7 @@ def latent_winter(
     tuning_prompts: Annotated[int, Param()],
     tuning_seeds: Annotated[list[int], Param()],
     goal: Annotated[float, Param()],
+    kept: Annotated[Literal["labels", "prompt", "directional"], Param()],
     floor: Annotated[float, Param()],
     seeds: Annotated[list[int], Param()],
     random_seed: Annotated[int, Param()],
@@ -72,9 +74,13 @@ def latent_winter(
         progress(number, len(options), "candidates")
         edits = latent_edits("add", places, concept, recipe, strength, steps=steps)
         seen = judge.see(generate(loaded, asked, drawn, batch_size=BATCH, edits=steered_batches(loaded, edits)))
-        kept = labels_kept(seen.labels, plain.labels, wanted.label).mean().item()
+        if kept == "labels":
+            same = labels_kept(seen.labels, plain.labels, wanted.label)
+        else:
+            meant = [text if wanted.kind(text) == "contains" else f"{text} {wanted.text}" for text in asked]
+            same = kept_by(kept, judge.clip, seen.embeddings, plain.embeddings, asked, meant)
         tried.append(Tried(Candidate((str(number),), strength), judge.probability(seen, wanted)[lacking].mean().item(),
-                           kept))  # fmt: skip
+                           same.mean().item()))  # fmt: skip
     best = operating_point(tried, goal=goal, floor=floor)
     recipe, strength = options[tried.index(best)]
     pl.DataFrame(

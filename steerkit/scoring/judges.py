@@ -20,6 +20,8 @@ JUDGES: dict[str, dict[str, str]] = {
     "flux": _PICTURES,
     "language": {"language.scorer": "facebook/bart-large-mnli"},
 }
+# What tuning counts as kept.
+_KEPT = {"attention": ("attention.search.kept",), "latents": ("latents.winter.kept",)}
 _SHIPPED = {"flux": "params/flux-dev.yaml or params/flux-schnell.yaml"}
 
 
@@ -62,6 +64,9 @@ def _problems(pipeline: str, params: Mapping[str, Any], root: Path) -> Iterator[
             yield f"{key}: {other}    # is {value}"
     if pipeline == "flux" and _at(params, "flux.truth.scenes"):
         yield f"flux.truth.scenes: 0    # is {_at(params, 'flux.truth.scenes')}: rendered scenes of the seasons world"
+    for key in _KEPT.get(pipeline, ()):
+        if _at(params, key) == "labels":
+            yield f"{key}: prompt    # is labels, those of the seasons world; or directional"
     if pipeline == "winter":
         for section in ("winter.search", "winter.images.strategy"):
             floor = _at(params, f"{section}.fidelity_floor")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch.nn.functional import normalize
 from steerkit.scoring.clip import ClipScorer, paired_similarity
 from steerkit.scoring.concept_judge import ConceptJudge
 from steerkit.scoring.target import WINTER, Target
+
+Measure = Literal["prompt", "directional"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,24 @@ class TuningJudge:
                 aimed = self.clip.texts([f"{text} {self.target.added_words}" for text in texts])[rows]
                 found["directional"] = directional_similarity(judged.embeddings, unsteered.embeddings, said, aimed)
         return found
+
+
+def kept_by(
+    measure: Measure,
+    clip: ClipScorer,
+    images: Tensor,
+    unsteered: Tensor,
+    texts: Sequence[str],
+    meant: Sequence[str],
+) -> Tensor:
+    """What pictures kept [n] by CLIP alone: `prompt` or `directional`, of embeddings [n, e] of both pictures.
+
+    `texts` are what similarity is kept to; the pictures are meant to move as from `texts` to `meant`.
+    """
+    said = clip.texts(texts)
+    if measure == "prompt":
+        return prompt_share(images, unsteered, said)
+    return directional_similarity(images, unsteered, said, clip.texts(meant))
 
 
 def kept_share(judged: Judged, unsteered: Judged) -> Tensor:
