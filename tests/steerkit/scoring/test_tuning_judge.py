@@ -8,7 +8,7 @@ from steerkit.adaptive.floors import Floors, Kept
 from steerkit.adaptive.trials import Measured, objective
 from steerkit.scoring.clip import ClipScorer
 from steerkit.scoring.target import parse_target
-from steerkit.scoring.tuning_judge import TuningJudge, directional_similarity, prompt_share
+from steerkit.scoring.tuning_judge import TuningJudge, directional_similarity, kept_by, prompt_share
 from steerkit.world.render import render
 from steerkit.world.scene import sample_scene
 
@@ -93,3 +93,15 @@ def test_every_floor_must_be_kept_and_what_is_missing_adds_up() -> None:
         floors.missing(Kept(directional=1.0))
     with pytest.raises(ValueError, match="no floor is given"):
         Floors()
+
+
+def test_without_labels_an_edit_is_held_to_what_the_prompt_says_after_it(
+    clip: ClipScorer, pictures: np.ndarray
+) -> None:
+    summer, night = clip.images(pictures[2:3]), clip.images(pictures[5:6])
+    said, meant = ["a photo of a house at noon"], ["a photo of a house at night"]
+    assert kept_by("directional", clip, night, summer, said, meant).item() > 0.2
+    assert kept_by("directional", clip, night, summer, meant, said).item() < -0.2
+    # Night is further from what was said, and nearer to what is meant.
+    assert kept_by("prompt", clip, night, summer, said, meant).item() < 1
+    assert kept_by("prompt", clip, night, summer, meant, meant).item() == 1
