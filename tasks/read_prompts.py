@@ -25,6 +25,8 @@ def read_prompts(
     models: Annotated[dict[str, Any], Param("/models")],
     scorers: Annotated[dict[str, str], Param("/scorers")],
     fidelity_floor: Annotated[float | None, Param("/winter.search.fidelity_floor")],
+    prompt_floor: Annotated[float | None, Param("/winter.search.prompt_floor")],
+    directional_floor: Annotated[float | None, Param("/winter.search.directional_floor")],
     strategy: Annotated[dict[str, Any], Param("/winter.images.strategy")],
     prompts: Annotated[Path, Out("prompts.json")],
     pairs: Annotated[Path, Out("pairs.json")],
@@ -33,6 +35,11 @@ def read_prompts(
     """Read and check the prompts to steer, the prompts to tune on, and the contrast pairs of the concept."""
     asked = {"search": {"fidelity_floor": fidelity_floor}, "images": {"strategy": strategy}}
     check_judges("winter", {"model": model, "models": models, "scorers": scorers, "winter": asked})
+    if fidelity_floor is None and prompt_floor is None and directional_floor is None:
+        raise UserError(
+            "winter.search has no floor, so the strongest edit would always win; give at least one of fidelity_floor, "
+            "prompt_floor and directional_floor a number."
+        )
     wanted = parse_target(concept, concepts, added_words, resistance)
     suites = {"scored": read_suite(scored), "tuning": read_suite(tuning)}
     check_disjoint(suites["scored"], suites["tuning"], scored, tuning)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from steerkit.errors import UserErrors
+from steerkit.errors import UserError, UserErrors
 from tasks.adaptive_winter import adaptive_winter
 from tasks.collect_activations import collect_activations
 from tasks.evaluate import evaluate
@@ -53,7 +53,8 @@ def inputs(folder: Path, sd21_folder: Path, scorers: dict[str, str], **changed: 
     return {
         "scored": folder / "scored.csv", "tuning": folder / "tuning.csv", "contrast": folder, "concept": "fog",
         "concepts": {"fog": FOG}, "added_words": "in the fog", "resistance": WORDS, "model": "tiny",
-        "models": {"tiny": entry}, "scorers": scorers, "fidelity_floor": None, "strategy": LOOP,
+        "models": {"tiny": entry}, "scorers": scorers, "fidelity_floor": None, "prompt_floor": 0.2,
+        "directional_floor": -1.0, "strategy": LOOP,
         "prompts": folder / "prompts.json", "pairs": folder / "pairs.json", "target": folder / "target.json",
     } | changed  # fmt: skip
 
@@ -106,4 +107,6 @@ def test_the_first_stage_refuses_the_worlds_judges(tmp_path: Path, sd21_folder: 
         read_prompts(**given | {"scorers": {**scorers, "lpips": "models/seasons-lpips"}})
     with pytest.raises(UserErrors, match=r"winter\.search\.fidelity_floor: null"):
         read_prompts(**given | {"fidelity_floor": 0.9})
+    with pytest.raises(UserError, match=r"winter\.search has no floor"):
+        read_prompts(**given | {"prompt_floor": None, "directional_floor": None})
     assert not (tmp_path / "prompts.json").exists()
