@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-FLOORS = {"fidelity_floor": "fidelity", "prompt_floor": "prompt", "directional_floor": "directional"}
-_WORDS = {"fidelity": "fidelity", "prompt": "similarity to the prompt", "directional": "directional similarity"}
+FLOORS = {"fidelity_floor": "fidelity", "prompt_floor": "prompt_share", "directional_floor": "directional"}
+_WORDS = {"fidelity": "fidelity", "prompt_share": "similarity to the prompt", "directional": "directional similarity"}
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What one picture, or the mean of several, kept; None for what no floor asks for.
 
-    `fidelity`: share of the seasons world's other labels that are the unsteered picture's, in [0, 1]. `prompt`: share
-    of the unsteered picture's CLIP similarity to its prompt, in [0, 1]. `directional`: cosine of the way that the
+    `fidelity`: share of the seasons world's other labels that are the unsteered picture's, in [0, 1]. `prompt_share`:
+    share of the unsteered picture's CLIP similarity to its prompt, in [0, 1]. `directional`: cosine of the way that the
     picture moved and the way from the prompt to the prompt with the concept's words, in [-1, 1].
     """
 
     fidelity: float | None = None
-    prompt: float | None = None
+    prompt_share: float | None = None
     directional: float | None = None
 
     def __str__(self) -> str:
@@ -32,7 +32,7 @@ class Floors:
     """The least of each that is enough; None: it does not count, and is not measured."""
 
     fidelity: float | None = None
-    prompt: float | None = None
+    prompt_share: float | None = None
     directional: float | None = None
 
     def __post_init__(self) -> None:

@@ -52,7 +52,7 @@ def search(
             norm=norm(configuration),
             objective=objective(measured, floors, goal),
             feasible=floors.missing(measured.kept) == 0,
-            prompt=measured.prompt,
+            prompt_share=measured.prompt_share,
             directional=measured.directional,
         )
         if on_trial is not None:

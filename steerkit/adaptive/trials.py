@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 # Below every feasible trial: targets are cosine margins or rates, none of which is less than -2.
 INFEASIBLE = -2.0
 # Measures beside fidelity that a floor may ask for.
-FURTHER = ("prompt", "directional")
+FURTHER = ("prompt_share", "directional")
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What the caller measured on the tuning set: the concept's margin or rate, and how much of the rest stayed.
 
-    `fidelity`, `prompt` and `directional` as `floors.Kept` says; None for what has no floor.
+    `fidelity`, `prompt_share` and `directional` as `floors.Kept` says; None for what has no floor.
     """
 
     target: float
     fidelity: float | None
-    prompt: float | None = None
+    prompt_share: float | None = None
     directional: float | None = None
 
     @property
     def kept(self) -> Kept:
         """The measures together."""
-        return Kept(self.fidelity, self.prompt, self.directional)
+        return Kept(self.fidelity, self.prompt_share, self.directional)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Trial:
     norm: float
     objective: float
     feasible: bool
-    prompt: float | None = None
+    prompt_share: float | None = None
     directional: float | None = None
 
 
@@ -78,7 +78,7 @@ def best(trials: Sequence[Trial]) -> Trial:
 
 
 def trials_table(trials: Sequence[Trial]) -> "polars.DataFrame":
-    """One row per trial; `layers` and `strengths` are list columns. `prompt` and `directional` where taken."""
+    """One row per trial; `layers` and `strengths` are list columns. `prompt_share` and `directional` where taken."""
     import polars
 
     taken = [name for name in FURTHER if any(getattr(t, name) is not None for t in trials)]

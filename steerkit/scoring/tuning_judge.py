@@ -53,17 +53,17 @@ class TuningJudge:
         self, judged: Judged, unsteered: Judged, prompts: Sequence[str], asked: Sequence[str] = ("fidelity",)
     ) -> dict[str, Tensor]:
         """What each image kept of its unsteered one, float32 [n], by measure: as far as it is `asked` for, fidelity,
-        prompt and directional (`steerkit.adaptive.floors.Kept`). `prompts`: what each image was made for, [n].
+        prompt_share and directional (`steerkit.adaptive.floors.Kept`). `prompts`: what each image was made for, [n].
         """
         found: dict[str, Tensor] = {}
         if "fidelity" in asked:
             found["fidelity"] = kept_share(judged, unsteered)
-        if "prompt" in asked or "directional" in asked:
+        if "prompt_share" in asked or "directional" in asked:
             texts = list(dict.fromkeys(prompts))
             rows = [texts.index(text) for text in prompts]
             said = self.clip.texts(texts)[rows]
-            if "prompt" in asked:
-                found["prompt"] = prompt_share(judged.embeddings, unsteered.embeddings, said)
+            if "prompt_share" in asked:
+                found["prompt_share"] = prompt_share(judged.embeddings, unsteered.embeddings, said)
             if "directional" in asked:
                 aimed = self.clip.texts([f"{text} {self.target.added_words}" for text in texts])[rows]
                 found["directional"] = directional_similarity(judged.embeddings, unsteered.embeddings, said, aimed)

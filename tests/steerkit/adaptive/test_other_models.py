@@ -75,14 +75,18 @@ def test_search_loop_scores_and_report_do_without_the_worlds_labels(
         -1.0, tmp_path / "trials", tmp_path / "best.json", tmp_path / "search-metrics.json",
     )  # fmt: skip
     best = json.loads((tmp_path / "best.json").read_text())
-    assert best["feasible"] and {"prompt", "directional", "fog_probability"} <= set(best) and "fidelity" not in best
-    assert 0.2 <= best["prompt"] <= 1 and -1 <= best["directional"] <= 1
+    assert (
+        best["feasible"] and {"prompt_share", "directional", "fog_probability"} <= set(best) and "fidelity" not in best
+    )
+    assert 0.2 <= best["prompt_share"] <= 1 and -1 <= best["directional"] <= 1
     adaptive_winter(
         model, target, prompts, pairs, vectors, tmp_path / "best.json", MODELS, scorers["clip"], WORDS, LOOP, [17],
         [201], 7, tmp_path / "pictures", tmp_path / "doses.json",
     )  # fmt: skip
     attempts = json.loads((tmp_path / "doses.json").read_text())["attempts"]
-    assert attempts and all("prompt" in one and "fidelity" not in one for one in attempts)
+    assert attempts and all(
+        "prompt_share" in one and one["prompt"] in (0, 1) and "fidelity" not in one for one in attempts
+    )
     files = [tmp_path / f"{name}.parquet" for name in ("images", "per_prompt", "aggregate")]
     evaluate(
         target, prompts, tmp_path / "pictures", [], scorers, WORDS, [17], 20, 5, *files, tmp_path / "comparisons.json",

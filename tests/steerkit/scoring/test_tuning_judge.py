@@ -63,9 +63,9 @@ def test_without_labels_what_is_kept_is_similarity_to_the_prompt_and_the_way_tha
     other = rendered("summer", "night", "cat", "blue", "room")
     now = judge.judge(np.stack([pictures[0], pictures[2], other]))
     prompts = ["a photo of a red house by a lake"] * 3
-    kept = judge.kept(now, plain, prompts, ("prompt", "directional"))
-    assert set(kept) == {"prompt", "directional"}
-    turned, same, replaced = zip(kept["prompt"].tolist(), kept["directional"].tolist(), strict=True)
+    kept = judge.kept(now, plain, prompts, ("prompt_share", "directional"))
+    assert set(kept) == {"prompt_share", "directional"}
+    turned, same, replaced = zip(kept["prompt_share"].tolist(), kept["directional"].tolist(), strict=True)
     assert same == pytest.approx((1.0, 1.0))
     assert turned[0] > replaced[0] + 0.3
     assert turned[1] > replaced[1] + 0.2
@@ -85,7 +85,7 @@ def test_the_measures_by_hand() -> None:
 
 
 def test_every_floor_must_be_kept_and_what_is_missing_adds_up() -> None:
-    floors = Floors(prompt=0.9, directional=0.25)
+    floors = Floors(prompt_share=0.9, directional=0.25)
     assert objective(Measured(0.75, None, 0.9, 0.25), floors, goal=0.5) == 0.5
     assert objective(Measured(0.75, None, 0.9, 0.0), floors) == -2.25
     assert objective(Measured(0.75, None, 0.65, 0.0), floors) == pytest.approx(-2.5)
