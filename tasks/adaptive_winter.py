@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from steerkit.activations.text import text_activations, token_types
-from steerkit.adaptive.projection import Calibration, calibrate, projections
+from steerkit.adaptive.closed_loop import ClosedLoop
+from steerkit.adaptive.projection import Calibration, at_once, calibrate, projections
 from steerkit.adaptive.resistance import strategy_with_words
 from steerkit.adaptive.strategy import Evidence, doses
 from steerkit.dag import Dep, Out, Param, progress
@@ -20,7 +21,8 @@ from steerkit.models.load import LoadedModel, load_model
 from steerkit.models.select import read_model
 from steerkit.report.picture_folder import PictureFolder
 from steerkit.scoring.clip import ClipScorer
-from steerkit.scoring.tuning_judge import Judged, TuningJudge, kept_share
+from steerkit.scoring.target import read_target
+from steerkit.scoring.tuning_judge import Judged, TuningJudge
 from steerkit.steering.apply import steered_batches
 from steerkit.steering.edit import Edit
 from steerkit.steering.text_edit import text_edit
@@ -34,6 +36,7 @@ BATCH = 16
 
 def adaptive_winter(
     model: Annotated[Path, Dep()],
+    target: Annotated[Path, Dep()],
     prompts: Annotated[Path, Dep()],
     pairs: Annotated[Path, Dep()],
     vectors: Annotated[Path, Dep()],
@@ -44,7 +47,6 @@ def adaptive_winter(
     strategy: Annotated[dict[str, Any], Param()],
     seeds: Annotated[list[int], Param()],
     search_seeds: Annotated[list[int], Param()],
-    added_words: Annotated[str, Param()],
     random_direction_seed: Annotated[int, Param()],
     pictures: Annotated[Path, Out("pictures", resume=True)],
     dose_table: Annotated[Path, Out("doses.json")],
@@ -53,6 +55,7 @@ def adaptive_winter(
     spec, identity = read_model(model)
     loaded = load_model(spec, identity.digest)
     directions = load_vectors(vectors, identity)
+    wanted = read_target(target)
     chosen = json.loads(best.read_text())
     suites = json.loads(prompts.read_text())
     scored = suites["scored"]
@@ -74,7 +77,7 @@ def adaptive_winter(
 
     @cache
     def judge() -> TuningJudge:
-        return TuningJudge(ClipScorer(clip))
+        return TuningJudge(ClipScorer(clip), wanted)
 
     @cache
     def plain() -> Judged:
@@ -82,21 +85,34 @@ def adaptive_winter(
         asked = [text for text in texts for _ in search_seeds]
         return judge().judge(generate(loaded, asked, search_seeds * len(texts), batch_size=BATCH))
 
-    def score(
-        images: NDArray[np.uint8], owners: Sequence[int], drawn: Sequence[int]
-    ) -> tuple[list[float], list[float]]:
+    def score(images: NDArray[np.uint8], owners: Sequence[int], drawn: Sequence[int]) -> list[list[float]]:
         judged = judge().judge(images)
         rows = [o * len(search_seeds) + search_seeds.index(seed) for o, seed in zip(owners, drawn, strict=True)]
-        return judged.wanted.tolist(), kept_share(judged, plain().rows(rows)).tolist()
+        asked = [texts[owner] for owner in owners]
+        kept = judge().kept(judged, plain().rows(rows), asked, floors)
+        return [judged.wanted.tolist(), *(kept[name].tolist() for name in floors)]
 
     def measured() -> tuple[Calibration, torch.Tensor]:
-        positive = [pair["positive"] for pair in json.loads(pairs.read_text())]
-        tuning = [row["prompt"] for row in suites["tuning"]]
-        along = [_projections(loaded, directions, chosen["layers"], some) for some in (tuning, positive, texts)]
-        return calibrate(along[0], along[1]), along[2]
+        def along(some: Sequence[str]) -> torch.Tensor:
+            return _projections(loaded, directions, chosen["layers"], some)
 
+        sides: dict[str, tuple[list[str], list[str]]] = {}
+        for pair in json.loads(pairs.read_text()):
+            positive, negative = sides.setdefault(pair.get("concept", ""), ([], []))
+            positive.append(pair["positive"])
+            negative.append(pair["negative"])
+        tuning = along([row["prompt"] for row in suites["tuning"]])
+        if len(sides) == 1:
+            (only,) = sides.values()
+            concept = along(only[0])
+        else:
+            concept = at_once([(along(positive), along(negative)) for positive, negative in sides.values()])
+        return calibrate(tuning, concept), along(texts)
+
+    decided = strategy_with_words(strategy, words)
+    floors = decided.floors.asked if isinstance(decided, ClosedLoop) else ()
     evidence = Evidence(projections=measured, seeds=[search_seeds] * len(texts), generate=steered, score=score)
-    given, attempts = doses(strategy_with_words(strategy, words), texts, evidence)
+    given, attempts = doses(decided, texts, evidence)
 
     folder = PictureFolder(pictures)
     random = random_like(directions.at_layers(chosen["layers"]), random_direction_seed)
@@ -105,7 +121,7 @@ def adaptive_winter(
         "unsteered": (texts, lambda _: []),
         "fixed": (texts, lambda _: edits(directions)),
         "adaptive": (texts, lambda rows: edits(directions, multipliers[rows])),
-        "prompt": ([f"{text} {added_words}" for text in texts], lambda _: []),
+        "prompt": ([f"{text} {wanted.added_words}" for text in texts], lambda _: []),
         "random": (texts, lambda _: edits(random)),
     }
     total = len(conditions) * len(texts) * len(seeds)
@@ -126,7 +142,14 @@ def adaptive_winter(
         {"id": row["id"], "prompt": row["prompt"], "multiplier": dose.multiplier, "reason": dose.reason}
         for row, dose in zip(scored, given, strict=True)
     ]
-    tried = [{**{name: getattr(a, name) for name in a.__slots__}, "id": scored[a.prompt]["id"]} for a in attempts]
+    tried = [
+        {
+            **{name: getattr(a, name) for name in ("prompt", "round", "multiplier", "margin")},
+            **{name: getattr(a.kept, name) for name in floors},
+            "id": scored[a.prompt]["id"],
+        }
+        for a in attempts
+    ]
     content = {"strategy": strategy["kind"], "doses": table, "attempts": tried}
     dose_table.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 

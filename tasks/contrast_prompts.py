@@ -8,6 +8,7 @@ from steerkit.dag import Dep, Out, Param
 from steerkit.errors import UserError
 from steerkit.prompts.concept import contrast_pairs, parse_concepts
 from steerkit.prompts.suite import check_disjoint, read_prompts
+from steerkit.scoring.judges import check_judges
 from steerkit.steering.edit_spec import parse_edits
 
 
@@ -19,9 +20,16 @@ def contrast_prompts(
     objects_tuning: Annotated[Path, Dep()],
     concepts: Annotated[dict[str, Any], Param()],
     edits: Annotated[dict[str, Any], Param("/attention.edits")],
+    model: Annotated[str, Param("/model")],
+    models: Annotated[dict[str, Any], Param("/models")],
+    scorers: Annotated[dict[str, str], Param("/scorers")],
+    fid: Annotated[str, Param("/attention.scores.fid")],
+    kept: Annotated[str, Param("/attention.search.kept")],
     prompts: Annotated[Path, Out("prompts.json")],
 ) -> None:
     """Fill the templates of every concept, and read and check the suites."""
+    own = {"scores": {"fid": fid}, "search": {"kept": kept}}
+    check_judges("attention", {"model": model, "models": models, "scorers": scorers, "attention": own})
     suites = {}
     for name, scored, tuning in (
         ("winter", winter_scored, winter_tuning),

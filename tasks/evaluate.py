@@ -11,16 +11,19 @@ from steerkit.adaptive.resistance import resistance_groups
 from steerkit.dag import Dep, Out, Param, progress
 from steerkit.report.picture_folder import PictureFolder
 from steerkit.scoring.bootstrap import Bootstrap
-from steerkit.scoring.clip import SEASON_PHRASES, ClipScorer, paired_similarity
-from steerkit.scoring.judgements import CONDITIONS, KEPT_LABELS
+from steerkit.scoring.clip import ClipScorer, paired_similarity
+from steerkit.scoring.judgements import CONDITIONS
 from steerkit.scoring.labels import LabelScorer
 from steerkit.scoring.named_labels import named_labels
 from steerkit.scoring.perceptual import Perceptual
+from steerkit.scoring.target import read_target
+from steerkit.scoring.target_columns import target_columns
 from steerkit.scoring.winter import score_winter, write_metrics, write_plots
 from steerkit.scoring.zero_shot_labels import zero_shot_labels
 
 
 def evaluate(
+    target: Annotated[Path, Dep()],
     prompts: Annotated[Path, Dep()],
     pictures: Annotated[Path, Dep()],
     judges: Annotated[list[Path], Dep()],  # noqa: ARG001  # read by their names in params; here so that new weights count
@@ -51,6 +54,7 @@ def evaluate(
     ],
 ) -> None:
     """Score the pictures of all conditions, with bootstrap intervals over prompts."""
+    wanted = read_target(target)
     scored = json.loads(prompts.read_text())["scored"]
     texts = [row["prompt"] for row in scored]
     folder = PictureFolder(pictures)
@@ -73,8 +77,7 @@ def evaluate(
             "seed": [seed for _, seed in keys],
             "condition": [condition] * len(keys),
             **found.names,
-            "winter_similarity": clip.concept_similarity(embedded, SEASON_PHRASES["winter"]).tolist(),
-            "winter_margin": clip.concept_margin(embedded).tolist(),
+            **target_columns(clip, embedded, wanted),
             "prompt_similarity": paired_similarity(embedded, said[owners]).tolist(),
             "lpips": distances.astype(float).tolist(),
         }
@@ -84,11 +87,11 @@ def evaluate(
             "prompt_id": [row["id"] for row in scored],
             "prompt": texts,
             "resistance": resistance_groups(words, texts),
-            **{label: [named_labels(text)[label] for text in texts] for label in KEPT_LABELS},
+            **{label: [named_labels(text)[label] for text in texts] for label in wanted.kept_labels},
         },
-        schema_overrides=dict.fromkeys(KEPT_LABELS, pl.String),
+        schema_overrides=dict.fromkeys(wanted.kept_labels, pl.String),
     )
-    scores = score_winter(pl.concat(tables), listed, Bootstrap(resamples=resamples, seed=bootstrap_seed))
+    scores = score_winter(pl.concat(tables), listed, Bootstrap(resamples=resamples, seed=bootstrap_seed), wanted)
     scores.images.write_parquet(images)
     scores.per_prompt.write_parquet(per_prompt)
     scores.aggregate.write_parquet(aggregate)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import polars as pl
 
@@ -10,6 +10,7 @@ from steerkit.dag import Dep, Out, Param
 from steerkit.errors import UserError
 from steerkit.prompts.concept_library import check_held_out, chosen_concepts, read_libraries
 from steerkit.prompts.suite import check_disjoint, evenly, read_prompts
+from steerkit.scoring.judges import check_judges
 
 
 def language_prompts(
@@ -18,10 +19,14 @@ def language_prompts(
     concepts: Annotated[list[str] | str, Param()],
     tuning: Annotated[int | None, Param()],
     test: Annotated[int | None, Param()],
+    model: Annotated[str, Param("/language.model")],
+    models: Annotated[dict[str, Any], Param("/models")],
+    scorer: Annotated[str, Param("/language.scorer")],
     pairs: Annotated[Path, Out("pairs.json")],
     prompts: Annotated[Path, Out("prompts.parquet")],
 ) -> None:
     """Read and check the library of concepts, the requests to tune on and the requests to score."""
+    check_judges("language", {"models": models, "language": {"model": model, "scorer": scorer}})
     outside = [name for name in libraries if Path(name).name != name]
     if outside:
         raise UserError(f"The library {outside[0]!r} is no file name; put the file into {texts.name} and name it.")

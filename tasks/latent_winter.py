@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,7 @@ import torch
 
 from steerkit.adaptive.operating_point import Tried, operating_point
 from steerkit.dag import Dep, Out, Param, progress
+from steerkit.errors import UserError
 from steerkit.models.generate import generate
 from steerkit.models.load import load_model
 from steerkit.models.schedule import timesteps
@@ -23,6 +24,7 @@ from steerkit.scoring.edit_table import judged_edits
 from steerkit.scoring.labels import LabelScorer
 from steerkit.scoring.perceptual import Perceptual
 from steerkit.scoring.shots import Shot
+from steerkit.scoring.tuning_judge import kept_by
 from steerkit.steering.apply import check_branches, steered_batches
 from steerkit.steering.edit_spec import Candidate, EditSpec
 from steerkit.steering.latent_edit import latent_edits
@@ -39,12 +41,13 @@ def latent_winter(
     moments: Annotated[Path, Dep()],
     judges: Annotated[list[Path], Dep()],  # noqa: ARG001  # read by their names in params; here so that new weights count
     scorers: Annotated[dict[str, str], Param("/scorers")],
-    winter: Annotated[dict[str, Any], Param("/attention.prompts.concepts.winter")],
+    concepts: Annotated[dict[str, Any], Param("/attention.prompts.concepts")],
     concept: Annotated[str, Param()],
     recipes: Annotated[list[dict[str, Any]], Param()],
     tuning_prompts: Annotated[int, Param()],
     tuning_seeds: Annotated[list[int], Param()],
     goal: Annotated[float, Param()],
+    kept: Annotated[Literal["labels", "prompt", "directional"], Param()],
     floor: Annotated[float, Param()],
     seeds: Annotated[list[int], Param()],
     random_seed: Annotated[int, Param()],
@@ -57,7 +60,8 @@ def latent_winter(
     spec, identity = read_model(model)
     loaded = load_model(spec, identity.digest)
     steps = len(timesteps(loaded.pipeline, spec.steps))
-    places, texts, wanted = load_places(saes, moments), json.loads(prompts.read_text()), Concept.model_validate(winter)
+    places, texts = load_places(saes, moments), json.loads(prompts.read_text())
+    name, wanted = _shown(concept, concepts)
     judge = ConceptJudge(ClipScorer(scorers["clip"]))
     tried_recipes = parse_towards(recipes, "latents.winter.recipes")
     options = [(one.recipe, strength) for one in tried_recipes for strength in one.strengths]
@@ -71,21 +75,26 @@ def latent_winter(
         edits = latent_edits("add", places, concept, recipe, strength, steps=steps)
         check_branches(loaded, edits)
         seen = judge.see(generate(loaded, asked, drawn, batch_size=BATCH, edits=steered_batches(loaded, edits)))
-        kept = labels_kept(seen.labels, plain.labels, wanted.label).mean().item()
+        if kept == "labels":
+            same = labels_kept(seen.labels, plain.labels, wanted.label)
+        else:
+            meant = [text if wanted.kind(text) == "contains" else f"{text} {wanted.text}" for text in asked]
+            same = kept_by(kept, judge.clip, seen.embeddings, plain.embeddings, asked, meant)
         tried.append(Tried(Candidate((str(number),), strength), judge.probability(seen, wanted)[lacking].mean().item(),
-                           kept))  # fmt: skip
+                           same.mean().item()))  # fmt: skip
     best = operating_point(tried, goal=goal, floor=floor)
     recipe, strength = options[tried.index(best)]
     pl.DataFrame(
-        [{"recipe": one.model_dump_json(exclude_defaults=True), "strength": far, "wanted": t.wanted, "kept": t.kept,
-          "chosen": t is best} for (one, far), t in zip(options, tried, strict=True)]
+        [{"concept": concept, "recipe": one.model_dump_json(exclude_defaults=True), "strength": far,
+          "wanted": t.wanted, "kept": t.kept, "chosen": t is best}
+         for (one, far), t in zip(options, tried, strict=True)]
     ).write_parquet(trials)  # fmt: skip
 
     folder, classifier = PictureFolder(pictures), None
     if scorers["labels"] != "clip":
         classifier = LabelScorer.load(scorers["labels"])
     perceptual = Perceptual(scorers["lpips"])
-    edit = EditSpec(action="add", concept="winter", suite="winter", strengths=(strength,), goal=goal)
+    edit = EditSpec(action="add", concept=name, suite="winter", strengths=(strength,), goal=goal)
     tables: list[pl.DataFrame] = []
     for condition, random in (("unsteered", None), ("steered", None), ("random", random_seed)):
         steered = condition != "unsteered"
@@ -107,10 +116,22 @@ def latent_winter(
             progress(start + len(part), len(missing), f"{condition} pictures")
         pixels = folder.load_all([(shot.prompt_id, shot.seed, condition) for shot in made])
         beside = folder.load_all([(shot.prompt_id, shot.seed, "unsteered") for shot in made])
-        tables.append(judged_edits("latents", edit, {"winter": wanted}, made, pixels, np.ascontiguousarray(beside),
+        tables.append(judged_edits("latents", edit, {name: wanted}, made, pixels, np.ascontiguousarray(beside),
                                    judge, classifier, perceptual))  # fmt: skip
     table = pl.concat(tables)
     table.write_parquet(images)
     shown = table.group_by("condition", maintain_order=True).agg(pl.col("concept_by_clip").mean())
     numbers = {"strength": strength, "wanted": best.wanted, "kept": best.kept, **dict(shown.iter_rows())}
     metrics.write_text(json.dumps(numbers, indent=1) + "\n")
+
+
+def _shown(concept: str, concepts: dict[str, Any]) -> tuple[str, Concept]:
+    """The concept of the attention pipeline that says how pictures show `concept`, such as season:winter, by name."""
+    label, _, value = concept.partition(":")
+    for name, one in concepts.items():
+        if (one.get("label"), one.get("value")) == (label, value):
+            return name, Concept.model_validate(one)
+    raise UserError(
+        f"latents.winter.concept is {concept}, but no concept of attention.prompts.concepts has `label: {label}` and "
+        f"`value: {value}`, which say how prompts and pictures show it; add one."
+    )

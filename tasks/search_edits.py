@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import polars as pl
 import torch
@@ -18,6 +18,8 @@ from steerkit.prompts.suite import evenly
 from steerkit.scoring.clip import ClipScorer
 from steerkit.scoring.concept_judge import ConceptJudge, Seen, labels_kept
 from steerkit.scoring.edit_plan import EditPlan
+from steerkit.scoring.shots import reworded_for
+from steerkit.scoring.tuning_judge import kept_by
 from steerkit.steering.apply import check_branches, steered_batches
 from steerkit.steering.attention_edit import attention_edits
 from steerkit.vectors.vectors_file import load_vectors
@@ -35,6 +37,7 @@ def search_edits(
     edits: Annotated[dict[str, Any], Param("/attention.edits")],
     count: Annotated[int, Param("prompts")],
     seeds: Annotated[list[int], Param()],
+    kept: Annotated[Literal["labels", "prompt", "directional"], Param()],
     floor: Annotated[float, Param()],
     work: Annotated[Path, Out("tried", resume=True)],
     trials: Annotated[Path, Out("trials.parquet")],
@@ -64,6 +67,7 @@ def search_edits(
         contains = torch.tensor([concept.kind(text) == "contains" for text in asked])
         # Adding is for all prompts that lack the concept; erasing and replacing can be seen only where there is one.
         meant = ~contains if edit.action == "add" else contains
+        meant_words = [reworded_for(edit, concept, concepts, text) for text in asked]
         found = load_vectors(vectors / f"{edit.concept}.safetensors", identity)
         target = load_vectors(vectors / f"{edit.target}.safetensors", identity) if edit.target else None
         tried: list[Tried] = []
@@ -83,10 +87,15 @@ def search_edits(
             seen = judge.see(images)
             probability = judge.probability(seen, wanted_of)
             wanted = (1 - probability if edit.action == "erase" else probability)[meant].mean().item()
-            same = labels_kept(seen.labels, plain.labels, wanted_of.label)
-            if edit.action != "add":
-                # Where the concept is not, everything is to stay, also what the concept's label says.
-                same = torch.where(contains, same, labels_kept(seen.labels, plain.labels, None))
+            if kept == "labels":
+                same = labels_kept(seen.labels, plain.labels, wanted_of.label)
+                if edit.action != "add":
+                    # Where the concept is not, everything is to stay, also what the concept's label says.
+                    same = torch.where(contains, same, labels_kept(seen.labels, plain.labels, None))
+            else:
+                # What is taken out of a prompt is no similarity that is to be kept.
+                stays = meant_words if kept == "prompt" and edit.action != "add" else asked
+                same = kept_by(kept, judge.clip, seen.embeddings, plain.embeddings, stays, meant_words)
             tried.append(Tried(candidate, wanted, same.mean().item()))
             partial = kept_file.with_suffix(".partial")
             partial.write_text(json.dumps({"wanted": tried[-1].wanted, "kept": tried[-1].kept}))

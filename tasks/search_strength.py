@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from steerkit.adaptive.configuration import Configuration, grid, parse_space
+from steerkit.adaptive.floors import FLOORS, Floors
 from steerkit.adaptive.search import search
 from steerkit.adaptive.trials import Measured, Trial, best, measured_before, trials_table
 from steerkit.dag import Dep, Out, Param, progress
@@ -13,7 +14,8 @@ from steerkit.models.load import load_model
 from steerkit.models.select import read_model
 from steerkit.prompts.suite import evenly
 from steerkit.scoring.clip import ClipScorer
-from steerkit.scoring.tuning_judge import TuningJudge, kept_share
+from steerkit.scoring.target import read_target
+from steerkit.scoring.tuning_judge import TuningJudge
 from steerkit.steering.apply import check_branches, steered_batches
 from steerkit.steering.edit import Edit, EditBranch
 from steerkit.steering.operators import Units
@@ -25,6 +27,7 @@ BATCH = 16
 
 def search_strength(
     model: Annotated[Path, Dep()],
+    target: Annotated[Path, Dep()],
     prompts: Annotated[Path, Dep()],
     vectors: Annotated[Path, Dep()],
     judges: Annotated[Path, Dep()],  # noqa: ARG001  # read by its name in params; here so that new weights count
@@ -35,7 +38,9 @@ def search_strength(
     count: Annotated[int, Param("prompts")],
     seeds: Annotated[list[int], Param()],
     goal: Annotated[float, Param()],
-    fidelity_floor: Annotated[float, Param()],
+    fidelity_floor: Annotated[float | None, Param()],
+    prompt_floor: Annotated[float | None, Param()],
+    directional_floor: Annotated[float | None, Param()],
     work: Annotated[Path, Out("trials", resume=True)],
     chosen: Annotated[Path, Out("best.json")],
     metrics: Annotated[Path, Out("metrics.json", kind="metrics", cache=False)],
@@ -46,7 +51,9 @@ def search_strength(
     spec, identity = read_model(model)
     loaded = load_model(spec, identity.digest)
     directions = load_vectors(vectors, identity)
-    judge = TuningJudge(ClipScorer(clip))
+    wanted = read_target(target)
+    floors = Floors(fidelity_floor, prompt_floor, directional_floor)
+    judge = TuningJudge(ClipScorer(clip), wanted)
     texts = evenly([row["prompt"] for row in json.loads(prompts.read_text())["tuning"]], count)
     asked = [text for text in texts for _ in seeds]
     drawn = [seed for _ in texts for seed in seeds]
@@ -60,39 +67,44 @@ def search_strength(
         check_branches(loaded, edits)
         steered = generate(loaded, asked, drawn, edits=steered_batches(loaded, edits), batch_size=BATCH)
         judged = judge.judge(steered)
-        return Measured(judged.wanted.mean().item(), kept_share(judged, unsteered).mean().item())
+        kept = judge.kept(judged, unsteered, asked, floors.asked)
+        means = dict.fromkeys(FLOORS.values()) | {name: one.mean().item() for name, one in kept.items()}
+        return Measured(judged.wanted.mean().item(), **means)
 
     work.mkdir(parents=True, exist_ok=True)
     table = work / "trials.parquet"
-    wanted = parse_space(space)
+    layout = parse_space(space)
 
     def keep(trials: list[Trial]) -> None:
         partial = table.with_suffix(".partial")
         trials_table(trials).write_parquet(partial)
         partial.replace(table)
-        progress(len(trials), len(grid(wanted)) + wanted.refine_trials, "configurations")
+        progress(len(trials), len(grid(layout)) + layout.refine_trials, "configurations")
 
     trials = search(
-        wanted,
+        layout,
         evaluate,
         fidelity_floor=fidelity_floor,
+        prompt_floor=prompt_floor,
+        directional_floor=directional_floor,
         goal=goal,
         norm=lambda configuration: edit_norm(edits_of(configuration)),
         known=measured_before(read_parquet(table)) if table.exists() else None,
         on_trial=keep,
     )
     winner = best(trials)
+    kept = {name: getattr(winner, name) for name in floors.asked}
     found = {
         "layers": winner.configuration.layers,
         "strengths": winner.configuration.strengths,
         "branch": branch,
         "units": units,
-        "winter_probability": winner.target,
-        "fidelity": winner.fidelity,
+        f"{wanted.key}_probability": winner.target,
+        **kept,
         "feasible": winner.feasible,
-        "unsteered_winter_probability": unsteered.wanted.mean().item(),
+        f"unsteered_{wanted.key}_probability": unsteered.wanted.mean().item(),
         "trials": len(trials),
     }
     chosen.write_text(json.dumps(found, indent=1) + "\n")
-    numbers = {key: found[key] for key in ("winter_probability", "fidelity", "unsteered_winter_probability", "trials")}
-    metrics.write_text(json.dumps(numbers, indent=1) + "\n")
+    reported = (f"{wanted.key}_probability", *kept, f"unsteered_{wanted.key}_probability", "trials")
+    metrics.write_text(json.dumps({key: found[key] for key in reported}, indent=1) + "\n")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import polars as pl
 
+from steerkit.adaptive.floors import FLOORS
 from steerkit.dag import Dep, Out, Param
 from steerkit.report.content import TRIPTYCH, ReportContent
 from steerkit.report.page import write_report as write_page
@@ -13,11 +14,15 @@ from steerkit.report.picture_folder import PictureFolder
 from steerkit.report.provenance import Provenance, file_hashes, library_versions
 from steerkit.report.submission import Columns, encode_submission
 from steerkit.scoring.comparisons import SCHEMA
+from steerkit.scoring.target import read_target
 from steerkit.scoring.winter import WinterScores
+
+NO_CLASSIFIER = {"Who reads the labels": "CLIP, by its zero-shot answer: no label classifier knows such pictures."}
 
 
 def write_report(
     model: Annotated[Path, Dep()],
+    target: Annotated[Path, Dep()],
     norms: Annotated[Path, Dep()],
     vectors: Annotated[Path, Dep()],
     trials: Annotated[Path, Dep()],
@@ -39,7 +44,9 @@ def write_report(
     identity = json.loads(model.read_text())
     spec = identity["spec"]
     answers = pl.DataFrame(json.loads(comparisons.read_text()), schema=SCHEMA)
-    scores = WinterScores(pl.read_parquet(images), pl.read_parquet(per_prompt), pl.read_parquet(aggregate), answers)
+    wanted = read_target(target)
+    judged, each, intervals = (pl.read_parquet(path) for path in (images, per_prompt, aggregate))
+    scores = WinterScores(judged, each, intervals, answers, wanted)
     doses = json.loads(dose_table.read_text())
     chosen = json.loads(best.read_text())
     listed = (
@@ -54,7 +61,7 @@ def write_report(
         for condition in TRIPTYCH
     ]
     content = ReportContent(
-        title="Towards winter",
+        title=f"Towards {wanted.name}",
         model=f"{spec['name']} ({spec['source']})",
         scores=scores,
         pictures=pl.DataFrame(shown),
@@ -75,7 +82,8 @@ def write_report(
             hashes=file_hashes({"vectors": vectors, "pictures": pictures, "scores": images}),
             versions=library_versions(),
         ),
-        search_objective="mean CLIP probability of winter on the tuning prompts",
+        search_objective=f"mean CLIP probability of {wanted.name} on the tuning prompts",
+        explanations=NO_CLASSIFIER if scorers["labels"] == "clip" else {},
     )
     write_page(report, content)
     adaptive = {str(key): folder.path(key, first, "adaptive") for key in listed["prompt_id"]}
@@ -83,18 +91,19 @@ def write_report(
 
 
 def _search_table(trials: pl.DataFrame, chosen: dict[str, Any]) -> pl.DataFrame:
-    """Trials in the report's form; a trial with different strengths at its layers shows their mean in the heatmap."""
+    """Trials in the report's form; a trial with different strengths at its layers has no `strength`."""
+    measures = [name for name in FLOORS.values() if name in trials.columns and trials[name].count()]
     rows = [
         {
             "layers": ", ".join(map(str, row["layers"])),
-            "strength": sum(row["strengths"]) / len(row["strengths"]),
+            "strength": row["strengths"][0] if len(set(row["strengths"])) == 1 else None,
             "strengths": ", ".join(f"{strength:g}" for strength in row["strengths"]),
             "score": row["target"],
-            "fidelity": row["fidelity"],
+            **{name: row[name] for name in measures},
             "feasible": row["feasible"],
             "kind": row["stage"],
             "chosen": row["layers"] == chosen["layers"] and row["strengths"] == chosen["strengths"],
         }
         for row in trials.iter_rows(named=True)
     ]
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, schema_overrides={"strength": pl.Float64})

@@ -1,6 +1,6 @@
 """Dose by projection: a prompt that lies far on the other side of the direction needs more of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
@@ -88,6 +88,17 @@ def calibrate(tuning: Tensor, concept: Tensor) -> Calibration:
             "says nothing about the dose. Use tuning prompts without the concept, or another strategy."
         )
     return replace(here, distance=typical)
+
+
+def at_once(concepts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Where a prompt that holds several concepts at once lies, float64 [1, slots], from each one's own pairs.
+
+    `concepts`: projections [n, slots] of each one's positive and negative prompts. From where negative prompts lie on
+    average, as far on as the positive ones of each concept lie from its negative ones, added up.
+    """
+    means = [(positive.double().nanmean(0), negative.double().nanmean(0)) for positive, negative in concepts]
+    base = torch.stack([negative for _, negative in means]).mean(0)
+    return (base + torch.stack([positive - negative for positive, negative in means]).sum(0))[None]
 
 
 def projection_doses(strategy: Projection, calibration: Calibration, prompts: Tensor) -> list[Dose]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from steerkit.adaptive.configuration import Configuration, SearchSpace, grid
+from steerkit.adaptive.floors import Floors
 from steerkit.adaptive.trials import Measured, Trial, best, objective
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ def search(
     space: SearchSpace,
     evaluate: Evaluate,
     *,
-    fidelity_floor: float,
+    fidelity_floor: float | None,
+    prompt_floor: float | None = None,
+    directional_floor: float | None = None,
     goal: float = math.inf,
     norm: Callable[[Configuration], float],
     known: Mapping[Configuration, Measured] | None = None,
@@ -25,13 +28,15 @@ def search(
 ) -> list[Trial]:
     """Evaluate the grid and then `space.refine_trials` proposals; returns one trial per configuration, in order.
 
-    `goal` is the target that is enough: among configurations that reach it the shortest edit is the best.
+    `goal` is the target that is enough: among configurations that reach it and keep all floors (`floors.Kept`) the
+    shortest edit is the best.
     `evaluate` measures a configuration on the tuning set; what `known` holds is not measured again, so a search that
     was cut off resumes from its table and ends with the same trials. `on_trial` gets all trials so far after each new
     one. Deterministic: the k-th proposal depends on the sampler's seed, k and the trials before it alone. A proposal
     that was tried already counts, but is neither measured nor listed again.
     """
     known = known or {}
+    floors = Floors(fidelity_floor, prompt_floor, directional_floor)
     trials: dict[Configuration, Trial] = {}
 
     def attempt(configuration: Configuration, stage: Any) -> Trial:
@@ -45,8 +50,10 @@ def search(
             target=measured.target,
             fidelity=measured.fidelity,
             norm=norm(configuration),
-            objective=objective(measured, fidelity_floor, goal),
-            feasible=measured.fidelity >= fidelity_floor,
+            objective=objective(measured, floors, goal),
+            feasible=floors.missing(measured.kept) == 0,
+            prompt_share=measured.prompt_share,
+            directional=measured.directional,
         )
         if on_trial is not None:
             on_trial(list(trials.values()))

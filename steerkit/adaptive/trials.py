@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from steerkit.adaptive.configuration import Configuration
+from steerkit.adaptive.floors import Floors, Kept
 from steerkit.errors import UserError
 
 if TYPE_CHECKING:
@@ -13,22 +14,34 @@ if TYPE_CHECKING:
 
 # Below every feasible trial: targets are cosine margins or rates, none of which is less than -2.
 INFEASIBLE = -2.0
+# Measures beside fidelity that a floor may ask for.
+FURTHER = ("prompt_share", "directional")
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the caller measured on the tuning set: the concept's margin or rate, and how much of the rest stayed."""
+    """What the caller measured on the tuning set: the concept's margin or rate, and how much of the rest stayed.
+
+    `fidelity`, `prompt_share` and `directional` as `floors.Kept` says; None for what has no floor.
+    """
 
     target: float
-    fidelity: float
+    fidelity: float | None
+    prompt_share: float | None = None
+    directional: float | None = None
+
+    @property
+    def kept(self) -> Kept:
+        """The measures together."""
+        return Kept(self.fidelity, self.prompt_share, self.directional)
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """A configuration with what was measured.
 
-    `objective` is the target, up to the goal, where fidelity reaches the floor, else less than any target: -2 minus
-    what is missing.
+    `objective` is the target, up to the goal, where what was kept reaches all floors, else less than any target: -2
+    minus what is missing.
     `norm` is how far the edit moves a token; among equals the shorter edit wins.
     """
 
@@ -36,23 +49,25 @@ class Trial:
     stage: Literal["grid", "refine"]
     configuration: Configuration
     target: float
-    fidelity: float
+    fidelity: float | None
     norm: float
     objective: float
     feasible: bool
+    prompt_share: float | None = None
+    directional: float | None = None
 
 
-def objective(measured: Measured, fidelity_floor: float, goal: float = math.inf) -> float:
+def objective(measured: Measured, floors: Floors | float, goal: float = math.inf) -> float:
     """The single number that the search makes as large as it can.
 
     What exceeds `goal` counts no more than the goal, so that among configurations that reach it the shortest edit wins.
-    Raises ValueError for a target below -2 or NaN.
+    `floors`: a number is the least fidelity.
+    Raises ValueError for a target below -2 or NaN, and for a measure that has a floor but was not taken.
     """
-    if not measured.target >= INFEASIBLE or not measured.fidelity == measured.fidelity:
-        raise ValueError(f"a target of {measured.target} with fidelity {measured.fidelity} cannot be compared")
-    if measured.fidelity >= fidelity_floor:
-        return min(measured.target, goal)
-    return INFEASIBLE - (fidelity_floor - measured.fidelity)
+    if not measured.target >= INFEASIBLE:
+        raise ValueError(f"a target of {measured.target} cannot be compared")
+    missing = (floors if isinstance(floors, Floors) else Floors(floors)).missing(measured.kept)
+    return min(measured.target, goal) if missing == 0 else INFEASIBLE - missing
 
 
 def best(trials: Sequence[Trial]) -> Trial:
@@ -63,8 +78,10 @@ def best(trials: Sequence[Trial]) -> Trial:
 
 
 def trials_table(trials: Sequence[Trial]) -> "polars.DataFrame":
-    """One row per trial; `layers` and `strengths` are list columns."""
+    """One row per trial; `layers` and `strengths` are list columns. `prompt_share` and `directional` where taken."""
     import polars
+
+    taken = [name for name in FURTHER if any(getattr(t, name) is not None for t in trials)]
 
     schema: dict[str, Any] = {
         "number": polars.Int64,
@@ -76,6 +93,7 @@ def trials_table(trials: Sequence[Trial]) -> "polars.DataFrame":
         "norm": polars.Float64,
         "objective": polars.Float64,
         "feasible": polars.Boolean,
+        **dict.fromkeys(taken, polars.Float64),
     }
     rows = [
         (
@@ -88,6 +106,7 @@ def trials_table(trials: Sequence[Trial]) -> "polars.DataFrame":
             t.norm,
             t.objective,
             t.feasible,
+            *(getattr(t, name) for name in taken),
         )
         for t in trials
     ]
@@ -100,7 +119,10 @@ def measured_before(table: "polars.DataFrame") -> dict[Configuration, Measured]:
     missing = [name for name in needed if name not in table.columns]
     if missing:
         raise UserError(f"The table of trials lacks the column {missing[0]!r}, so the search cannot resume from it.")
+    taken = [name for name in FURTHER if name in table.columns]
     return {
-        Configuration(tuple(layers), tuple(strengths)): Measured(target, fidelity)
-        for layers, strengths, target, fidelity in table.select(needed).iter_rows()
+        Configuration(tuple(layers), tuple(strengths)): Measured(
+            target, fidelity, **dict(zip(taken, further, strict=True))
+        )
+        for layers, strengths, target, fidelity, *further in table.select(*needed, *taken).iter_rows()
     }

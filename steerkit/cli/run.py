@@ -70,11 +70,23 @@ def run(
         if told is not None:
             sys.stdout.write(up_to_date.in_words(flow, told))
             return
+    if only is None:
+        _check_judges(root, flow)
     logging.getLogger("steerkit").setLevel(logging.INFO)
     if _through_prefect(only, prefect):
         _run_in_prefect(root, flow, force, chosen)
         return
     _run_here(root, flow, only, force, chosen)
+
+
+def _check_judges(root: Path, flow: str) -> None:
+    """Refuse a model whose pictures or texts the judges do not know, before anything runs."""
+    from steerkit.dag.params import load_params
+    from steerkit.scoring.judges import JUDGES, check_judges
+
+    params = load_params(root)
+    for pipeline in JUDGES if flow == "everything" else [flow]:
+        check_judges(pipeline, params, root)
 
 
 def _of_layers(root: Path, flow: str, layers: str | None) -> list[str] | None:
@@ -92,8 +104,10 @@ def _change_params(root: Path, flow: str, model: str | None, params: Path | None
     if model is None and params is None:
         return
     from steerkit.dag import params_edit, registry
-    from steerkit.dag.params import load_params
+    from steerkit.dag.params import FILE, load_params
+    from steerkit.dag.project import write_atomically
 
+    before = (root / FILE).read_text(encoding="utf-8") if (root / FILE).is_file() else None
     changed: list[str] = []
     if params is not None:
         free = {key for stage in registry.all_stages(root).values() for key in stage.params.values()}
@@ -101,6 +115,13 @@ def _change_params(root: Path, flow: str, model: str | None, params: Path | None
     if model is not None:
         key = params_edit.model_key(load_params(root), flow)
         changed += params_edit.choose_model(root, model, key)
+    try:
+        _check_judges(root, flow)
+    except UserError:
+        # A run that is refused leaves everything as it was.
+        if before is not None and changed:
+            write_atomically(root, root / FILE, before)
+        raise
     for line in changed:
         sys.stdout.write(f"params.yaml: {line}\n")
 

@@ -77,6 +77,7 @@ def choose_model(root: Path, name: str, key: str = "model") -> list[str]:
         inside = folder.resolve().is_relative_to(root)
         source = os.path.relpath(folder, root) if inside else str(folder.resolve())
         entry = {**default, "source": source, "revision": None}
+        entry.pop("world", None)  # that of the other model
         label = folder.resolve().name
         return merge(root, {**_nested(key, label), "models": {label: entry}}, ("models",), "--model")
     near = difflib.get_close_matches(name, list(models), n=1, cutoff=0.5)

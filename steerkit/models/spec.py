@@ -43,6 +43,11 @@ class ModelSpec(BaseModel):
     device_map: Literal["balanced"] | None = Field(
         default=None, description="balanced: the networks are spread over all GPUs. Goes without offload."
     )
+    world: Literal["seasons", "other"] | None = Field(
+        default=None,
+        description="Whether it was trained on the seasons world, whose judges know no other pictures; null: it was if "
+        "it is built as the embedded model is.",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> ModelSpec:
@@ -54,5 +59,5 @@ class ModelSpec(BaseModel):
     def _what_counts(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # What is not used is not written, so that specs of models that need neither read as they always did.
         found: dict[str, Any] = dump(self)
-        unused = {"offload": "none", "device_map": None}
+        unused = {"offload": "none", "device_map": None, "world": None}
         return {key: value for key, value in found.items() if key not in unused or value != unused[key]}

@@ -39,13 +39,7 @@ class Concept(BaseModel):
 
     @model_validator(mode="after")
     def _shown_somehow(self) -> "Concept":
-        if (self.label is None) != (self.value is None):
-            raise ValueError("label and value belong together; give both or none")
-        if self.label is not None and self.value not in LABELS.get(self.label, ()):
-            known = ", ".join(LABELS.get(self.label, ())) or f"labels {', '.join(LABELS)}"
-            raise ValueError(f"{self.label} {self.value!r} does not exist; there are {known}")
-        if self.label is None and not (self.phrases and self.other_phrases):
-            raise ValueError("nothing says how pictures show it; give label and value, or phrases and other_phrases")
+        check_shown(self.label, self.value, self.phrases, self.other_phrases)
         if (self.template == "people") != (self.subjects is not None):
             raise ValueError("subjects are for the template people, which needs them")
         return self
@@ -61,6 +55,17 @@ class Concept(BaseModel):
         swapped = _pattern(self.words).sub(replacement, prompt)
         tidy = re.sub(r"\s+", " ", swapped).strip(" ,")
         return re.sub(r"\b(a|an) (?=(\w))", lambda m: f"{'an' if m[2].lower() in 'aeiou' else 'a'} ", tidy)
+
+
+def check_shown(label: str | None, value: str | None, phrases: Sequence[str], other_phrases: Sequence[str]) -> None:
+    """ValueError unless a label and its value, or phrases with and without it, say how pictures show a concept."""
+    if (label is None) != (value is None):
+        raise ValueError("label and value belong together; give both or none")
+    if label is not None and value not in LABELS.get(label, ()):
+        known = ", ".join(LABELS.get(label, ())) or f"labels {', '.join(LABELS)}"
+        raise ValueError(f"{label} {value!r} does not exist; there are {known}")
+    if label is None and not (phrases and other_phrases):
+        raise ValueError("nothing says how pictures show it; give label and value, or phrases and other_phrases")
 
 
 def parse_concepts(params: Mapping[str, Any], where: str = "concepts") -> dict[str, Concept]:

@@ -63,11 +63,10 @@ def _draw_pictures(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Triptych,
         sheet.paste(picture, (left + (CELL - picture.width) // 2, y + (CELL - picture.height) // 2))
         label = f"{CONDITION_NAMES[condition].lower()}  "
         draw.text((left, y + CELL + 5), label, font=font(12), fill=LIGHT["muted"])
-        season = row.seasons[condition]
-        winter = season == "winter"
+        reached = row.reached.get(condition)
         draw.text(
-            (left + font(12).getlength(label), y + CELL + 5), season, font=font(12, bold=winter),
-            fill=LIGHT["adaptive"] if winter else LIGHT["muted"],
+            (left + font(12).getlength(label), y + CELL + 5), row.seen[condition], font=font(12, bold=reached),
+            fill=LIGHT["adaptive"] if reached else LIGHT["muted"],
         )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import polars as pl
 
 from steerkit.report.provenance import Provenance
+from steerkit.report.theme import CONDITION_NAMES
+from steerkit.scoring.target import Target, column
 from steerkit.scoring.winter import WinterScores
 
 TRIPTYCH = ("unsteered", "fixed", "adaptive")
@@ -22,9 +24,10 @@ class ReportContent:
     - `pictures`: one row for each picture on the contact sheet, columns `prompt_id`, `seed`, `condition` (`unsteered`,
       `fixed`, `adaptive`) and `path` (a PNG). Where a prompt has several seeds, its smallest common one is shown.
     - `prompts`: `prompt_id`, `prompt`, `resistance`.
-    - `search`: one row for each trial: `layers` (text such as `0, 6, 7, 8`), `strength`, `score` (the objective, larger
-      is better), `kind` (`grid` rows make the heatmap, others are in its table), `chosen` (true for one row); further
-      columns are shown in the table as they are. `search_objective` says in a few words what `score` is; `perceptual`
+    - `search`: one row for each trial: `layers` (text such as `0, 6, 7, 8`), `strength` (at all of them; null where
+      they differ, and `strengths` says them, as `0.4, 0.25, 0.5, 1`), `score` (the objective, larger is better), `kind`
+      (`grid` rows make the heatmap, others are listed below it), `chosen` (true for one row); further columns are shown
+      in the table as they are. `search_objective` says in a few words what `score` is; `perceptual`
       is the name of the perceptual score (`Perceptual.name`).
     - `activations`: `layer` (whole number), `tokens` (`content`, `eos`, `padding`, `all`, ...: one line each) and
       `difference` (norm of the mean difference of positive and negative activations, in the model's own units).
@@ -59,17 +62,23 @@ class ReportContent:
             if missing:
                 raise ValueError(f"The table {name} of the report lacks the columns {', '.join(missing)}.")
 
+    @property
+    def conditions(self) -> dict[str, str]:
+        """What conditions are called on this page."""
+        return CONDITION_NAMES | {"prompt": f"“{self.scores.target.added_words}”"}
+
 
 @dataclass(frozen=True, slots=True)
 class Triptych:
-    """One prompt's pictures on one seed: condition -> file, and the season that each was judged to show."""
+    """One prompt's pictures on one seed: condition -> file, what each shows, and whether that is the target."""
 
     prompt_id: int
     prompt: str
     resistance: str
     seed: int
     paths: dict[str, Path]
-    seasons: dict[str, str]
+    seen: dict[str, str]
+    reached: dict[str, bool] = field(default_factory=dict)
 
 
 def triptychs(content: ReportContent) -> list[Triptych]:
@@ -77,8 +86,9 @@ def triptychs(content: ReportContent) -> list[Triptych]:
     pictures: dict[tuple[int, int], dict[str, Path]] = {}
     for row in content.pictures.iter_rows(named=True):
         pictures.setdefault((row["prompt_id"], row["seed"]), {})[row["condition"]] = Path(row["path"])
-    seasons: dict[tuple[Any, ...], str] = {
-        (row["prompt_id"], row["seed"], row["condition"]): row["season"]
+    target = content.scores.target
+    judged: dict[tuple[Any, ...], tuple[str, bool]] = {
+        (row["prompt_id"], row["seed"], row["condition"]): (_seen(target, row), bool(row[target.key]))
         for row in content.scores.images.iter_rows(named=True)
     }
     sheet = []
@@ -88,7 +98,18 @@ def triptychs(content: ReportContent) -> list[Triptych]:
         if not seeds:
             continue
         seed = seeds[0]
-        shown = {condition: seasons.get((number, seed, condition), "") for condition in TRIPTYCH}
+        each = {condition: judged.get((number, seed, condition), ("", False)) for condition in TRIPTYCH}
         paths = {condition: pictures[number, seed][condition] for condition in TRIPTYCH}
-        sheet.append(Triptych(number, row["prompt"], row["resistance"], seed, paths, shown))
+        seen = {condition: found for condition, (found, _) in each.items()}
+        reached = {condition: found for condition, (_, found) in each.items()}
+        sheet.append(Triptych(number, row["prompt"], row["resistance"], seed, paths, seen, reached))
     return sheet
+
+
+def _seen(target: Target, row: dict[str, Any]) -> str:
+    """What a picture shows of what is steered: the values of the labels, or whether it shows the concept."""
+    values = [
+        row[concept.label] if concept.label else name if row[column(name)] else f"no {name}"
+        for name, concept in target.concepts.items()
+    ]
+    return ", ".join(values)

@@ -2,8 +2,10 @@
 
 import io
 import re
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import polars as pl
@@ -13,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from steerkit.report.theme import CONDITION_NAMES, FROST, LIGHT, MARKERS, decimal, percent
+from steerkit.scoring.target import WINTER, Target
 
 Draw = Callable[[Figure], None]
 
@@ -27,9 +30,12 @@ STYLE = {
 }  # fmt: skip
 
 
-def winter_rates(aggregate: pl.DataFrame) -> tuple[Draw, float]:
+def winter_rates(
+    aggregate: pl.DataFrame, target: Target = WINTER, conditions: Mapping[str, str] = CONDITION_NAMES
+) -> tuple[Draw, float]:
     """Share of winter outdoors for each condition, with its interval; returns the drawing and its height in inches."""
-    rows = aggregate.filter(metric="winter_rate", group="outdoor").to_dicts()
+    group = "outdoor" if target.outdoors else "all"
+    rows = aggregate.filter(metric=f"{target.key}_rate", group=group).to_dicts()
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
@@ -43,8 +49,9 @@ def winter_rates(aggregate: pl.DataFrame) -> tuple[Draw, float]:
                 percent(row["estimate"]), (1.04, place), xycoords=("data", "data"), va="center", ha="left",
                 annotation_clip=False,
             )  # fmt: skip
-        axes.set_yticks(range(len(rows)), [CONDITION_NAMES[row["condition"]] for row in reversed(rows)])
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(rows) - 0.4), xlabel="share of outdoor pictures that show winter")
+        axes.set_yticks(range(len(rows)), [conditions[row["condition"]] for row in reversed(rows)])
+        shown = f"share of {target.pictures} that show {target.name}"
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(rows) - 0.4), xlabel=shown)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", f"{100} %"])
         _bare(axes)
         axes.grid(axis="x", color=LIGHT["rule"], linewidth=0.7)
@@ -53,66 +60,98 @@ def winter_rates(aggregate: pl.DataFrame) -> tuple[Draw, float]:
 
 
 def search_heatmap(search: pl.DataFrame, objective: str) -> tuple[Draw, float]:
-    """The grid trials: layer sets down, strengths across, the best score of each cell written in it."""
+    """The grid trials with one strength at all layers: layer sets down, strengths across, the best score of each cell.
+
+    Below them a line for every other trial, with the strength at each of its layers: those that were written out, and
+    those that refined the grid. The chosen one is framed wherever it stands.
+    """
+    on_grid = (pl.col("kind") == "grid") & pl.col("strength").is_not_null()
     grid = (
-        search.filter(kind="grid")
+        search.filter(on_grid)
         .group_by("layers", "strength", maintain_order=True)
         .agg(pl.col("score").max(), pl.col("chosen").any())
     )
+    others = search.filter(~on_grid).to_dicts()
     layers = grid["layers"].unique(maintain_order=True).to_list()
     strengths = sorted(grid["strength"].unique().to_list())
-    cells = {(row["layers"], row["strength"]): row for row in grid.iter_rows(named=True)}
+    scores = search["score"].to_list()
+    low, high = (min(scores), max(scores)) if scores else (0.0, 1.0)
+    frost = LinearSegmentedColormap.from_list("frost", FROST)
+
+    def cell(axes: Axes, row: dict[str, Any], x: float, y: float, said: str = "") -> None:
+        width = 0.96
+        share = (row["score"] - low) / (high - low) if high > low else 0.5
+        corner = (x - width / 2, y - 0.47)
+        axes.add_patch(Rectangle(corner, width, 0.94, facecolor=frost(share), linewidth=0))
+        # Not theme colours: these letters stand on the cell, whatever the page's theme.
+        ink = "#ffffff" if share > 0.5 else "#10202c"
+        weight = "bold" if row["chosen"] else "normal"
+        score = decimal(row["score"], 2)
+        if said:
+            axes.text(x - 0.46, y, said, ha="left", va="center", color=ink, fontsize=8, fontweight=weight)
+            axes.text(x + 0.46, y, score, ha="right", va="center", color=ink, fontsize=8.5, fontweight=weight)
+        else:
+            axes.text(x, y, score, ha="center", va="center", color=ink, fontsize=8.5, fontweight=weight)
+        if row["chosen"]:
+            axes.add_patch(Rectangle(corner, width, 0.94, facecolor="none", edgecolor=LIGHT["fixed"], linewidth=2.2))
 
     def draw(figure: Figure) -> None:
-        axes = figure.add_subplot()
-        scores = [row["score"] for row in cells.values()]
-        low, high = (min(scores), max(scores)) if scores else (0.0, 1.0)
-        frost = LinearSegmentedColormap.from_list("frost", FROST)
-        for (layer, strength), row in cells.items():
-            x, y = strengths.index(strength), layers.index(layer)
-            share = (row["score"] - low) / (high - low) if high > low else 0.5
-            axes.add_patch(Rectangle((x - 0.48, y - 0.47), 0.96, 0.94, facecolor=frost(share), linewidth=0))
-            # Not theme colours: these letters stand on the cell, whatever the page's theme.
-            ink = "#ffffff" if share > 0.5 else "#10202c"
-            axes.text(x, y, decimal(row["score"], 2), ha="center", va="center", color=ink, fontsize=8.5,
-                      fontweight="bold" if row["chosen"] else "normal")  # fmt: skip
-            if row["chosen"]:
-                axes.add_patch(
-                    Rectangle(
-                        (x - 0.48, y - 0.47), 0.96, 0.94, facecolor="none", edgecolor=LIGHT["fixed"], linewidth=2.2
-                    )
-                )
-        axes.set(xlim=(-0.5, len(strengths) - 0.5), ylim=(len(layers) - 0.5, -0.5))
-        axes.set_xticks(range(len(strengths)), [f"{strength:g}" for strength in strengths])
-        axes.set_yticks(range(len(layers)), layers)
-        axes.set(xlabel="strength ε", ylabel="text-encoder layers")
-        axes.set_title(objective, fontsize=9, color=LIGHT["muted"], loc="left")
-        for side in axes.spines.values():
-            side.set_visible(False)
-        axes.tick_params(length=0)
+        sizes = [count for count in (len(layers), len(others)) if count]
+        drawn = figure.subplots(max(len(sizes), 1), 1, squeeze=False, height_ratios=sizes or [1])[:, 0]
+        if layers or not others:
+            axes = drawn[0]
+            for row in grid.iter_rows(named=True):
+                cell(axes, row, strengths.index(row["strength"]), layers.index(row["layers"]))
+            axes.set(xlim=(-0.5, len(strengths) - 0.5), ylim=(len(layers) - 0.5, -0.5))
+            axes.set_xticks(range(len(strengths)), [f"{strength:g}" for strength in strengths])
+            axes.set_yticks(range(len(layers)), layers)
+            axes.set(xlabel="strength ε", ylabel="text-encoder layers")
+        if others:
+            axes = drawn[-1]
+            for number, row in enumerate(others):
+                cell(axes, row, 0, number, _written(row))
+            axes.set(xlim=(-0.5, 0.5), ylim=(len(others) - 0.5, -0.5))
+            axes.set_xticks([])
+            axes.set_yticks(range(len(others)), [row["kind"] for row in others])
+            axes.set_title("layer: its strength", fontsize=8.5, color=LIGHT["muted"], loc="left")
+        drawn[0].set_title(textwrap.fill(objective, 54), fontsize=9, color=LIGHT["muted"], loc="left")
+        for axes in drawn:
+            for side in axes.spines.values():
+                side.set_visible(False)
+            axes.tick_params(length=0)
 
-    return draw, 1.1 + 0.34 * max(len(layers), 2)
+    return draw, 1.1 + 0.34 * max(len(layers), 2) + (0.5 + 0.3 * len(others) if others else 0.0)
 
 
-def similarity_scatter(per_prompt: pl.DataFrame) -> tuple[Draw, float]:
+def _written(row: dict[str, Any]) -> str:
+    """A trial as its layers and the strength at each: `0: 0.4, 6: 0.25`."""
+    layers = row["layers"].split(", ")
+    each = row["strengths"].split(", ") if row.get("strengths") else [f"{row['strength']:g}"] * len(layers)
+    return ", ".join(f"{layer}: {strength}" for layer, strength in zip(layers, each, strict=True))
+
+
+def similarity_scatter(
+    per_prompt: pl.DataFrame, target: Target = WINTER, conditions: Mapping[str, str] = CONDITION_NAMES
+) -> tuple[Draw, float]:
     """Each prompt's mean similarity to winter against that to its own prompt, for each condition."""
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        for name in CONDITION_NAMES:
+        for name in conditions:
             part = per_prompt.filter(condition=name)
             if part.height == 0:
                 continue
             strong = name in ("fixed", "adaptive", "unsteered")
             axes.plot(
-                part["prompt_similarity"].to_list(), part["winter_similarity"].to_list(), MARKERS[name],
+                part["prompt_similarity"].to_list(), part[f"{target.key}_similarity"].to_list(), MARKERS[name],
                 color=LIGHT[name], markersize=5 if strong else 4, alpha=0.85 if strong else 0.55,
-                markerfacecolor=LIGHT[name] if strong else "none", label=CONDITION_NAMES[name],
+                markerfacecolor=LIGHT[name] if strong else "none", label=conditions[name],
             )  # fmt: skip
-        axes.set(xlabel="similarity to the original prompt", ylabel="similarity to winter")
+        axes.set(xlabel="similarity to the original prompt", ylabel=f"similarity to {target.name}")
         axes.grid(color=LIGHT["rule"], linewidth=0.6)
         axes.set_axisbelow(True)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=5, frameon=False,
+        columns = 5 if len("".join(conditions.values())) <= 45 else 3
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=columns, frameon=False,
                       fontsize=8, handletextpad=0.1, columnspacing=0.9, borderaxespad=0.1)  # fmt: skip
 
     return draw, 3.7

@@ -1,7 +1,7 @@
 """The scoreboard: all steering methods there are in one table, for the terminal, as a page and as CSV."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from steerkit.report.html import Html, el
 from steerkit.report.parts import document, download
 from steerkit.report.tables import scrolling
 from steerkit.report.theme import DASH, THIN, decimal, percent, span
+from steerkit.scoring.target import WINTER, Target
 
 WIDTH = 110  # columns of a terminal
 NAME_WIDTH = 30
@@ -27,33 +28,47 @@ class Measure:
     share: bool
 
 
-MEASURES = {
-    "winter_rate": Measure(("Winter", "outdoors"), "share of outdoor pictures that show winter", True),
-    "labels_right": Measure(
-        ("Labels", "right"), "object, place and time as the prompt names them, as a share of the unsteered share", True
-    ),
-    "random_season_changed": Measure(
-        ("Season changed", "by random"), "pictures that change season when pushed as hard in a random direction", True
-    ),
-    "prompt_similarity": Measure(("CLIP to", "prompt"), "cosine of picture and original prompt", False),
-    "lpips": Measure(("LPIPS", ""), "perceptual distance to the unsteered picture", False),
-}
+def measures(target: Target) -> dict[str, Measure]:
+    """The columns by metric; their names and words follow the target, winter by default."""
+    *most, last = [label for label in target.kept_labels if label != "colour"]
+    kept = f"{', '.join(most)} and {last}" if most else last
+    shown, changes = _title(target.name), target.changes
+    where = "outdoors" if target.outdoors else ""
+    return {
+        f"{target.key}_rate": Measure((shown, where), f"share of {target.pictures} that show {target.name}", True),
+        "labels_right": Measure(
+            ("Labels", "right"), f"{kept} as the prompt names them, as a share of the unsteered share", True
+        ),
+        f"random_{target.changed}": Measure(
+            (f"{_title(changes)} changed", "by random"),
+            f"pictures that change {changes} when pushed as hard in a random direction",
+            True,
+        ),
+        "prompt_similarity": Measure(("CLIP to", "prompt"), "cosine of picture and original prompt", False),
+        "lpips": Measure(("LPIPS", ""), "perceptual distance to the unsteered picture", False),
+    }
+
+
+def _title(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+MEASURES = measures(WINTER)
 COLUMNS = ("method", "metric", "estimate", "low", "high")
 
 
-def scoreboard_text(scores: pl.DataFrame) -> str:
+def scoreboard_text(scores: pl.DataFrame, target: Target = WINTER) -> str:
     """The table as plain text of at most 110 columns, for a terminal; shares with their intervals.
 
-    `scores` has one row for each `method` and `metric` of `MEASURES`: `estimate`, `low`, `high` (null where there is no
+    `scores` has one row for each `method` and `metric` of `measures`: `estimate`, `low`, `high` (null where there is no
     interval). Methods keep the order of the table; what is not there is a dash. Raises ValueError for a metric that the
     scoreboard does not know, for one that a method has twice, and for missing columns.
     """
-    cells = _cells(scores)
-    present = _present(cells)
-    body = [
-        [name, *(_plain(found.get(metric), MEASURES[metric]) for metric in present)] for name, found in cells.items()
-    ]
-    headings = [["Method", *(MEASURES[metric].heading[line] for metric in present)] for line in (0, 1)]
+    known = measures(target)
+    cells = _cells(scores, known)
+    present = _present(cells, known)
+    body = [[name, *(_plain(found.get(metric), known[metric]) for metric in present)] for name, found in cells.items()]
+    headings = [["Method", *(known[metric].heading[line] for metric in present)] for line in (0, 1)]
     headings[1][0] = ""
     widths = [max(len(row[place]) for row in (*headings, *body)) for place in range(1 + len(present))]
     rest = sum(widths[1:]) + 2 * len(present)
@@ -68,7 +83,13 @@ def scoreboard_text(scores: pl.DataFrame) -> str:
 
 
 def write_scoreboard(
-    folder: Path, scores: pl.DataFrame, *, title: str = "Scoreboard", note: str = "", perceptual: str = "LPIPS"
+    folder: Path,
+    scores: pl.DataFrame,
+    *,
+    title: str = "Scoreboard",
+    note: str = "",
+    perceptual: str = "LPIPS",
+    target: Target = WINTER,
 ) -> Path:
     """Write scoreboard.html, scoreboard.csv (the numbers) and scoreboard.txt; returns the page's path.
 
@@ -76,12 +97,14 @@ def write_scoreboard(
     same scores give the same bytes. Raises as `scoreboard_text`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scoreboard.txt").write_text(scoreboard_text(scores), encoding="utf-8")
+    (folder / "scoreboard.txt").write_text(scoreboard_text(scores, target), encoding="utf-8")
     scores.write_csv(folder / "scoreboard.csv", float_precision=6)
     body = [
         el("header", el("h1", title), *([el("p", note, class_="muted")] if note else [])),
         el(
-            "section", scoreboard_table(scores, perceptual), el("p", download("scoreboard", scores), class_="note data")
+            "section",
+            scoreboard_table(scores, perceptual, target),
+            el("p", download("scoreboard", scores), class_="note data"),
         ),
     ]
     path = folder / "scoreboard.html"
@@ -89,40 +112,41 @@ def write_scoreboard(
     return path
 
 
-def scoreboard_table(scores: pl.DataFrame, perceptual: str = "LPIPS") -> Html:
+def scoreboard_table(scores: pl.DataFrame, perceptual: str = "LPIPS", target: Target = WINTER) -> Html:
     """The table for a page: methods down, measures across, each with its interval."""
-    cells = _cells(scores)
-    present = _present(cells)
+    known = measures(target)
+    cells = _cells(scores, known)
+    present = _present(cells, known)
     top = [el("th", "Method", scope="col")]
     for metric in present:
-        measure = MEASURES[metric]
+        measure = known[metric]
         name = perceptual if metric == "lpips" else " ".join(measure.heading).strip()
         top.append(el("th", name, el("small", measure.meaning), scope="col", class_="n"))
     rows = [
-        el("tr", el("th", name, scope="row"), *(_shown(found.get(metric), MEASURES[metric]) for metric in present))
+        el("tr", el("th", name, scope="row"), *(_shown(found.get(metric), known[metric]) for metric in present))
         for name, found in cells.items()
     ]
     return scrolling("Scoreboard", [el("tr", *top)], rows)
 
 
-def _cells(scores: pl.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+def _cells(scores: pl.DataFrame, known: Mapping[str, Measure]) -> dict[str, dict[str, dict[str, Any]]]:
     """Method -> metric -> row."""
     missing = [column for column in COLUMNS if column not in scores.columns]
     if missing:
         raise ValueError(f"The scores of the scoreboard lack the columns {', '.join(missing)}.")
     cells: dict[str, dict[str, dict[str, Any]]] = {}
     for row in scores.with_columns(cs.float().fill_nan(None)).iter_rows(named=True):
-        if row["metric"] not in MEASURES:
-            raise ValueError(f"The scoreboard knows no metric {row['metric']!r}; it knows {', '.join(MEASURES)}.")
+        if row["metric"] not in known:
+            raise ValueError(f"The scoreboard knows no metric {row['metric']!r}; it knows {', '.join(known)}.")
         if row["metric"] in cells.setdefault(row["method"], {}):
             raise ValueError(f"The scores of the scoreboard hold {row['metric']} of {row['method']!r} twice.")
         cells[row["method"]][row["metric"]] = row
     return cells
 
 
-def _present(cells: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+def _present(cells: dict[str, dict[str, dict[str, Any]]], known: Mapping[str, Measure]) -> list[str]:
     found = {metric for row in cells.values() for metric in row}
-    return [metric for metric in MEASURES if metric in found]
+    return [metric for metric in known if metric in found]
 
 
 def _plain(row: dict[str, Any] | None, measure: Measure) -> str:

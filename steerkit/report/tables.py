@@ -1,6 +1,6 @@
 """The page's tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -8,57 +8,88 @@ from steerkit.report.content import ReportContent
 from steerkit.report.html import Html, el, join
 from steerkit.report.provenance import Provenance, flatten
 from steerkit.report.theme import CONDITION_NAMES, DASH, GROUP_NAMES, THIN, decimal, percent, span
-
-# Metric -> what it is called, and in which words it is explained beside its name.
-RATES = {
-    "winter_rate": ("Winter", "season is winter"),
-    "object_right": ("Object right", "as the prompt names it"),
-    "colour_right": ("Colour right", "as the prompt names it"),
-    "place_right": ("Place right", "as the prompt names it"),
-    "time_right": ("Time right", "as the prompt names it"),
-    "fidelity": ("Fidelity", "share of these four as named, else as unsteered"),
-    "season_changed": ("Season changed", "against the unsteered picture"),
-}
-NUMBERS = {
-    "winter_similarity": ("Winter similarity", "CLIP cosine to winter phrases"),
-    "winter_margin": ("Winter margin", "winter minus the nearest other season"),
-    "prompt_similarity": ("Prompt similarity", "CLIP cosine to the original prompt"),
-    "lpips": ("LPIPS", "perceptual distance to the unsteered picture"),
-}
+from steerkit.scoring.target import WINTER, Target, column
 
 
-def measurements(aggregate: pl.DataFrame, perceptual: str = "lpips") -> Html:
+def rates(target: Target) -> dict[str, tuple[str, str]]:
+    """Metric -> what it is called, and in which words it is explained beside its name."""
+    each = {f"{column(name)}_rate": (_title(name), _shown_by(name, target)) for name in target.concepts}
+    at_once = {f"{target.key}_rate": (_title(target.name), "all at once")} if len(each) > 1 else {}
+    right = {f"{label}_right": (f"{_title(label)} right", "as the prompt names it") for label in target.kept_labels}
+    count = {4: "four", 3: "three", 2: "two", 1: "one"}[min(len(right), 4)]
+    return {
+        **at_once,
+        **each,
+        **right,
+        "fidelity": ("Fidelity", f"share of these {count} as named, else as unsteered"),
+        target.changed: (_changed(target), "against the unsteered picture"),
+    }
+
+
+def numbers(target: Target) -> dict[str, tuple[str, str]]:
+    """The same for what is no share."""
+    name, key = target.name, target.key
+    other = f"nearest other {target.labels[0]}" if len(target.labels) == len(target.concepts) == 1 else "nearest other"
+    return {
+        f"{key}_similarity": (f"{_title(name)} similarity", f"CLIP cosine to {name} phrases"),
+        f"{key}_margin": (f"{_title(name)} margin", f"{name} minus the {other}"),
+        "prompt_similarity": ("Prompt similarity", "CLIP cosine to the original prompt"),
+        "lpips": ("LPIPS", "perceptual distance to the unsteered picture"),
+    }
+
+
+def _title(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def _changed(target: Target) -> str:
+    if len(target.labels) == len(target.concepts):
+        return f"{_title(target.changes)} changed"
+    return f"Changed {target.changes}"
+
+
+def _shown_by(name: str, target: Target) -> str:
+    concept = target.concepts[name]
+    return f"{concept.label} is {concept.value}" if concept.label else "by CLIP: nearer than pictures without it"
+
+
+def measurements(
+    aggregate: pl.DataFrame, perceptual: str = "lpips", target: Target = WINTER,
+    names: Mapping[str, str] = CONDITION_NAMES,
+) -> Html:  # fmt: skip
     """Metrics down, conditions across, each with its interval; then the winter rate by group.
 
     `perceptual` is the name of the perceptual score, which says whose features it compares.
     """
     cells = {(row["metric"], row["condition"], row["group"]): row for row in aggregate.iter_rows(named=True)}
-    conditions = [name for name in CONDITION_NAMES if any(key[1] == name for key in cells)]
+    conditions = [name for name in names if any(key[1] == name for key in cells)]
     rows: list[Html] = []
-    for metric, (name, meaning) in (RATES | NUMBERS).items():
+    shares = rates(target)
+    for metric, (name, meaning) in (shares | numbers(target)).items():
         values = [cells.get((metric, condition, "all")) for condition in conditions]
         if any(values):
             head = el("th", perceptual if metric == "lpips" else name, el("small", meaning), scope="row")
-            rows.append(el("tr", head, *(_estimate(value, metric in RATES) for value in values)))
-    heading = el("th", el("span", "Winter, by group"), scope="rowgroup", colspan=1 + len(conditions))
+            rows.append(el("tr", head, *(_estimate(value, metric in shares) for value in values)))
+    heading = el("th", el("span", f"{_title(target.name)}, by group"), scope="rowgroup", colspan=1 + len(conditions))
     rows.append(el("tr", heading, class_="group"))
     for group, name in GROUP_NAMES.items():
-        values = [cells.get(("winter_rate", condition, group)) for condition in conditions]
+        values = [cells.get((f"{target.key}_rate", condition, group)) for condition in conditions]
         if group != "all" and any(values):
             some = next(value for value in values if value)
             size = el("small", f"{some['prompts']} prompts, {some['images']} pictures")
             rows.append(el("tr", el("th", name, size, scope="row"), *(_estimate(value, True) for value in values)))
-    top = [el("th", Html("&nbsp;"), scope="col"), *(_condition_head(condition) for condition in conditions)]
+    top = [el("th", Html("&nbsp;"), scope="col"), *(_condition_head(one, names) for one in conditions)]
     return scrolling("Measurements by condition", [el("tr", *top)], rows)
 
 
-def comparisons(table: pl.DataFrame) -> Html:
+def comparisons(table: pl.DataFrame, target: Target = WINTER, names: Mapping[str, str] = CONDITION_NAMES) -> Html:
     """The questions, their answers, what was hoped for and whether it was reached; b without its controls."""
+    ask = "Does" if len(target.concepts) == 1 else "Do"
     titles = {
-        "a": "Does winter come? Share of outdoor pictures that show winter",
+        "a": f"{ask} {target.name} come? Share of {target.pictures} that show {target.name}",
         "b": "Does the rest stay? Share right, as a share of the unsteered share",
         "c": "Is adaptive better than fixed where prompts resist? Relative difference",
-        "d": "Is it the direction that does it? Share of pictures whose season changed",
+        "d": f"Is it the direction that does it? {_whose(target)}",
     }
     rows: list[Html] = []
     for question, title in titles.items():
@@ -68,7 +99,7 @@ def comparisons(table: pl.DataFrame) -> Html:
         for row in part:
             if question == "b" and row["condition"] not in ("fixed", "adaptive"):
                 continue
-            what = CONDITION_NAMES[row["condition"]]
+            what = names[row["condition"]]
             if question in "bc":
                 what += f": {row['measure']}"
             signed = question == "c"
@@ -85,6 +116,12 @@ def comparisons(table: pl.DataFrame) -> Html:
         el("th", "Reached", scope="col"),
     )  # fmt: skip
     return scrolling("Questions and answers", [head], rows, wide=False)
+
+
+def _whose(target: Target) -> str:
+    if len(target.labels) == len(target.concepts):
+        return f"Share of pictures whose {target.changes} changed"
+    return f"Share of pictures that changed {target.changes}"
 
 
 def verdict(met: bool | None) -> Html:
@@ -124,10 +161,12 @@ def trials(search: pl.DataFrame) -> Html:
     return scrolling("Trials of the search", [el("tr", *top, el("th", "Kind", scope="col"))], rows)
 
 
-def per_prompt(table: pl.DataFrame) -> Html:
+def per_prompt(table: pl.DataFrame, target: Target = WINTER, names: Mapping[str, str] = CONDITION_NAMES) -> Html:
     """One row for each prompt and condition."""
-    columns = {"winter_rate": "Winter", "fidelity": "Fidelity", "winter_similarity": "Winter similarity",
+    title = _title(target.name)
+    columns = {f"{target.key}_rate": title, "fidelity": "Fidelity", f"{target.key}_similarity": f"{title} similarity",
                "prompt_similarity": "Prompt similarity", "lpips": "LPIPS"}  # fmt: skip
+    shares = rates(target)
     rows: list[Html] = []
     seen: int | None = None
     for row in table.iter_rows(named=True):
@@ -137,8 +176,8 @@ def per_prompt(table: pl.DataFrame) -> Html:
             rows.append(
                 el("tr", el("th", el("span", title), scope="rowgroup", colspan=1 + len(columns)), class_="group")
             )
-        cells = [el("td", percent(row[name]) if name in RATES else decimal(row[name]), class_="n") for name in columns]
-        rows.append(el("tr", el("th", CONDITION_NAMES[row["condition"]], scope="row"), *cells))
+        cells = [el("td", percent(row[name]) if name in shares else decimal(row[name]), class_="n") for name in columns]
+        rows.append(el("tr", el("th", names[row["condition"]], scope="row"), *cells))
     top = [el("th", "Condition", scope="col"), *(el("th", name, scope="col", class_="n") for name in columns.values())]
     return scrolling("Every prompt", [el("tr", *top)], rows)
 
@@ -174,9 +213,9 @@ def _estimate(row: dict[str, float] | None, rate: bool) -> Html:
     return el("td", decimal(row["estimate"]), el("small", interval), class_="n")
 
 
-def _condition_head(condition: str) -> Html:
+def _condition_head(condition: str, names: Mapping[str, str]) -> Html:
     key = el("span", class_="key", style=f"background:var(--{condition})", aria_hidden="true")
-    return el("th", key, CONDITION_NAMES[condition], scope="col", class_="n")
+    return el("th", key, names[condition], scope="col", class_="n")
 
 
 def _value(value: object) -> str:

@@ -8,6 +8,7 @@ import polars as pl
 
 from steerkit.report.theme import percent, span
 from steerkit.scoring.bootstrap import Interval
+from steerkit.scoring.target import Target
 from steerkit.scoring.winter import WinterScores
 
 
@@ -24,7 +25,8 @@ class Headline:
 def headlines(scores: WinterScores) -> list[Headline]:
     """The answers to the four questions of `comparisons.compare`, those for which there is data."""
     answers = {row["name"]: row for row in scores.comparisons.iter_rows(named=True)}
-    found = [_winter(answers), _kept(answers), _adaptive(answers), _random(answers)]
+    target = scores.target
+    found = [_rate(answers, target), _kept(answers, target), _adaptive(answers, target), _random(answers, target)]
     return [headline for headline in found if headline is not None]
 
 
@@ -38,26 +40,27 @@ def counts(scores: WinterScores) -> str:
     return f"{prompts} prompts, {each} {noun} each, {conditions} conditions: {images.height} pictures"
 
 
-def _winter(answers: dict[str, Any]) -> Headline | None:
-    best = answers.get("a_winter_outdoor_adaptive") or answers.get("a_winter_outdoor_fixed")
+def _rate(answers: dict[str, Any], target: Target) -> Headline | None:
+    question = f"a_{target.key}_{'outdoor' if target.outdoors else 'all'}"
+    best = answers.get(f"{question}_adaptive") or answers.get(f"{question}_fixed")
     if best is None:
         return None
     rest = []
-    if best["condition"] == "adaptive" and (fixed := answers.get("a_winter_outdoor_fixed")):
+    if best["condition"] == "adaptive" and (fixed := answers.get(f"{question}_fixed")):
         rest.append(f"{percent(fixed['estimate'])} with one fixed strength")
-    if unsteered := answers.get("a_winter_outdoor_unsteered"):
+    if unsteered := answers.get(f"{question}_unsteered"):
         rest.append(f"{percent(unsteered['estimate'])} without steering")
     sentence = (
-        f"of outdoor pictures show winter with {best['condition']} steering ({span(best['low'], best['high'])})"
+        f"of {target.pictures} show {target.name} with {best['condition']} steering ({span(best['low'], best['high'])})"
         + (f"; {' and '.join(rest)}" if rest else "")
         + "."
     )
     return Headline(percent(best["estimate"]), sentence, best["bar"], best["met"])
 
 
-def _kept(answers: dict[str, Any]) -> Headline | None:
+def _kept(answers: dict[str, Any], target: Target) -> Headline | None:
     for condition in ("adaptive", "fixed"):
-        names = [f"b_{label}_right_{condition}" for label in ("object", "place", "time")]
+        names = [f"b_{label}_right_{condition}" for label in target.kept_labels if label != "colour"]
         rows = [answers[name] for name in names if name in answers and answers[name]["met"] is not None]
         if rows:
             break
@@ -70,33 +73,33 @@ def _kept(answers: dict[str, Any]) -> Headline | None:
     return Headline(percent(least["estimate"]), sentence, least["bar"], all(row["met"] for row in rows))
 
 
-def _adaptive(answers: dict[str, Any]) -> Headline | None:
-    winter = answers.get("c_winter_high_adaptive_over_fixed")
+def _adaptive(answers: dict[str, Any], target: Target) -> Headline | None:
+    rate = answers.get(f"c_{target.key}_high_adaptive_over_fixed")
     fidelity = answers.get("c_fidelity_high_adaptive_over_fixed")
-    if winter is None or fidelity is None:
+    if rate is None or fidelity is None:
         return None
     sentence = (
-        f"winter pictures with adaptive instead of fixed strength, on the prompts that resist most "
-        f"({span(winter['low'], winter['high'], signed=True)}{_no_difference(winter)}); fidelity "
+        f"{target.name} pictures with adaptive instead of fixed strength, on the prompts that resist most "
+        f"({span(rate['low'], rate['high'], signed=True)}{_no_difference(rate)}); fidelity "
         f"{percent(fidelity['estimate'], signed=True)} ({span(fidelity['low'], fidelity['high'], signed=True)}"
         f"{_no_difference(fidelity)})."
     )
-    verdicts = [row["met"] for row in (winter, fidelity) if row["met"] is not None]
+    verdicts = [row["met"] for row in (rate, fidelity) if row["met"] is not None]
     return Headline(
-        percent(winter["estimate"], signed=True), sentence, "one of the two at least +40 %, the other no lower",
+        percent(rate["estimate"], signed=True), sentence, "one of the two at least +40 %, the other no lower",
         any(verdicts) if verdicts else None,
     )  # fmt: skip
 
 
-def _random(answers: dict[str, Any]) -> Headline | None:
-    random = answers.get("d_season_changed_random")
+def _random(answers: dict[str, Any], target: Target) -> Headline | None:
+    random = answers.get(f"d_{target.changed}_random")
     if random is None:
         return None
-    fixed = answers.get("d_season_changed_fixed")
+    fixed = answers.get(f"d_{target.changed}_fixed")
     sentence = (
-        f"of pictures change season when they are pushed as hard in a random direction "
+        f"of pictures change {target.changes} when they are pushed as hard in a random direction "
         f"({span(random['low'], random['high'])})"
-        + (f"; {percent(fixed['estimate'])} in the winter direction" if fixed else "")
+        + (f"; {percent(fixed['estimate'])} in the {target.name} direction" if fixed else "")
         + "."
     )
     return Headline(percent(random["estimate"]), sentence, random["bar"], random["met"])

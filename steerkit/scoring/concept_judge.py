@@ -9,6 +9,7 @@ from torch import Tensor
 
 from steerkit.prompts.concept import Concept
 from steerkit.scoring.clip import ClipScorer
+from steerkit.scoring.target import ShownConcept
 from steerkit.scoring.zero_shot_labels import zero_shot_labels
 from steerkit.world.labels import LABELS
 
@@ -34,7 +35,7 @@ class ConceptJudge:
         found = zero_shot_labels(self.clip, embeddings)
         return Seen(embeddings, found.names, found.probabilities)
 
-    def probability(self, seen: Seen, concept: Concept) -> Tensor:
+    def probability(self, seen: Seen, concept: Concept | ShownConcept) -> Tensor:
         """Probability [n] that each picture shows `concept`, among its label's values, or against its other phrases."""
         if concept.phrases:
             answer = self.clip.zero_shot(

@@ -7,24 +7,17 @@ import polars as pl
 
 from steerkit.errors import UserError
 from steerkit.scoring.bootstrap import Bootstrap, Interval
+from steerkit.scoring.target import WINTER, Target
 
 KEYS = ("prompt_id", "seed")
-NEEDED = (
-    *KEYS,
-    "prompt",
-    "season",
-    "setting",
-    "object_right",
-    "place_right",
-    "time_right",
-    "prompt_similarity",
-    "lpips",
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A method's pictures, with the columns in `NEEDED`: one row per prompt and seed.
+    """A method's pictures: one row per prompt and seed.
+
+    Columns: prompt_id, seed, prompt, setting, the target's labels, `<label>_right` of the others, prompt_similarity and
+    lpips.
 
     `unsteered` are the pictures without it, `random` those of a random direction of equal norm, None if it has none.
     """
@@ -35,13 +28,13 @@ class Entry:
     random: pl.DataFrame | None = None
 
 
-def scoreboard(entries: Sequence[Entry], bootstrap: Bootstrap) -> pl.DataFrame:
+def scoreboard(entries: Sequence[Entry], bootstrap: Bootstrap, target: Target = WINTER) -> pl.DataFrame:
     """Long table: method, metric, estimate, low, high, prompts, images, in the order of `entries`.
 
     Metrics: `winter_rate` (share of outdoor pictures that show winter), `labels_right` (object, place and time as the
     prompt names them, relative to the unsteered pictures), `random_season_changed` (share of pictures that change
-    season when they are pushed as hard in a random direction), `prompt_similarity` and `lpips`. Only the prompts and
-    seeds that all methods have are compared. Raises UserError when there are none.
+    season when they are pushed as hard in a random direction), `prompt_similarity` and `lpips`; names follow `target`.
+    Only the prompts and seeds that all methods have are compared. Raises UserError when there are none.
     """
     shared = entries[0].pictures.select(*KEYS, "prompt")
     for entry in entries[1:]:
@@ -55,10 +48,13 @@ def scoreboard(entries: Sequence[Entry], bootstrap: Bootstrap) -> pl.DataFrame:
     for entry in entries:
         mine = entry.pictures.join(shared, on=[*KEYS, "prompt"], how="semi")
         paired = mine.join(entry.unsteered, on=list(KEYS), how="inner", suffix="_before").sort(list(KEYS))
-        outdoor = paired.filter(setting="outdoor")
-        found: dict[str, Interval] = {"winter_rate": _mean(bootstrap, outdoor, pl.col("season") == "winter")}
+        asked = paired.filter(setting="outdoor") if target.outdoors else paired
+        shown = pl.all_horizontal(*(pl.col(str(one.label)) == one.value for one in target.concepts.values()))
+        found: dict[str, Interval] = {f"{target.key}_rate": _mean(bootstrap, asked, shown)}
         if (mine["lpips"] != 0).any():
-            right = paired.with_columns(_right("").alias("now"), _right("_before").alias("before")).drop_nulls("now")
+            right = paired.with_columns(
+                _right(target, "").alias("now"), _right(target, "_before").alias("before")
+            ).drop_nulls("now")
             if right.height:
                 found["labels_right"] = bootstrap.ratio(
                     right["now"].to_numpy(), right["before"].to_numpy(), right["prompt_id"].to_list()
@@ -70,7 +66,8 @@ def scoreboard(entries: Sequence[Entry], bootstrap: Bootstrap) -> pl.DataFrame:
                 entry.unsteered, on=list(KEYS), how="inner", suffix="_before"
             )
             if pushed.height:
-                found["random_season_changed"] = _mean(bootstrap, pushed, pl.col("season") != pl.col("season_before"))
+                moved = pl.any_horizontal(*(pl.col(label) != pl.col(f"{label}_before") for label in target.labels))
+                found[f"random_{target.changed}"] = _mean(bootstrap, pushed, moved)
         rows += [
             {"method": entry.method, "metric": metric, "estimate": interval.estimate, "low": interval.low,
              "high": interval.high, "prompts": interval.clusters, "images": interval.rows}
@@ -79,9 +76,10 @@ def scoreboard(entries: Sequence[Entry], bootstrap: Bootstrap) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _right(suffix: str) -> pl.Expr:
+def _right(target: Target, suffix: str) -> pl.Expr:
     """Share of object, place and time that are what the prompt names; null where it names none of them."""
-    named = [pl.col(f"{label}_right{suffix}").cast(pl.Float64) for label in ("object", "place", "time")]
+    kept = [label for label in target.kept_labels if label != "colour"]
+    named = [pl.col(f"{label}_right{suffix}").cast(pl.Float64) for label in kept]
     return pl.mean_horizontal(*named)
 
 

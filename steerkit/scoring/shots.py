@@ -86,7 +86,7 @@ def shots(
     concept = concepts[edit.concept]
     for row in evenly(prompts, seeds.prompts or len(prompts)):
         text = str(row["prompt"])
-        reworded = _reworded(edit, concept, concepts, text)
+        reworded = reworded_for(edit, concept, concepts, text)
         negative = ", ".join(concept.against) if edit.action == "add" else concept.text
         for seed in dict.fromkeys([*seeds.scored, *seeds.sweep, *seeds.controls]):
             common: dict[str, Any] = {"prompt_id": int(row["id"]), "prompt": text, "seed": seed}
@@ -107,7 +107,8 @@ def shots(
     return sorted(found, key=lambda shot: order[shot.condition])
 
 
-def _reworded(edit: EditSpec, concept: Concept, concepts: Mapping[str, Concept], text: str) -> str:
+def reworded_for(edit: EditSpec, concept: Concept, concepts: Mapping[str, Concept], text: str) -> str:
+    """What `text` would say if the edit were asked for in words: with the concept, without it, or with the target."""
     if edit.action == "add":
         return text if concept.kind(text) == "contains" else f"{text} {concept.text}"
     return concept.reworded(text, concepts[edit.target].text if edit.target else concept.without)

@@ -1,48 +1,112 @@
-"""What settings are tuned on: CLIP's word for the season and what was kept, never the labels that score the result."""
+"""What settings are tuned on: CLIP's word for the concept and what was kept, never the labels that score the result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from steerkit.scoring.clip import ClipScorer
-from steerkit.scoring.labels import Predictions
-from steerkit.scoring.zero_shot_labels import zero_shot_labels
-from steerkit.world.labels import LABELS
+from steerkit.scoring.clip import ClipScorer, paired_similarity
+from steerkit.scoring.concept_judge import ConceptJudge
+from steerkit.scoring.target import WINTER, Target
 
-KEPT = tuple(label for label in LABELS if label != "season")
+Measure = Literal["prompt", "directional"]
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """For each image, the probability of the wanted season, float32 [n], and the other labels, index [n, labels]."""
+    """For each image, the probability of the target, float32 [n] (of several concepts the least), the labels that are
+    meant to stay, index [n, labels], and its unit embedding [n, e]."""
 
     wanted: Tensor
     others: Tensor
+    embeddings: Tensor
 
     def rows(self, rows: Sequence[int]) -> "Judged":
         """These images, in this order."""
         index = torch.as_tensor(rows)
-        return Judged(self.wanted[index], self.others[index])
+        return Judged(self.wanted[index], self.others[index], self.embeddings[index])
 
 
 class TuningJudge:
-    """Judges images by zero-shot CLIP, so that the label classifier stays an independent truth for the scores."""
+    """Judges images by zero-shot CLIP, so that the label classifier stays an independent truth for the scores.
 
-    def __init__(self, clip: ClipScorer, season: str = "winter") -> None:
-        self.clip, self.season = clip, season
+    The way from a prompt to the prompt with the target's added words is how steered pictures are meant to move.
+    """
+
+    def __init__(self, clip: ClipScorer, target: Target = WINTER) -> None:
+        self.clip, self.target = clip, target
+        self._concepts = ConceptJudge(clip)
 
     def judge(self, images: NDArray[np.uint8]) -> Judged:
         """Judge uint8 images [n, H, W, 3]."""
-        found: Predictions = zero_shot_labels(self.clip, self.clip.images(images))
-        wanted = found.probabilities["season"][:, LABELS["season"].index(self.season)]
-        others = torch.stack([found.probabilities[label].argmax(1) for label in KEPT], dim=1)
-        return Judged(wanted, others)
+        seen = self._concepts.see(images)
+        each = [self._concepts.probability(seen, concept) for concept in self.target.concepts.values()]
+        others = torch.stack([seen.probabilities[label].argmax(1) for label in self.target.kept_labels], dim=1)
+        return Judged(torch.stack(each).amin(0), others, seen.embeddings)
+
+    def kept(
+        self, judged: Judged, unsteered: Judged, prompts: Sequence[str], asked: Sequence[str] = ("fidelity",)
+    ) -> dict[str, Tensor]:
+        """What each image kept of its unsteered one, float32 [n], by measure: as far as it is `asked` for, fidelity,
+        prompt_share and directional (`steerkit.adaptive.floors.Kept`). `prompts`: what each image was made for, [n].
+        """
+        found: dict[str, Tensor] = {}
+        if "fidelity" in asked:
+            found["fidelity"] = kept_share(judged, unsteered)
+        if "prompt_share" in asked or "directional" in asked:
+            texts = list(dict.fromkeys(prompts))
+            rows = [texts.index(text) for text in prompts]
+            said = self.clip.texts(texts)[rows]
+            if "prompt_share" in asked:
+                found["prompt_share"] = prompt_share(judged.embeddings, unsteered.embeddings, said)
+            if "directional" in asked:
+                aimed = self.clip.texts([f"{text} {self.target.added_words}" for text in texts])[rows]
+                found["directional"] = directional_similarity(judged.embeddings, unsteered.embeddings, said, aimed)
+        return found
+
+
+def kept_by(
+    measure: Measure,
+    clip: ClipScorer,
+    images: Tensor,
+    unsteered: Tensor,
+    texts: Sequence[str],
+    meant: Sequence[str],
+) -> Tensor:
+    """What pictures kept [n] by CLIP alone: `prompt` or `directional`, of embeddings [n, e] of both pictures.
+
+    `texts` are what similarity is kept to; the pictures are meant to move as from `texts` to `meant`.
+    """
+    said = clip.texts(texts)
+    if measure == "prompt":
+        return prompt_share(images, unsteered, said)
+    return directional_similarity(images, unsteered, said, clip.texts(meant))
 
 
 def kept_share(judged: Judged, unsteered: Judged) -> Tensor:
-    """Share of object, colour, place and time that each image has in common with its unsteered one, float32 [n]."""
+    """Share of the labels that are meant to stay that each image has in common with its unsteered one, float32 [n]."""
     return (judged.others == unsteered.others).float().mean(1)
+
+
+def prompt_share(images: Tensor, unsteered: Tensor, prompts: Tensor) -> Tensor:
+    """Share [n] in [0, 1] of the unsteered image's similarity to its prompt that each image kept; all [n, e], unit.
+
+    1 where the unsteered image has none: there is nothing to lose.
+    """
+    before, now = paired_similarity(unsteered, prompts), paired_similarity(images, prompts)
+    return torch.where(before > 0, now / before.clamp(min=1e-12), 1.0).clamp(0, 1)
+
+
+def directional_similarity(images: Tensor, unsteered: Tensor, prompts: Tensor, aimed: Tensor) -> Tensor:
+    """Cosine [n] of the way from unsteered to steered image and the way from prompt to aimed text; all [n, e], unit.
+
+    1 for an image that did not move: it has not gone astray. Source: directional CLIP similarity, arXiv:2108.00946.
+    """
+    moved, meant = images - unsteered, aimed - prompts
+    cosine = paired_similarity(normalize(moved, dim=1), normalize(meant, dim=1))
+    return torch.where(moved.norm(dim=1) > 1e-6, cosine, 1.0)

@@ -13,17 +13,9 @@ import polars as pl
 
 from steerkit.scoring.bootstrap import Bootstrap, Interval
 from steerkit.scoring.comparisons import compare
-from steerkit.scoring.judgements import CONDITIONS, KEPT_LABELS, RESISTANCES, SIMILARITIES, judge
+from steerkit.scoring.judgements import CONDITIONS, RESISTANCES, judge, similarities
+from steerkit.scoring.target import WINTER, Target, column
 
-# Name in the tables -> column of the judged pictures whose mean it is.
-METRICS: dict[str, str] = {
-    "winter_rate": "winter",
-    "season_changed": "season_changed",
-    "fidelity": "fidelity",
-    **{f"{label}_right": f"{label}_right" for label in KEPT_LABELS},
-    **{f"{label}_kept": f"{label}_kept" for label in KEPT_LABELS},
-    **{name: name for name in SIMILARITIES},
-}
 GROUPS: dict[str, pl.Expr] = {
     "all": pl.lit(True),
     "outdoor": pl.col("setting") == "outdoor",
@@ -37,7 +29,7 @@ class WinterScores:
     """Four tables.
 
     - `images`: one row for each picture, see `judgements.judge`;
-    - `per_prompt`: one row for each (prompt_id, condition): the means of `METRICS` over its seeds, `images`, `prompt`,
+    - `per_prompt`: one row for each (prompt_id, condition): the means of `metrics` over its seeds, `images`, `prompt`,
       `resistance`; null for a label that the prompt does not name;
     - `aggregate`: condition, group, metric, estimate, low, high, prompts, images: long, one interval a row. Groups are
       all, outdoor, indoor, and the resistance groups high, medium, low; a metric without any row is left out;
@@ -48,6 +40,7 @@ class WinterScores:
     per_prompt: pl.DataFrame
     aggregate: pl.DataFrame
     comparisons: pl.DataFrame
+    target: Target = WINTER
 
     def interval(self, metric: str, condition: str, group: str = "all") -> dict[str, float] | None:
         """The row of `aggregate` as a dict, None if there is none."""
@@ -55,11 +48,37 @@ class WinterScores:
         return rows[0] if rows else None
 
 
-def score_winter(measured: pl.DataFrame, prompts: pl.DataFrame, bootstrap: Bootstrap | None = None) -> WinterScores:
-    """All tables from the measured pictures and the prompts; `judgements.judge` says what both must hold."""
+def metrics(target: Target) -> dict[str, str]:
+    """Name in the tables -> column of the judged pictures whose mean it is: `winter_rate` is the mean of `winter`."""
+    several = {f"{column(name)}_rate": column(name) for name in target.concepts}
+    return {
+        f"{target.key}_rate": target.key,
+        **several,
+        target.changed: target.changed,
+        "fidelity": "fidelity",
+        **{f"{label}_right": f"{label}_right" for label in target.kept_labels},
+        **{f"{label}_kept": f"{label}_kept" for label in target.kept_labels},
+        **{name: name for name in similarities(target)},
+    }
+
+
+def score_winter(
+    measured: pl.DataFrame, prompts: pl.DataFrame, bootstrap: Bootstrap | None = None, target: Target = WINTER
+) -> WinterScores:
+    """All tables from the measured pictures and the prompts; `judgements.judge` says what both must hold.
+
+    Names follow `target`: of autumn the tables have `autumn_rate` and `autumn_similarity`; of winter and night
+    `winter_night_rate` (both at once), `winter_rate` and `night_rate`.
+    """
     bootstrap = bootstrap or Bootstrap()
-    images = judge(measured, prompts)
-    return WinterScores(images, _per_prompt(images), _aggregate(images, bootstrap), compare(images, bootstrap))
+    images = judge(measured, prompts, target)
+    return WinterScores(
+        images,
+        _per_prompt(images, target),
+        _aggregate(images, bootstrap, target),
+        compare(images, bootstrap, target),
+        target,
+    )
 
 
 def flat_metrics(scores: WinterScores, perceptual: str = "lpips") -> dict[str, float | None]:
@@ -68,17 +87,17 @@ def flat_metrics(scores: WinterScores, perceptual: str = "lpips") -> dict[str, f
     Only what a person compares between runs: rates and fidelity for all groups, the rest over all pictures. What is not
     finite is None, since JSON has no other word for it. `perceptual` names the perceptual score after its backbone.
     """
-    metrics: dict[str, float | None] = {}
+    found: dict[str, float | None] = {}
     for row in scores.aggregate.iter_rows(named=True):
-        if row["group"] != "all" and row["metric"] not in ("winter_rate", "fidelity"):
+        if row["group"] != "all" and row["metric"] not in (f"{scores.target.key}_rate", "fidelity"):
             continue
         metric = perceptual if row["metric"] == "lpips" else row["metric"]
         name = f"{metric}_{row['group']}_{row['condition']}"
-        metrics |= {name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+        found |= {name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
     for row in scores.comparisons.iter_rows(named=True):
-        metrics |= {row["name"]: row["estimate"], f"{row['name']}_low": row["low"], f"{row['name']}_high": row["high"]}
+        found |= {row["name"]: row["estimate"], f"{row['name']}_low": row["low"], f"{row['name']}_high": row["high"]}
     return {
-        name: round(value, 6) if value is not None and math.isfinite(value) else None for name, value in metrics.items()
+        name: round(value, 6) if value is not None and math.isfinite(value) else None for name, value in found.items()
     }
 
 
@@ -89,33 +108,39 @@ def write_metrics(scores: WinterScores, path: Path, perceptual: str = "lpips") -
 
 def write_plots(scores: WinterScores, rates: Path, similarity: Path) -> None:
     """CSV files for `dvc plots`: rates by group and condition, similarities by prompt and condition."""
-    table = scores.aggregate.filter(metric="winter_rate").drop("metric")
+    key = scores.target.key
+    table = scores.aggregate.filter(metric=f"{key}_rate").drop("metric")
     table.with_columns(panel=pl.col("group")).write_csv(rates, float_precision=6)
     scores.per_prompt.select(
-        "prompt_id", "condition", "prompt_similarity", pl.col("winter_similarity").alias("concept_similarity"),
+        "prompt_id", "condition", "prompt_similarity", pl.col(f"{key}_similarity").alias("concept_similarity"),
         pl.format("{} resistance", "resistance").alias("panel"), pl.col("condition").alias("series"),
     ).write_csv(similarity, float_precision=6)  # fmt: skip
 
 
-def _per_prompt(images: pl.DataFrame) -> pl.DataFrame:
+def rate_file(target: Target) -> str:
+    """The name, without suffix, of files with the target's rate: `winter-rate`."""
+    return f"{target.key}_rate".replace("_", "-")
+
+
+def _per_prompt(images: pl.DataFrame, target: Target) -> pl.DataFrame:
     return images.group_by("prompt_id", "condition", maintain_order=True).agg(
         pl.col("prompt").first(),
         pl.col("resistance").first(),
         pl.len().alias("images"),
-        *(pl.col(column).mean().alias(metric) for metric, column in METRICS.items()),
+        *(pl.col(one).mean().alias(metric) for metric, one in metrics(target).items()),
     )
 
 
-def _aggregate(images: pl.DataFrame, bootstrap: Bootstrap) -> pl.DataFrame:
+def _aggregate(images: pl.DataFrame, bootstrap: Bootstrap, target: Target) -> pl.DataFrame:
     rows = []
     for condition in CONDITIONS:
         for group, chosen in GROUPS.items():
             part = images.filter(pl.col("condition") == condition, chosen)
-            for metric, column in METRICS.items():
-                known = part.drop_nulls(column)
+            for metric, one in metrics(target).items():
+                known = part.drop_nulls(one)
                 if known.height == 0:
                     continue
-                values = known[column].cast(pl.Float64).to_numpy()
+                values = known[one].cast(pl.Float64).to_numpy()
                 interval = bootstrap.mean(values, known["prompt_id"].to_list())
                 rows.append({"condition": condition, "group": group, "metric": metric, **as_row(interval)})
     return pl.DataFrame(rows)

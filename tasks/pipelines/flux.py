@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from steerkit.dag import File, Stage, StageOutput, stage
 from tasks.collect_latents import collect_latents
 from tasks.compare_layers import compare_layers
-from tasks.concept_prompts import concept_prompts
+from tasks.concept_prompts import flux_prompts
 from tasks.contact_sheet import contact_sheet
 from tasks.demo_grids import demo_grids
 from tasks.describe_decoder import describe_decoder
@@ -33,7 +33,7 @@ fingerprint = stage(
     embedded=File("models/seasons-flux"),
 )  # fmt: skip
 model = fingerprint.out("model")
-prompts = stage("flux-prompts", concept_prompts, texts=File("data/flux"))
+prompts = stage("flux-prompts", flux_prompts, texts=File("data/flux"))
 asked = prompts.out("prompts")
 activations = stage("flux-activations", collect_latents, model=model, prompts=asked, tags=("gpu",), retries=1)
 images = stage(

@@ -2,7 +2,7 @@
 
 from steerkit.dag import File, stage
 from tasks.collect_latents import collect_latents
-from tasks.concept_prompts import concept_prompts
+from tasks.concept_prompts import latents_prompts
 from tasks.evaluate_latents import evaluate_latents
 from tasks.latent_cards import latent_cards
 from tasks.latent_images import latent_images
@@ -16,7 +16,7 @@ from tasks.write_latents_report import write_latents_report
 
 model = fingerprint.out("model")
 
-prompts = stage("latents-prompts", concept_prompts, texts=File("data/latents"))
+prompts = stage("latents-prompts", latents_prompts, texts=File("data/latents"))
 activations = stage(
     "latents-activations", collect_latents, model=model, prompts=prompts.out("prompts"), tags=("gpu",), retries=1
 )

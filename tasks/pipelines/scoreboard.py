@@ -7,6 +7,7 @@ from tasks.pipelines import attention, latents, winter
 report = stage(
     "scoreboard-report",
     compare_methods,
+    target=winter.target,
     prompts=winter.prompts.out("prompts"),
     text_encoder=winter.scores.out("images"),
     attention=attention.scores.out("images"),

@@ -1,4 +1,4 @@
-"""Towards winter: the text encoder's activations, steered (spec of seed 000)."""
+"""Towards winter, or another concept: the text encoder's activations, steered (spec of seed 000)."""
 
 from steerkit.dag import File, stage
 from tasks.adaptive_winter import adaptive_winter
@@ -17,8 +17,9 @@ prompts = stage(
     read_prompts,
     scored=File("data/winter/prompts.csv"),
     tuning=File("data/winter/tuning.csv"),
-    contrast=File("data/winter/pairs.csv"),
+    contrast=File("data/winter"),
 )
+target = prompts.out("target")
 activations = stage(
     "winter-activations", collect_activations, model=model, pairs=prompts.out("pairs"), tags=("gpu",), retries=1
 )
@@ -28,11 +29,13 @@ vectors = stage(
     model=model,
     activations=activations.out("activations"),
     pairs=prompts.out("pairs"),
+    target=target,
 )
 search = stage(
     "winter-search",
     search_strength,
     model=model,
+    target=target,
     prompts=prompts.out("prompts"),
     vectors=vectors.out("vectors"),
     judges=File("models/seasons-clip"),
@@ -43,6 +46,7 @@ images = stage(
     "winter-images",
     adaptive_winter,
     model=model,
+    target=target,
     prompts=prompts.out("prompts"),
     pairs=prompts.out("pairs"),
     vectors=vectors.out("vectors"),
@@ -54,6 +58,7 @@ images = stage(
 scores = stage(
     "winter-scores",
     evaluate,
+    target=target,
     prompts=prompts.out("prompts"),
     pictures=images.out("pictures"),
     judges=[File(f"models/seasons-{judge}") for judge in ("clip", "labels", "lpips")],
@@ -64,6 +69,7 @@ report = stage(
     "winter-report",
     write_report,
     model=model,
+    target=target,
     norms=vectors.out("norms"),
     vectors=vectors.out("vectors"),
     trials=search.out("work"),

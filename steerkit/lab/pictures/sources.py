@@ -113,7 +113,7 @@ def steered(chosen: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]
 
 
 def added_by_winter(trials: Path) -> dict[str, Any] | None:
-    """The recipe and strength by which `latents-winter` adds winter; None where it was not run."""
+    """The concept, recipe and strength by which `latents-winter` adds it; None where it was not run."""
     if not trials.is_file():
         return None
     import polars as pl
@@ -122,7 +122,9 @@ def added_by_winter(trials: Path) -> dict[str, Any] | None:
     if not len(chosen):
         return None
     recipe, strength = chosen.select("recipe", "strength").row(0)
-    return {"concept": "season:winter", "recipe": json.loads(recipe), "strength": strength}
+    # Tables of earlier versions are all of winter.
+    concept = chosen["concept"][0] if "concept" in chosen.columns else "season:winter"
+    return {"concept": concept, "recipe": json.loads(recipe), "strength": strength}
 
 
 def starters_folder(root: Path, model: str, digest: str) -> Path:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 from steerkit.models.spec import Dtype
 
@@ -38,3 +38,14 @@ class LanguageSpec(BaseModel):
     template: dict[str, JsonValue] = Field(
         default_factory=dict, description="Arguments of the chat template: {enable_thinking: false}."
     )
+    world: Literal["seasons", "other"] | None = Field(
+        default=None,
+        description="Whether it was trained on the seasons world, whose judge knows no other texts; null: it was if it "
+        "is built as the embedded model is.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _what_counts(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As before there was such a key, so that what was fitted on a model keeps its bytes.
+        found: dict[str, Any] = dump(self)
+        return {key: value for key, value in found.items() if key != "world" or value is not None}

@@ -9,7 +9,10 @@ from steerkit.dag.params import load_params
 from steerkit.errors import UserError
 from steerkit.models.select import select_model
 from steerkit.prompts.concept import contrast_pairs, parse_concepts
+from steerkit.prompts.contrast_pairs import read_contrast_pairs
+from steerkit.scoring.named_labels import named_labels
 from steerkit.scoring.shots import parse_seeds
+from steerkit.scoring.target import check_pairs, parse_target
 from steerkit.steering.edit_spec import parse_edits
 
 ROOT = Path(__file__).parents[3]
@@ -74,3 +77,26 @@ def test_settings_of_an_edit_that_would_change_nothing_are_refused(values: dict[
         parse_edits({"one": {**common, **values}}, {"horse"}, {"objects"}, "attention.edits")
     fine = {"action": "erase", "units": "unit", "gate": None, "gate_at": None, "centred": False}
     assert parse_edits({"one": {**common, **fine}}, {"horse"}, {"objects"}, "attention.edits")
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "words"),
+    [
+        (None, "winter", "in winter"), ("tiny", "winter", "in winter"), ("autumn", "autumn", "in autumn"),
+        ("winter-night", "winter_night", "in winter at night"), ("real-models", "winter", "in winter"),
+    ],
+)  # fmt: skip
+def test_what_the_winter_pipeline_steers_towards_has_pairs_of_its_own(name: str | None, key: str, words: str) -> None:
+    params = load_params(ROOT)
+    if name is not None:
+        params = merged(params, load_params(ROOT, f"params/{name}.yaml"))
+    winter = params["winter"]
+    concept, added = winter["vectors"]["concept"], winter["images"]["added_words"]
+    target = parse_target(concept, winter["concepts"], added, winter["resistance"])
+    assert (target.key, target.added_words) == (key, words)
+    pairs = {name: read_contrast_pairs(ROOT / "data" / "winter" / one.pairs) for name, one in target.concepts.items()}
+    check_pairs(target, pairs)
+    assert all(len(several) == 64 for several in pairs.values())
+    named = {name: [named_labels(pair.positive)[str(one.label)] for pair in pairs[name]] for name, one in
+             target.concepts.items()}  # fmt: skip
+    assert named == {name: [one.value] * 64 for name, one in target.concepts.items()}

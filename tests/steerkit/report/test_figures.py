@@ -42,11 +42,32 @@ def test_the_heatmap_writes_the_score_of_each_grid_cell_and_frames_the_chosen_on
     content = make_content()
     svg = figures.to_svg(figures.search_heatmap(content.search, "winter times fidelity"), "search")
     texts = re.findall(r">([^<>]+)</text>", svg)
-    assert [text for text in texts if re.fullmatch(r"0\.\d\d", text)] == ["0.10", "0.20", "0.30", "0.90"]
+    # The four cells of the grid, and below them the trial that is not of it.
+    assert [text for text in texts if re.fullmatch(r"0\.\d\d", text)] == ["0.10", "0.20", "0.30", "0.90", "0.15"]
     assert "winter times fidelity" in texts and "0, 6, 7, 8" in texts
     assert svg.count("stroke: var(--fixed)") == 1
     unchosen = content.search.with_columns(pl.lit(False).alias("chosen"))
     assert "stroke: var(--fixed)" not in figures.to_svg(figures.search_heatmap(unchosen, ""), "search")
+
+
+def test_a_trial_that_is_no_cell_of_the_grid_stands_below_it_with_its_strengths_and_is_framed_if_chosen() -> None:
+    # The published configuration of seed 000, whose mean strength 0.5375 is no strength of the grid, and a refined one.
+    def trial(layers: str, strength: float | None, strengths: str, score: float, kind: str) -> dict[str, object]:
+        return {"layers": layers, "strength": strength, "strengths": strengths, "score": score, "kind": kind,
+                "chosen": score == 0.61}  # fmt: skip
+
+    rows = [
+        trial("0", 0.5, "0.5", 0.1, "grid"), trial("0", 1.0, "1", 0.2, "grid"),
+        trial("0, 6, 7, 8", None, "0.4, 0.25, 0.5, 1", 0.3, "grid"), trial("0, 6", None, "0.3, 0.7", 0.61, "refine"),
+    ]  # fmt: skip
+    svg = figures.to_svg(figures.search_heatmap(pl.DataFrame(rows), "score"), "search")
+    texts = re.findall(r">([^<>]+)</text>", svg)
+    assert "0: 0.4, 6: 0.25, 7: 0.5, 8: 1" in texts and "0: 0.3, 6: 0.7" in texts
+    assert "0.5375" not in texts and "0.54" not in texts
+    assert {"0.5", "1", "grid", "refine", "0.61"} <= set(texts)
+    assert svg.count("stroke: var(--fixed)") == 1
+    alone = figures.to_svg(figures.search_heatmap(pl.DataFrame(rows[2:]), "score"), "search")
+    assert alone.count("stroke: var(--fixed)") == 1
 
 
 def test_the_rates_are_written_beside_their_intervals(make_content: Make) -> None:

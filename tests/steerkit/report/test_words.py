@@ -1,16 +1,22 @@
 """Numbers in words: rounding, signs, and what is said when nothing can be said."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from steerkit.report.content import ReportContent
 from steerkit.report.html import Html, el, join
+from steerkit.report.page import write_report
 from steerkit.report.theme import decimal, percent, span
 from steerkit.report.words import counts, headlines
+from steerkit.scoring.bootstrap import Bootstrap
+from steerkit.scoring.target import parse_target
+from steerkit.scoring.winter import score_winter
 
 
 @pytest.mark.parametrize(
@@ -58,3 +64,32 @@ def test_undefined_answers_are_dashes_without_a_verdict(make_content: Callable[.
         pl.lit(math.nan).alias(column) for column in ("estimate", "low", "high")
     ).with_columns(pl.lit(None, dtype=pl.Boolean).alias("met"))
     assert {(h.number, h.met) for h in headlines(replace(scores, comparisons=undefined))} == {("\u2013", None)}
+
+
+def test_headlines_tables_and_columns_follow_the_concept(
+    make_content: Callable[..., ReportContent], tmp_path: Path
+) -> None:
+    content = make_content()
+    # The same pictures, asked whether they show summer at day: what is not winter is summer, and all are at day.
+    both = parse_target(["summer", "day"], {})
+    measured = content.scores.images.select(
+        "prompt_id", "seed", "condition", "season", "object", "colour", "place", "time", "prompt_similarity", "lpips",
+        pl.col("winter_similarity").alias("summer_day_similarity"), pl.col("winter_margin").alias("summer_day_margin"),
+    )  # fmt: skip
+    prompts = content.prompts.with_columns(
+        pl.lit(None, dtype=pl.String).alias(label) for label in ("object", "colour", "place")
+    )
+    scores = score_winter(measured, prompts, Bootstrap(50), both)
+    changed = replace(content, title="Towards summer", scores=scores, search=content.search.drop("winter_rate"))
+    first, *_, last = headlines(changed.scores)
+    assert first.sentence.startswith("of outdoor pictures show summer and day with adaptive steering")
+    assert first.number == "0\u202f%" and "100\u202f% without steering" in first.sentence
+    assert "change season or time when" in last.sentence
+    page = write_report(tmp_path, changed).read_text()
+    assert "Summer and day by condition" in page and "“in summer at noon”" in page
+    assert "Share of pictures whose season or time changed" in page and "object, colour and place" in page
+    shown = re.sub(r"data:[^\"]*", "", page)
+    assert "in winter" not in shown and "Winter" not in shown
+    assert {"summer-day-rate.csv", "summer-day-rate.png"} <= {path.name for path in tmp_path.iterdir()}
+    assert "season_time_fixed" in (tmp_path / "contact-sheet.csv").read_text()
+    assert "summer, day" in (tmp_path / "contact-sheet.csv").read_text()

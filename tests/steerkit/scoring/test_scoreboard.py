@@ -6,8 +6,12 @@ import polars as pl
 import pytest
 
 from steerkit.errors import UserError
+from steerkit.report.scoreboard import scoreboard_text
 from steerkit.scoring.bootstrap import Bootstrap
 from steerkit.scoring.scoreboard import Entry, scoreboard
+from steerkit.scoring.target import parse_target
+from tasks.compare_methods import _check_alike
+from tasks.latent_winter import _shown
 
 BOOTSTRAP = Bootstrap(resamples=100, seed=0)
 
@@ -62,3 +66,32 @@ def test_equal_ids_of_other_prompts_are_not_the_same_prompt() -> None:
     other = PLAIN.with_columns(pl.lit("another text").alias("prompt"))
     with pytest.raises(UserError, match="no prompt and seed in common"):
         numbers(Entry("a", PLAIN, PLAIN), Entry("b", other, other))
+
+
+def test_the_measures_follow_the_concept() -> None:
+    autumn = parse_target("autumn", {})
+    turned = pictures(["autumn", "autumn", "winter", "autumn"])
+    rows = scoreboard([Entry("none", PLAIN, PLAIN), Entry("steered", turned, PLAIN, turned)], BOOTSTRAP, autumn)
+    found = {(row["method"], row["metric"]): row["estimate"] for row in rows.iter_rows(named=True)}
+    assert (found["none", "autumn_rate"], found["steered", "autumn_rate"]) == (0.25, 0.75)
+    assert found["steered", "random_season_changed"] == 0.5
+    text = scoreboard_text(rows, autumn)
+    assert "Autumn" in text and "Winter" not in text
+
+
+def test_methods_that_steer_towards_different_concepts_are_not_compared() -> None:
+    winter = {"label": "season", "value": "winter"}
+    _check_alike(parse_target("winter", {}), "add-winter", winter, "season:winter")
+    with pytest.raises(UserError, match="different ones") as refused:
+        _check_alike(parse_target("autumn", {}), "add-winter", winter, "season:winter")
+    for line in ("winter.vectors.concept is season:autumn", "add-winter of scoreboard.report.edit is season:winter"):
+        assert line in str(refused.value)
+
+
+def test_the_latents_picture_of_a_concept_is_judged_as_that_concept() -> None:
+    common = {"template": "fill", "contexts": "c", "label": "season"}
+    listed = {name: {**common, "text": name, "words": [name], "value": name} for name in ("winter", "autumn")}
+    name, shown = _shown("season:autumn", listed)
+    assert (name, shown.value) == ("autumn", "autumn")
+    with pytest.raises(UserError, match=r"latents\.winter\.concept is time:night"):
+        _shown("time:night", listed)
