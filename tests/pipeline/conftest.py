@@ -1,5 +1,6 @@
 """Copies of the checkout in which a test may run and change everything: with nothing run, or with all pipelines run."""
 
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from filelock import FileLock
 ROOT = Path(__file__).parents[2]
 PARTS = (
     "steerkit", "tasks", "flows", "data", "models", "params", "params.yaml", "dvc.yaml", "dvc.lock", ".dvc",
-    ".dvcignore", ".gitignore", "pyproject.toml",
+    ".dvcignore", ".gitattributes", ".gitignore", "pyproject.toml", "artifacts/environment.json",
 )  # fmt: skip
 LEAVE_OUT = shutil.ignore_patterns("__pycache__", "cache", "tmp", "config.local", ".work")
 
@@ -49,6 +50,17 @@ class Project:
         """The verdict of each stage of a flow, from the table that `steerkit run` ended with."""
         return dict(re.findall(rf"^({flow}-[\w-]+)\s+(ran|restored|unchanged)\b", said, re.MULTILINE))
 
+    def runs_by_dvc(self, *targets: str) -> list[str]:
+        """The stages that `dvc repro` runs, without `environment`, which always does."""
+        found = re.findall(r"Running stage '(.*?)'", self.call("dvc", "repro", *targets))
+        return [name for name in found if name != "environment"]
+
+    def dvc_status(self, *options: str) -> dict[str, object]:
+        """What `dvc status` reports, without the stage `environment`."""
+        said = self.call("dvc", "status", "--json", *options)
+        found: dict[str, object] = json.loads(said[said.index("{") : said.rindex("}") + 1])
+        return {name: why for name, why in found.items() if name != "environment"}
+
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.root / name
         text = path.read_text()
@@ -65,6 +77,7 @@ def copy_of_checkout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
         root.mkdir()
         for part in PARTS:
             source = ROOT / part
+            (root / part).parent.mkdir(exist_ok=True)
             if source.is_dir():
                 shutil.copytree(source, root / part, ignore=LEAVE_OUT)
             else:

@@ -34,8 +34,8 @@ def test_straight_after_there_is_nothing_to_do_by_either_door(project: Any) -> N
     said = project.call(sys.executable, "-m", "steerkit.cli.main", "run", "winter")
     assert "up to date" in said
     assert time.perf_counter() - begun < 10  # not a measurement: it must not have loaded and run anything
-    assert "Running stage" not in project.call("dvc", "repro", "winter-report")
-    assert "up to date" in project.call("dvc", "status", "--with-deps", "winter-report")
+    assert project.runs_by_dvc("winter-report") == []
+    assert project.dvc_status("--with-deps", "winter-report") == {}
 
 
 def test_a_key_of_the_adaptive_strategy_reruns_images_scores_and_report_and_its_revert_runs_nothing(
