@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from steerkit.dag import Dep, Out, Param
 from steerkit.models.fingerprint import fingerprint
+from steerkit.models.load import default_device, download_model, running_dtype
 from steerkit.models.select import select_model
 
 
@@ -20,9 +21,13 @@ def fingerprint_model(
     identity = fingerprint(spec)
     if identity.version == 1:
         # All later stages load it; here, so that its files identify it from the first run on.
-        from steerkit.models.load import download_model
-
         download_model(spec)
         identity = fingerprint(spec)
-    content = {"spec": spec.model_dump(), "fingerprint": identity.model_dump()}
+    content = {
+        "spec": spec.model_dump(),
+        # What it runs in here: half precision turns to float32 on a CPU.
+        "dtype": str(running_dtype(spec, default_device())).removeprefix("torch."),
+        # Versions of libraries are told to each stage by the environment, and here they would count for all.
+        "fingerprint": identity.model_dump(exclude={"libraries"}),
+    }
     model.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")

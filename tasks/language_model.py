@@ -21,5 +21,10 @@ def language_model(
     """Load the model to steer, or what its entry falls back to where memory does not suffice, and identify it."""
     # Loaded here, so that all stages after this one take the same: those that fell back and those that did not.
     found = load_or_fall_back(select_language_model(name, models), models, log.warning)
-    content = {"spec": found.spec.model_dump(), "fingerprint": found.fingerprint.model_dump()}
+    content = {
+        "spec": found.spec.model_dump(),
+        "dtype": str(found.dtype).removeprefix("torch."),
+        # Versions of libraries are told to each stage by the environment, and here they would count for all.
+        "fingerprint": found.fingerprint.model_dump(exclude={"libraries"}),
+    }
     model.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")

@@ -137,6 +137,11 @@ class Fingerprint(BaseModel):
         return self
 
 
+def library_versions() -> dict[str, str]:
+    """The versions of the libraries that run models, as a fingerprint records them."""
+    return {library: metadata.version(library) for library in _LIBRARIES}
+
+
 def same_digest(one: str, other: str) -> bool:
     """Whether two digests, of either version, name one model: for files that keep nothing but a digest.
 
@@ -167,7 +172,7 @@ def fingerprint(spec: Sourced) -> Fingerprint:
     The files of a hub id are those of its commit in the local cache; where they are not there (yet), the commit itself
     identifies it. It comes from the cache, else from the hub; UserError when neither answers.
     """
-    libraries = {library: metadata.version(library) for library in _LIBRARIES}
+    libraries = library_versions()
     folder, revision = model_folder(spec), None
     if folder is None:
         revision = resolve_commit(spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -56,9 +57,27 @@ def model_folder(spec: Sourced) -> Path | None:
 
 def cached_commit(spec: Sourced) -> str | None:
     """Commit of the hub model in the local cache, or None."""
+    return _commit_in_cache(spec.source, _INDEX[spec.family][0], spec.revision)
+
+
+def pinned_commit(source: str) -> str | None:
+    """The commit that a hub id of a model of transformers means now: by the cache, else by one question to the hub.
+
+    None where neither answers; loading then says why.
+    """
+    from huggingface_hub import HfApi
+
+    found = _commit_in_cache(source, _INDEX["language"][0], None)
+    if found is None:
+        with suppress(Exception):  # as in ask_hub
+            found = HfApi().model_info(source, timeout=_PATIENCE).sha
+    return found
+
+
+def _commit_in_cache(source: str, index: str, revision: str | None) -> str | None:
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(spec.source, _INDEX[spec.family][0], revision=spec.revision)
+    found = try_to_load_from_cache(source, index, revision=revision)
     # The cache keeps a file at .../snapshots/<commit>/<file>.
     return Path(found).parent.name if isinstance(found, str) else None
 

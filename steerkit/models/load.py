@@ -69,7 +69,7 @@ def load_model(
     folder, cache or hub.
     """
     device = device or default_device()
-    pipeline = _load_pipeline(spec, _dtype_on(device, spec), _device_map(spec, device))
+    pipeline = _load_pipeline(spec, running_dtype(spec, device), _device_map(spec, device))
     # After loading: only now is a hub model surely in the cache, so that its commit is known without a network.
     identity = identify(spec)
     check_expected(spec, identity, fingerprint)
@@ -107,7 +107,8 @@ def default_device() -> torch.device:
         raise UserError(f"STEERKIT_DEVICE={wanted!r} is no device of this machine; unset it, or write cpu.") from error
 
 
-def _dtype_on(device: torch.device, spec: ModelSpec) -> torch.dtype:
+def running_dtype(spec: ModelSpec, device: torch.device) -> torch.dtype:
+    """The precision that the model runs in on this device: float16 is float32 on a CPU, and bfloat16 in FLUX."""
     # Half precision on a CPU is slower than float32, and several operators lack it.
     if device.type == "cpu" and spec.dtype == "float16":
         return torch.float32

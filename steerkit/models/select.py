@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from steerkit.errors import UserError, UserErrors
-from steerkit.models.fingerprint import Fingerprint
+from steerkit.models.fingerprint import Fingerprint, library_versions
 from steerkit.models.spec import ModelSpec
 
 # Steps and guidance that a folder of this pipeline class is run with.
@@ -66,4 +66,4 @@ def _read_json(path: Path) -> dict[str, Any]:
 def read_model(path: Path) -> tuple[ModelSpec, Fingerprint]:
     """Spec and identity that the fingerprint stage wrote."""
     content = json.loads(path.read_text())
-    return ModelSpec(**content["spec"]), Fingerprint(**content["fingerprint"])
+    return ModelSpec(**content["spec"]), Fingerprint(**{"libraries": library_versions(), **content["fingerprint"]})

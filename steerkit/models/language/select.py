@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from steerkit.errors import UserError, UserErrors
-from steerkit.models.fingerprint import Fingerprint
+from steerkit.models.fingerprint import Fingerprint, library_versions
 from steerkit.models.language.spec import LanguageSpec
 from steerkit.models.spec import Dtype
 
@@ -63,7 +63,7 @@ def is_language_folder(folder: Path) -> bool:
 def read_language_model(path: Path) -> tuple[LanguageSpec, Fingerprint]:
     """Spec and identity that the fingerprint stage wrote."""
     content = json.loads(path.read_text(encoding="utf-8"))
-    return LanguageSpec(**content["spec"]), Fingerprint(**content["fingerprint"])
+    return LanguageSpec(**content["spec"]), Fingerprint(**{"libraries": library_versions(), **content["fingerprint"]})
 
 
 def _known(models: Mapping[str, Mapping[str, Any]]) -> str:

@@ -16,6 +16,7 @@ from steerkit.errors import UserError
 from steerkit.models.adapters import check_adapters
 from steerkit.models.building import building
 from steerkit.models.custom_code import NO_CODE, code_refused, wants_code
+from steerkit.models.hub import pinned_commit
 
 _AGAINST = ("contradiction", "not_entailment")
 
@@ -51,10 +52,12 @@ class Entailment:
         from steerkit.models.load import default_device
 
         check_adapters(f"The zero-shot scorer {source!r}", Path(source))
+        # One commit for both, the one that the stage's environment records.
+        where: dict[str, Any] = {"revision": None if Path(source).exists() else pinned_commit(source), **NO_CODE}
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, **NO_CODE)
+            tokenizer = AutoTokenizer.from_pretrained(source, **where)
             with building():
-                model = AutoModelForSequenceClassification.from_pretrained(source, use_safetensors=True, **NO_CODE)
+                model = AutoModelForSequenceClassification.from_pretrained(source, use_safetensors=True, **where)
         except (OSError, ValueError) as error:
             if wants_code(error):
                 raise code_refused("The zero-shot scorer", source, Path(source)) from error

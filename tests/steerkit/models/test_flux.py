@@ -17,7 +17,7 @@ from steerkit.errors import UserError
 from steerkit.models.branches import carries_prompt, track
 from steerkit.models.generate import batches, generate, image_size, run_pipeline
 from steerkit.models.hookpoint import Hookpoint
-from steerkit.models.load import _dtype_on, load_model
+from steerkit.models.load import load_model, running_dtype
 from steerkit.models.schedule import model_timesteps, timesteps
 from steerkit.models.select import select_model
 from steerkit.models.spec import ModelSpec
@@ -190,13 +190,12 @@ def test_a_models_own_size_counts_in_its_schedule(flux: Any, flux_folder: Callab
 def test_half_precision_that_overflows_becomes_bfloat16_with_a_word(caplog: pytest.LogCaptureFixture) -> None:
     half = spec("x", dtype="float16")
     with caplog.at_level(logging.WARNING):
-        assert _dtype_on(torch.device("cuda"), half) == torch.bfloat16
+        assert running_dtype(half, torch.device("cuda")) == torch.bfloat16
     assert "overflow float16" in caplog.text
-    assert _dtype_on(CPU, half) == torch.float32
-    assert _dtype_on(CPU, spec("x", dtype="bfloat16")) == torch.bfloat16
-    assert _dtype_on(torch.device("cuda"), ModelSpec(name="x", source="x", dtype="float16", steps=1, guidance=1)) == (
-        torch.float16
-    )
+    assert running_dtype(half, CPU) == torch.float32
+    assert running_dtype(spec("x", dtype="bfloat16"), CPU) == torch.bfloat16
+    sd = ModelSpec(name="x", source="x", dtype="float16", steps=1, guidance=1)
+    assert running_dtype(sd, torch.device("cuda")) == torch.float16
 
 
 def test_the_families_are_not_taken_for_each_other(flux_folder: Callable[[str], Path], sd21_folder: Path) -> None:
