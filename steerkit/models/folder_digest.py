@@ -29,14 +29,16 @@ def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def stat_signature(path: Path) -> str:
-    """SHA-256 over relative name, inode, time of the last change and size of the files of `files_below`.
+    """SHA-256 over relative name, inode, times of change and size of the files of `files_below`.
 
-    Equal signatures mean that no file was written since. Of a file: its own. Raises UserError as `files_below`.
+    Equal signatures mean that no file was written since, also where its time was set back afterwards (the time at which
+    the inode changed cannot be). Of a file: its own. Raises UserError as `files_below`.
     """
     total = hashlib.sha256()
     for name, file in _files(path):
         found = file.stat()
-        total.update(f"{name}\0{found.st_ino}\0{found.st_mtime_ns}\0{found.st_size}\n".encode())
+        stamps = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+        total.update(f"{name}\0{stamps}\n".encode())
     return total.hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,13 @@ def test_a_broken_link_is_named(tmp_path: Path) -> None:
         content_digest(tmp_path)
     with pytest.raises(UserError, match="missing cannot be read"):
         stat_signature(tmp_path / "missing")
+
+
+def test_a_file_that_was_written_and_given_its_times_back_has_another_signature(tmp_path: Path) -> None:
+    file = tmp_path / "model.bin"
+    file.write_bytes(b"one")
+    before, stamp = stat_signature(tmp_path), file.stat()
+    time.sleep(0.02)  # the file system's clock
+    file.write_bytes(b"two")
+    os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert file.stat().st_mtime_ns == stamp.st_mtime_ns and stat_signature(tmp_path) != before
