@@ -38,7 +38,6 @@ def test_a_flow_shows_its_stages_and_what_the_engine_did_dvc_finds_up_to_date_an
 
     # The other door has nothing to do.
     repro = checkout.run(sys.executable, "-m", "dvc", "repro")
-    assert "up to date" in repro
     assert repro.count("Running stage") == 1 and "Running stage 'environment'" in repro
 
     # dvc repro does the work; the flow finds it done.

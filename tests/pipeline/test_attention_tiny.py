@@ -42,10 +42,10 @@ def test_erasing_leaves_pictures_without_the_concept_almost_alone(project: Any) 
 def test_one_context_more_collects_one_shard_more(project: Any) -> None:
     lists = project.root / "data" / "attention" / "contexts" / "objects.txt"
     moments = project.root / "artifacts" / "attention" / "activations" / "activations" / "horse"
-    before = {path.name: path.stat().st_mtime_ns for path in moments.iterdir()}
+    before = {path.name: path.read_bytes() for path in moments.iterdir()}
     with lists.open("a") as file:
         file.write("a photo of a blue {concept} in the evening by a lake\n")
     project.run("attention", "--only", "attention-prompts,attention-activations")
-    after = {path.name: path.stat().st_mtime_ns for path in moments.iterdir()}
+    after = {path.name: path.read_bytes() for path in moments.iterdir()}
     assert after.keys() == before.keys()
     assert sum(after[name] != before[name] for name in after) == 1

@@ -43,7 +43,9 @@ def test_a_key_of_the_adaptive_strategy_reruns_images_scores_and_report_and_its_
 ) -> None:
     project.edit("params.yaml", "high: 1.6", "high: 1.7")
     verdicts = project.run("winter")
+    # The first stage asks of a closed loop whether its floors suit the judges; what it writes is what it was.
     assert {stage for stage, verdict in verdicts.items() if verdict == "ran"} == {
+        "winter-prompts",
         "winter-images",
         "winter-scores",
         "winter-report",

@@ -53,11 +53,13 @@ class Entailment:
 
         check_adapters(f"The zero-shot scorer {source!r}", Path(source))
         # One commit for both, the one that the stage's environment records.
-        where: dict[str, Any] = {"revision": None if Path(source).exists() else pinned_commit(source), **NO_CODE}
+        at: dict[str, Any] = {"revision": None if Path(source).exists() else pinned_commit(source)}
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, **where)
+            tokenizer = AutoTokenizer.from_pretrained(source, **at, **NO_CODE)
             with building():
-                model = AutoModelForSequenceClassification.from_pretrained(source, use_safetensors=True, **where)
+                model = AutoModelForSequenceClassification.from_pretrained(
+                    source, use_safetensors=True, **at, **NO_CODE
+                )
         except (OSError, ValueError) as error:
             if wants_code(error):
                 raise code_refused("The zero-shot scorer", source, Path(source)) from error

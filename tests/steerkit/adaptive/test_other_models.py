@@ -90,7 +90,7 @@ def test_search_loop_scores_and_report_do_without_the_worlds_labels(
     files = [tmp_path / f"{name}.parquet" for name in ("images", "per_prompt", "aggregate")]
     evaluate(
         target, prompts, tmp_path / "pictures", [], scorers, WORDS, [17], 20, 5, *files, tmp_path / "comparisons.json",
-        tmp_path / "metrics.json", tmp_path / "plots",
+        tmp_path / "metrics.json", tmp_path / "rates.csv", tmp_path / "similarity.csv",
     )  # fmt: skip
     assert {"fog", "fog_similarity", "fog_changed"} <= set(pl.read_parquet(files[0]).columns)
     assert "a_fog_all_adaptive" in json.loads((tmp_path / "metrics.json").read_text())

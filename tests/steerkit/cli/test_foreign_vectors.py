@@ -178,7 +178,7 @@ def test_a_removal_vector_that_is_exported_says_that_its_readers_add(tmp_path: P
     own = concepts / "vectors" / "vectors" / "pirate.safetensors"
     said = steerkit("vectors", "export", own, "--format", "gguf", "-o", tmp_path / "own.gguf")
     assert "removal vectors" not in said
-    with pytest.warns(UserWarning, match="projects them out"):
+    with pytest.warns(UserWarning, match="projected out of every token"):
         write_gguf(load_vectors(removal), tmp_path / "again.gguf", "llama")
 
 

@@ -245,6 +245,6 @@ def test_options_that_would_change_nothing_are_refused(saved: Path, tmp_path: Pa
     out = tmp_path / "v.npz"
     said = steerkit("export", saved, "-o", out, "--format", "npz", "--model", "seasons-sd", fails=True)
     assert "--model is for steering-hogs and gguf" in said and not out.exists()
-    assert "Leave one of them away" in steerkit("inspect", saved, "--each", "--json", fails=True)
+    assert "Leave one of them out" in steerkit("inspect", saved, "--each", "--json", fails=True)
     twice = steerkit("export", saved, "-o", out, "-o", tmp_path / "w.npz", "--format", "npz", fails=True)
     assert "--output is given twice; give it once" in twice

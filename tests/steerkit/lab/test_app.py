@@ -171,7 +171,7 @@ def test_a_sweep_ends_when_its_client_leaves(app: str) -> None:
     _until(lambda: _busy() == 1)
     time.sleep(1)
     answer.close()
-    _until(lambda: _busy() == 0, 20)
+    _until(lambda: _busy() == 0, 120)
     assert _client(app).predict(api_name="/concepts")
 
 

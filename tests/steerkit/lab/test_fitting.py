@@ -72,7 +72,11 @@ def test_the_labs_vectors_are_those_that_the_pipelines_own_stages_write(
     identity = {"spec": model.spec.model_dump(), "fingerprint": model.fingerprint.model_dump()}
     (tmp_path / "model.json").write_text(json.dumps(identity))
     pairs, activations, vectors = (tmp_path / name for name in ("pairs.json", "activations", "vectors"))
-    language_prompts(texts, ["concepts-general.yaml"], "all", None, None, pairs, tmp_path / "prompts.parquet")
+    models = {"own": {"family": "language", "source": model.spec.source, "world": "seasons"}}
+    language_prompts(
+        texts, ["concepts-general.yaml"], "all", None, None, "own", models, "models/seasons-text-labels", pairs,
+        tmp_path / "prompts.parquet",
+    )  # fmt: skip
     collect_residuals(tmp_path / "model.json", pairs, "nnsight", recipe.contrast, "right", 4, 2, activations)
     # The pairs hold requests and answers, and one who wrote them is told which of the two the vectors are made of.
     unread = {"requests": "positive and negative", "texts": "prompt"}.get(recipe.contrast)

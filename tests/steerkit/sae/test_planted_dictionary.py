@@ -55,7 +55,13 @@ def test_the_planted_dictionary_is_recovered(architecture: dict[str, Any]) -> No
 def revived(auxk: float) -> float:
     """Share of 48 of 96 latents, planted dead, that fire on new rows after 400 steps with this weight of AuxK."""
     config = SaeConfig(
-        architecture="topk", k=3, latents=96, dead_after_rows=2 * BATCH, auxk=auxk, auxk_latents=16, seed=3
+        architecture="topk",
+        k=3,
+        latents=96,
+        dead_after_rows=2 * BATCH,
+        auxk=auxk,
+        auxk_latents=16 if auxk else None,
+        seed=3,
     )
     trainee = Trainee(config, WIDTH)
     trainee.initialise(rows_of_atoms(999, 4096))
