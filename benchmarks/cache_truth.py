@@ -273,6 +273,10 @@ class Truth:
             if any(leaf == key or leaf.startswith(f"{key}.") for key in keys)
         }
 
+    def of_own_model(self) -> set[str]:
+        """Stages that read `models` and, by `model`, the entry of our own; those of other models read other entries."""
+        return self.of_key("models.own.source") & self.of_key("model")
+
     def after(self, names: set[str]) -> set[str]:
         """These stages, and all that stand on them by DVC's own graph."""
         dot = self.place.call("dvc", "dag", "--dot")
@@ -333,7 +337,7 @@ def model_folder(place: Place, chance: random.Random, _run: bool) -> Iterator[Ch
     """A byte of weights outside the project, behind a link or not: the model's or the judge's."""
     folder = place.home / chance.choice(["own-model", "own-unet", "own-clip"])
     path = chance.choice(sorted(folder.rglob("*.safetensors")))
-    readers = place.truth.of_key("scorers.clip" if folder.name == "own-clip" else "models.own.source")
+    readers = place.truth.of_key("scorers.clip") if folder.name == "own-clip" else place.truth.of_own_model()
     with restored(path):
         at = flip(path, chance)
         yield Change(f"{path.relative_to(place.home)} at {at}", readers)
@@ -401,7 +405,7 @@ def linked_folder(place: Place, _chance: random.Random, _run: bool) -> Iterator[
 
     lead_to("own-unet-b")
     try:
-        yield Change("own-model/unet -> own-unet-b", place.truth.of_key("models.own.source"))
+        yield Change("own-model/unet -> own-unet-b", place.truth.of_own_model())
     finally:
         lead_to("own-unet")
 

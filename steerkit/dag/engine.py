@@ -128,7 +128,7 @@ class Session:
         chosen = [self._by_name[name] for name in self.resolve(targets)] if targets else list(graph)
         order = plan_repro(graph, chosen if targets else None)
         # What the environment is was written down when the session began.
-        order = [stage for stage in order if stage.addressing != environment.STAGE or stage in chosen]
+        order = [stage for stage in order if stage.addressing != environment.STAGE or (targets and stage in chosen)]
         if only:
             order = [stage for stage in order if stage in chosen]
         elif not targets or len(targets) == 1:
