@@ -70,6 +70,7 @@ def closure(module: str, root: Path, known: Known | None = None) -> Closure:
     known = {} if known is None else known
     found: set[str] = set()
     libraries: set[str] = set()
+    ours: dict[str, bool] = {}
     seen: set[str] = set()
     pending = [module]
     while pending:
@@ -78,7 +79,9 @@ def closure(module: str, root: Path, known: Known | None = None) -> Closure:
             continue
         seen.add(name)
         top = name.partition(".")[0]
-        if not _in_project(top, root):
+        if top not in ours:
+            ours[top] = _in_project(top, root)
+        if not ours[top]:
             if top and top not in sys.stdlib_module_names and top != "__main__":
                 libraries.add(top)
             continue
@@ -114,11 +117,9 @@ def digest_of_files(paths: list[str], root: Path) -> str:
 
 
 def _in_project(top: str, root: Path) -> bool:
-    return (root / f"{top}.py").is_file() or (bool(top) and (root / top).is_dir() and _holds_code(root / top))
-
-
-@lru_cache(maxsize=256)
-def _holds_code(folder: Path) -> bool:
+    folder = root / top
+    if not top or not folder.is_dir():
+        return bool(top) and folder.with_suffix(".py").is_file()
     return (folder / "__init__.py").is_file() or any(folder.glob("*.py")) or any(folder.glob("*/*.py"))
 
 
