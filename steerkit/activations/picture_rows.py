@@ -98,7 +98,7 @@ def collect_pictures(
     """Make the pictures of `prompts`, uint8 [n, h, w, 3] batch by batch, and hand rows to `take` on the way.
 
     As `generate_batches` and `collect_rows` in one run. `collection` says which rows, and the batch size and guidance
-    that `options` leave away; rows are as edits among `options` left them. A batch's rows have been handed on when its
+    that `options` leave out; rows are as edits among `options` left them. A batch's rows have been handed on when its
     pictures come.
     """
     asked: Options = {"batch_size": collection.batch_size, "guidance": collection.guidance, **options}

@@ -182,7 +182,7 @@ def generate(
     if foreign:
         named = ", ".join("--" + name.replace("_", "-") for name in foreign)
         kind, other = ("texts", "pictures") if language else ("pictures", "texts")
-        raise UserError(f"{named}: this is for {other}, but the model makes {kind}; leave it away.")
+        raise UserError(f"{named}: this is for {other}, but the model makes {kind}; leave it out.")
     for text in prompt:
         text_list(text, "--prompt")
     if language:

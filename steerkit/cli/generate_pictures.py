@@ -155,7 +155,7 @@ def _changes(edits: Sequence[Asked], recipes: Sequence[dict[str, Any]]) -> list[
         if wrong and text:
             named = ", ".join(map(option, wrong))
             kinds = "this is for vectors of the UNet, but these are for the text encoder"
-            raise UserError(f"{one.file}: {named}: {kinds}; leave it away.")
+            raise UserError(f"{one.file}: {named}: {kinds}; leave it out.")
         if wrong:
             raise UserError(
                 f"{one.file}: --layers is for vectors of the text encoder, but these are for the UNet; use --places."

@@ -110,7 +110,7 @@ def _check_greedy(asked: Mapping[str, Any], sampling: Sampling, seeds: Sequence[
             "give one seed, or a temperature above 0."
         )
     if asked["top_p"] is not None:
-        raise UserError("--top-p: --temperature 0 takes the likeliest token each time; leave one of them away.")
+        raise UserError("--top-p: --temperature 0 takes the likeliest token each time; leave one of them out.")
     if asked["seed"]:
         typer.echo("steerkit: --temperature 0 takes the likeliest token each time, whatever --seed is.", err=True)
 
@@ -161,7 +161,7 @@ def _mixed(asked: Mapping[str, Any], settings: Mapping[str, Any], model: Languag
     idle = [name for name in parts if name not in weights]
     if idle and set(weights) <= set(parts):
         raise UserError(
-            f"--mix {asked['mix']} says nothing of {', '.join(idle)}; name it, or leave its --vectors away."
+            f"--mix {asked['mix']} says nothing of {', '.join(idle)}; name it, or leave its --vectors out."
         )
     algebra = _algebra(settings)
     (strength,) = asked["add"]

@@ -199,7 +199,7 @@ def _from_npz(file: Path, output: Path, given: Mapping[str, Any]) -> None:
     from steerkit.vectors.vectors_file import load_vectors
 
     if named := [option for option, value in given.items() if value is not None]:
-        raise UserError(f"{', '.join(named)}: {file} says that itself; leave it away.")
+        raise UserError(f"{', '.join(named)}: {file} says that itself; leave it out.")
     content = from_npz(file)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         checked = Path(folder) / output.name

@@ -42,7 +42,7 @@ Edits = Callable[[Batch], AbstractContextManager[Any]]
 
 
 class Options(TypedDict, total=False):
-    """How images are made; what is left away is the model's own, or as said here.
+    """How images are made; what is left out is the model's own, or as said here.
 
     negative_prompt: "" (one text for all images, or one for each; it needs a guidance above 1, and FLUX takes none).
     batch_size: 8 images a call. steps, guidance: the model's own. height, width: pixels, multiples of 8, for FLUX of
@@ -118,15 +118,15 @@ def check_guidance(model: LoadedModel, guidance: float | None = None, negatives:
     """
     name, scale = model.spec.name, model.spec.guidance if guidance is None else guidance
     if guidance is not None and guidance > 1 and not takes_guidance(model.pipeline):
-        raise UserError(f"guidance {guidance:g}: {name} was distilled to run without guidance; leave it away.")
+        raise UserError(f"guidance {guidance:g}: {name} was distilled to run without guidance; leave it out.")
     if not any(negatives):
         return
     if is_flux(model.pipeline):
-        raise UserError(f"{name} has its guidance embedded and takes no negative prompt; leave it away.")
+        raise UserError(f"{name} has its guidance embedded and takes no negative prompt; leave it out.")
     if not guided(model, guidance):
         raise UserError(
             f"guidance {scale:g}: there is no unconditional branch, so the negative prompt would change nothing; set a "
-            "guidance above 1, or leave the negative prompt away."
+            "guidance above 1, or leave the negative prompt out."
         )
 
 

@@ -52,7 +52,7 @@ class Hookpoint:
 
     @classmethod
     def parse(cls, text: str) -> Hookpoint:
-        """Read `path:where:stream`; `:out` and the stream may be left away."""
+        """Read `path:where:stream`; `:out` and the stream may be left out."""
         path, _, rest = text.strip().partition(":")
         where, _, stream = rest.partition(":")
         return cls(path, where or "out", stream or None)  # type: ignore[arg-type]  # __post_init__ checks them

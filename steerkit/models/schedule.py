@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def model_timesteps(
     model: "LoadedModel", steps: int | None = None, height: int | None = None, width: int | None = None
 ) -> tuple[float, ...]:
-    """As `timesteps`, of a picture as `generate` makes it: what is left away is the model's own."""
+    """As `timesteps`, of a picture as `generate` makes it: what is left out is the model's own."""
     from steerkit.models.generate import image_size
 
     return timesteps(model.pipeline, steps or model.spec.steps, image_size(model, height, width))

@@ -186,5 +186,5 @@ def _check_steps(edit: Edit, pipeline: Any) -> None:
     if edit.steps is not None and not in_denoiser(edit.hookpoint):
         raise UserError(
             f"The edit at {edit.hookpoint} is for denoising steps {edit.steps[0]} to {edit.steps[1]}, but only the "
-            f"{denoiser_name(pipeline)} runs once per step; leave the steps away."
+            f"{denoiser_name(pipeline)} runs once per step; leave the steps out."
         )

@@ -36,7 +36,7 @@ def check_given(
     known = {name: value for name, value in given.items() if value is not None and value is not False}
     for name in sorted(misplaced(actions) & set(known)):
         means = " and ".join(shown(action) for action in _ACTIONS_OF[name])
-        raise UserError(f"{shown(name)} is for {means}, which is not asked for; leave it away.")
+        raise UserError(f"{shown(name)} is for {means}, which is not asked for; leave it out.")
     for name, (needed, why) in _NEEDS.items():
         if name in known and needed not in known:
             said = why.format(**{needed: shown(needed)})

@@ -71,5 +71,5 @@ class LatentRecipe(BaseModel):
             raise ValueError("`one_sided` goes with the changes set and set_means; others would make nothing of it")
         usual = {"gate_at": None, "gate_until": None, "gate_top": 64}
         if self.gate is None and (idle := [name for name in usual if getattr(self, name) != usual[name]]):
-            raise ValueError(f"{', '.join(idle)}: this says how `gate` is measured; give `gate` too, or leave it away")
+            raise ValueError(f"{', '.join(idle)}: this says how `gate` is measured; give `gate` too, or leave it out")
         return self

@@ -62,7 +62,7 @@ Vectors = SteeringVectors | str | Path
 
 
 class Settings(TypedDict, total=False):
-    """How pictures are made, as `models.generate.Options` explains; what is left away is the model's own.
+    """How pictures are made, as `models.generate.Options` explains; what is left out is the model's own.
 
     negative_prompt: one text for all pictures, one for each picture, or one for each prompt.
     """
@@ -181,7 +181,7 @@ def open_model(
     picture_settings(steps=steps, guidance=guidance)
     if (Path(source) / "model_index.json").is_file():
         if revision is not None:
-            raise UserError(f"revision {revision}: {source} is a folder, which has none; leave the revision away.")
+            raise UserError(f"revision {revision}: {source} is a folder, which has none; leave the revision out.")
         spec = select_model(str(source), {})
     else:
         spec = ModelSpec(name=Path(source).name, source=str(source), revision=revision, steps=50, guidance=7.5)

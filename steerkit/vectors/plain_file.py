@@ -233,7 +233,7 @@ def _named(
 ) -> dict[int, Tensor]:
     """Vectors by names that hold the number of their layer."""
     if layers is not None:
-        raise UserError(f"{path} names the layers of its vectors itself ({_names(found)}); leave --layers away.")
+        raise UserError(f"{path} names the layers of its vectors itself ({_names(found)}); leave --layers out.")
     numbers = {name: _number(name) for name in found}
     odd = [str(name) for name, number in numbers.items() if number is None]
     if odd:

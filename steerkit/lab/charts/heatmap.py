@@ -64,5 +64,5 @@ def _cell(value: float, top: float, signed: bool, word: str | None, told: str, s
 
 
 def _seen(token: str) -> str:
-    """A token as it can be seen: a space in front is what separates words and is left away, a line's end is a sign."""
+    """A token as it can be seen: a space in front is what separates words and is left out, a line's end is a sign."""
     return token.replace("\n", "\u21b5").strip() or "\u2423"

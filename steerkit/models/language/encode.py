@@ -75,7 +75,7 @@ def encode_texts(
     """`texts` as the model would have read or written them, for extraction; `content` marks the texts' own tokens.
 
     `assistant`: each as the answer to its prompt (to an empty request without one), where generation would begin it, up
-    to its last word: what the template puts after an answer is left away, so the last token is the text's own. `user`:
+    to its last word: what the template puts after an answer is left out, so the last token is the text's own. `user`:
     each as a request, up to where the answer would begin. `raw`: no template, the prompt and a space before the text
     where there is one; so it is for every role where the model has no template. UserError as for `encode`.
     """
@@ -204,7 +204,7 @@ def _rendered(model: LanguageModel, turns: list[dict[str, str]], *, answer_follo
     if model.spec.system is not None and model.spec.system.strip() not in found:
         raise UserError(
             f"The chat template of {model.spec.name!r} has no place for a system prompt: what `system` says is not in "
-            f"what it writes. Leave it away, or {_WITHOUT}."
+            f"what it writes. Leave it out, or {_WITHOUT}."
         )
     return str(found)
 

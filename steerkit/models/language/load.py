@@ -205,7 +205,7 @@ def _check_chat(spec: LanguageSpec, tokenizer: Any) -> None:
     template = getattr(tokenizer, "chat_template", None)
     if given and (template is None or not spec.chat):
         why = "its tokenizer has no chat template" if template is None else "chat is false"
-        raise UserError(f"Model {spec.name!r}: {' and '.join(given)} would change nothing, as {why}; leave it away.")
+        raise UserError(f"Model {spec.name!r}: {' and '.join(given)} would change nothing, as {why}; leave it out.")
     unknown = [name for name in spec.template if not re.search(rf"\b{re.escape(name)}\b", str(template))]
     if unknown:
         raise UserError(

@@ -38,10 +38,10 @@ class Sampling:
         if not 0 < number(self.top_p, "top_p", remedy) <= 1:
             raise UserError(f"top_p {self.top_p}: {remedy}")
         if self.top_k is not None:
-            whole(self.top_k, "top_k", 1, "keep at least 1 token, or leave it away.")
+            whole(self.top_k, "top_k", 1, "keep at least 1 token, or leave it out.")
         if self.temperature == 0 and (self.top_k is not None or self.top_p not in (1, USUAL_TOP_P)):
             name, value = ("top_k", self.top_k) if self.top_k is not None else ("top_p", self.top_p)
-            raise UserError(f"{name} {value}: temperature 0 takes the likeliest token each time; leave it away.")
+            raise UserError(f"{name} {value}: temperature 0 takes the likeliest token each time; leave it out.")
 
     def greedy(self) -> Sampling:
         """As long a text, of the likeliest token each time."""

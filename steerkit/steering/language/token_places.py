@@ -35,7 +35,7 @@ def check_places(edit: Edit) -> None:
 
 
 def span(tokens: str) -> slice | None:
-    """`span:START:STOP` as a slice, either end of which may be left away; None for anything else."""
+    """`span:START:STOP` as a slice, either end of which may be left out; None for anything else."""
     found = _SPAN.fullmatch(tokens)
     return None if found is None else slice(*(int(part) if part else None for part in found.groups()))
 

@@ -199,7 +199,7 @@ ADD = ["--vectors", "happy.safetensors", "--add", "1"]
         ),
         (
             [*ADD, "--vectors", "sad.safetensors", "--layer", "1", "--mix", "happy:1"],
-            "says nothing of sad; name it, or leave its --vectors away",
+            "says nothing of sad; name it, or leave its --vectors out",
         ),
         (
             [*ADD, "--vectors", "happy.safetensors", "--layer", "1", "--mix", "happy:1"],

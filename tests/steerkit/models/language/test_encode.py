@@ -51,7 +51,7 @@ def test_an_answer_ends_with_its_last_word_and_only_it_is_content(
     if model.has_chat:
         turns = [{"role": "user", "content": "Tell me about the lake."}, {"role": "assistant", "content": answers[0]}]
         rendered = model.tokenizer.apply_chat_template(turns, tokenize=False)
-        assert rendered.startswith(whole[0]), "what the template puts after the answer is left away"
+        assert rendered.startswith(whole[0]), "what the template puts after the answer is left out"
 
 
 def test_a_text_as_a_request_is_what_generation_reads(language: Callable[[str], Any], language_shape: str) -> None:
@@ -210,7 +210,7 @@ def test_a_system_prompt_goes_before_every_request_and_answer(language: Callable
 
 def test_a_system_prompt_that_the_template_has_no_place_for_is_refused(language: Callable[[str], Any]) -> None:
     users = "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}{% endif %}{% endfor %}"
-    with pytest.raises(UserError, match=r"has no place for a system prompt.*Leave it away, or use chat: false"):
+    with pytest.raises(UserError, match=r"has no place for a system prompt.*Leave it out, or use chat: false"):
         encode(templated(language("mistral"), users, system="Speak of boats."), ["A boat?"])
     refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('two roles') }}{% endif %}" + TURNS
     with pytest.raises(
