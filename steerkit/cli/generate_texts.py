@@ -160,9 +160,7 @@ def _mixed(asked: Mapping[str, Any], settings: Mapping[str, Any], model: Languag
         parts[found.concept] = found
     idle = [name for name in parts if name not in weights]
     if idle and set(weights) <= set(parts):
-        raise UserError(
-            f"--mix {asked['mix']} says nothing of {', '.join(idle)}; name it, or leave its --vectors out."
-        )
+        raise UserError(f"--mix {asked['mix']} says nothing of {', '.join(idle)}; name it, or leave its --vectors out.")
     algebra = _algebra(settings)
     (strength,) = asked["add"]
     if takes_turns(asked["mix"]):
