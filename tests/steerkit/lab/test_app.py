@@ -52,8 +52,12 @@ def _post(address: str, endpoint: str, data: list[Any]) -> str:
         return str(json.load(reply)["event_id"])
 
 
+def _jobs() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "lab-job"}
+
+
 def _busy() -> int:
-    return sum(thread.name == "lab-job" for thread in threading.enumerate())
+    return len(_jobs())
 
 
 def _until(true: Callable[[], bool], seconds: float = 60) -> None:
@@ -166,13 +170,14 @@ def test_the_page_names_no_other_machine_and_its_files_go_with_it(workbench: Wor
 def test_a_sweep_ends_when_its_client_leaves(app: str) -> None:
     # 400 points of 200 tokens on twelve requests: minutes.
     strengths = [step / 100 for step in range(1, 101)]
-    before = _busy()  # of an earlier test a job may still be ending
+    before = _jobs()  # of an earlier test one may still be ending
     event = _post(app, "sweep_grid", ["happy", [0, 1, 2, 3], strengths, "", 200, 0.7, 0])
     answer = urllib.request.urlopen(f"{app}gradio_api/call/sweep_grid/{event}", timeout=60)
-    _until(lambda: _busy() > before)
+    _until(lambda: bool(_jobs() - before))
+    sweep = _jobs() - before
     time.sleep(1)
     answer.close()
-    _until(lambda: _busy() <= before, 120)
+    _until(lambda: not _jobs() & sweep, 120)
     assert _client(app).predict(api_name="/concepts")
 
 
