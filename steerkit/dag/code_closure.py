@@ -39,7 +39,8 @@ class Module:
     """A package whose names are looked up when they are asked for."""
     file: str | None = None
     """Relative to the root; None if it holds nothing but a docstring, or is no module of the project."""
-    beside: tuple[str, ...] = ()
+    reads_beside: bool = False
+    """Data files beside it are code too; which there are can change while the module does not."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,10 @@ def closure(module: str, root: Path, known: Known | None = None) -> Closure:
         pending.extend(here.imports)
         for prefix in here.whole:
             pending.extend(_modules_from(prefix, root))
-        found.update(here.beside)
         if here.file is not None:
             found.add(here.file)
+            if here.reads_beside:
+                found.update(_data_files((root / here.file).parent, root))
         if parent:
             pending.append(parent)
             if parent not in known:
@@ -128,11 +130,7 @@ def _look(module: str, root: Path) -> Module:
     if file is None:
         return Module()
     moved = file.stat()
-    found = _scan(file, module, root, moved.st_mtime_ns, moved.st_size)
-    if not found.beside:
-        return found
-    # Which files are there can change while the module does not.
-    return Module(**{**vars(found), "beside": tuple(_data_files(file.parent, root))})
+    return _scan(file, module, root, moved.st_mtime_ns, moved.st_size)
 
 
 def _data_files(folder: Path, root: Path) -> Iterator[str]:
@@ -208,7 +206,7 @@ def _scan(file: Path, module: str, root: Path, _mtime: int, _size: int) -> Modul
         defined=frozenset(_defined(tree)),
         lazy=lazy,
         file=None if docstring_only else relative,
-        beside=("yes",) if collector.reads_beside else (),
+        reads_beside=collector.reads_beside,
     )
 
 

@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from steerkit.dag import cache_objects, environment, project, registry, render
+from steerkit.dag import cache_objects, environment, lockfile, project, registry, render
+from steerkit.dag.cache_objects import Damage
 from steerkit.dag.declarations import Stage, StageOutput
 from steerkit.dag.heal import check_cache
 from steerkit.dag.materialise import materialise
@@ -37,17 +38,18 @@ def main(argv: list[str]) -> int:
         project.enter(root)
         # Also for `dvc repro --single-item`, which leaves the stage `environment` out.
         environment.refresh(root)
+        # The stage `environment` runs before all others: what DVC would believe of a damaged cache is mended first.
+        damages = check_cache(root)
+        for line in cache_objects.in_words(damages):
+            log.warning("%s", line)
         if argv[0] == environment.STAGE:
-            # It runs before all others: what DVC would believe of a damaged cache is mended first.
-            for line in cache_objects.in_words(check_cache(root)):
-                log.warning("%s", line)
-            environment.note_lock(root)
+            lockfile.note_before_environment(root)
             return 0
         stage = registry.declared_stage(argv[0], root)
         _refuse_stale_yaml(stage, root)
         stages = registry.all_stages(root)
         upstream = _upstream(stage, stages)
-        _refuse_damaged_inputs(stage, root, [stages[name] for name in upstream])
+        _refuse_damaged_inputs(stage, root, [stages[name] for name in upstream], damages)
         clean(root, upstream.__contains__)
         materialise(stage, root, "dvc", before_placing=watch.check if watch else lambda: None)
         environment.fill_in(root, stage.name)
@@ -68,11 +70,8 @@ def _refuse_stale_yaml(stage: Stage, root: Path) -> None:
         raise UserError(f"dvc.yaml is older than the declaration of {stage.name}; run `steerkit dag --write` first")
 
 
-def _refuse_damaged_inputs(stage: Stage, root: Path, upstream: list[Stage]) -> None:
+def _refuse_damaged_inputs(stage: Stage, root: Path, upstream: list[Stage], damages: list[Damage]) -> None:
     """DVC believes what is in its cache: what this stage stands on may come from a damaged object."""
-    damages = check_cache(root)
-    for line in cache_objects.in_words(damages):
-        log.warning("%s", line)
     lost = [place for one in damages if one.lost for place in one.places if (root / place).exists()]
     stands_on = {*stage.dep_paths(), *(output.path for one in upstream for output in one.outs.values())}
     bad = sorted(path for path in stands_on if any(one == path or one.startswith(f"{path}/") for one in lost))

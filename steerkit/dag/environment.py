@@ -16,7 +16,6 @@ The stage always runs, in milliseconds where nothing moved: a folder is read aga
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -28,7 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from steerkit.dag.declarations import RESERVED
+from steerkit.dag.params import load_params, look_up
 from steerkit.dag.project import state_folder, write_atomically
+from steerkit.errors import UserError
+from steerkit.models.folder_digest import content_digest, stat_signature
 
 STAGE = RESERVED
 FILE = "artifacts/environment.json"
@@ -47,7 +49,6 @@ _THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _MODELS = "models"
 _DIGESTS = "digests.json"
-_LOCK_BEFORE = "lock-before-environment.json"
 
 
 def refresh(root: Path) -> bool:
@@ -95,11 +96,13 @@ def entries(root: Path) -> dict[str, dict[str, Any]]:
     stages = _declared(root)
     sources = _sources(root, stages)
     device, threads = device_class(), thread_count()
+    # Asking for a version reads a file; the stages share their libraries.
+    known = {name: _version(name) for name in _counted(one for libraries, _ in stages.values() for one in libraries)}
     found: dict[str, dict[str, Any]] = {}
     for name, (libraries, _) in stages.items():
         entry: dict[str, Any] = {}
-        if counted := versions(libraries):
-            entry["libraries"] = counted
+        if counted := _counted(libraries):
+            entry["libraries"] = dict(sorted(known[one] for one in counted))
         if _ON_A_DEVICE & set(libraries):
             entry["device"] = device
         if _THREADED & set(libraries) and device == "cpu":
@@ -115,13 +118,16 @@ def versions(imported: Iterable[str]) -> dict[str, str | None]:
 
     ``imported``: names as they are imported. Labels of builds (`+cpu`) do not count: the device does.
     """
-    wanted = {name for one in imported if one not in _WITHOUT_RESULTS for name in (one, *_BELOW.get(one, ()))}
-    return dict(sorted(_version(name) for name in wanted))
+    return dict(sorted(_version(name) for name in _counted(imported)))
 
 
 def counts(library: str) -> bool:
     """Whether another version of the library can change what a stage makes."""
     return library not in _WITHOUT_RESULTS
+
+
+def _counted(imported: Iterable[str]) -> set[str]:
+    return {name for one in imported if counts(one) for name in (one, *_BELOW.get(one, ()))}
 
 
 def _version(name: str) -> tuple[str, str | None]:
@@ -175,43 +181,12 @@ def thread_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def note_lock(root: Path) -> None:
-    """Remember dvc.lock before `dvc repro` writes it after the stage `environment`, although nothing changed."""
-    lock = root / "dvc.lock"
-    if lock.exists():
-        said = {"digest": _lock_digest(lock), "at": lock.stat().st_mtime_ns}
-        write_atomically(root, state_folder(root) / _LOCK_BEFORE, json.dumps(said))
-
-
-def lock_recorded_at(root: Path, since: int) -> int | None:
-    """When a result was last recorded in dvc.lock, in ns; None without one. ``since``: the moment that is of interest.
-
-    Since then `dvc repro` may have written the file for the stage `environment` alone.
-    """
-    lock, before = root / "dvc.lock", state_folder(root) / _LOCK_BEFORE
-    if not lock.exists():
-        return None
-    if before.exists() and before.stat().st_mtime_ns > since:
-        said = json.loads(before.read_text(encoding="utf-8"))
-        if said["digest"] == _lock_digest(lock):
-            return int(said["at"])
-    return lock.stat().st_mtime_ns
-
-
-def _lock_digest(lock: Path) -> str:
-    from steerkit.dag.recorded import entry_spans
-
-    text = lock.read_text(encoding="utf-8")
-    start, end = entry_spans(text).get(STAGE, (0, 0))
-    return hashlib.sha256((text[:start] + text[end:]).encode()).hexdigest()
-
-
 def outside(root: Path, stages: Iterable[str]) -> dict[str, Any]:
     """What these stages stand on outside the project's files, cheap to ask again: see `unmoved`."""
     known = _declared(root)
     chosen = [known[name] for name in stages if name in known]
     libraries = {library for libraries, _ in chosen for library in libraries}
-    params = _params(root)
+    params = load_params(root)
     texts = {text for _, keys in chosen for text in _strings(params, keys).values()}
     places = {text: _moved(root, text) for text in texts if _may_be_place(root, text)}
     return {"imports": sorted(libraries), "versions": versions(libraries), "machine": _machine(), "places": places}
@@ -270,14 +245,8 @@ def _declared_in(path: Path, _inode: int, _mtime: int, _size: int) -> dict[str, 
     return found
 
 
-def _params(root: Path) -> dict[str, Any]:
-    from steerkit.dag.params import load_params
-
-    return load_params(root)
-
-
 def _sources(root: Path, stages: Iterable[str]) -> dict[str, dict[str, str]]:
-    known, params = _declared(root), _params(root)
+    known, params = _declared(root), load_params(root)
     digests = _Digests(root)
     found: dict[str, dict[str, str]] = {}
     for name in stages:
@@ -301,8 +270,6 @@ def _identity(root: Path, text: str, digests: _Digests) -> str | None:
 
 def _strings(params: Mapping[str, Any], keys: Iterable[str]) -> dict[str, str]:
     """All texts in the values of these keys, by dotted key; of `models` only the entries that another value names."""
-    from steerkit.dag.params import look_up
-
     found: dict[str, str] = {}
     models: Mapping[str, Any] = {}
     for key in keys:
@@ -351,9 +318,6 @@ def _may_be_place(root: Path, text: str) -> bool:
 
 
 def _moved(root: Path, text: str) -> str | None:
-    from steerkit.errors import UserError
-    from steerkit.models.folder_digest import stat_signature
-
     place = _place(root, text)
     if place is None:
         return _cached_commit(text)
@@ -394,8 +358,6 @@ class _Digests:
         self.changed = False
 
     def of(self, place: Path) -> str:
-        from steerkit.models.folder_digest import content_digest, stat_signature
-
         name, signature = str(place), stat_signature(place)
         if self.known.get(name, [""])[0] != signature:
             # Asked before and after: a file that is being written has no digest yet.

@@ -5,14 +5,18 @@ DVC's own writer truncates the file first, so that a kill leaves it empty, and p
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steerkit.dag.project import write_atomically
+from steerkit.dag.declarations import RESERVED
+from steerkit.dag.project import state_folder, write_atomically
 from steerkit.dag.recorded import entry_spans, stages_span
 
 EMPTY = "schema: '2.0'\nstages:\n"
+BEFORE_ENVIRONMENT = "lock-before-environment.json"
 EARLIER_COMMAND = "python -m tasks "
 
 
@@ -53,6 +57,35 @@ def carry_over(root: Path, commands: Mapping[str, str]) -> None:
             text = text.replace(f"    cmd: {EARLIER_COMMAND}{name}\n", f"    cmd: {command}\n")
         if text != before:
             write_atomically(root, path, text)
+
+
+def note_before_environment(root: Path) -> None:
+    """Remember the file before `dvc repro` writes it after the stage `environment`, although nothing changed."""
+    path = root / "dvc.lock"
+    if path.exists():
+        said = {"digest": _digest_of_results(path), "at": path.stat().st_mtime_ns}
+        write_atomically(root, state_folder(root) / BEFORE_ENVIRONMENT, json.dumps(said))
+
+
+def recorded_at(root: Path, since: int) -> int | None:
+    """When a result was last recorded, in ns; None without a dvc.lock. ``since``: the moment that is of interest.
+
+    Since then `dvc repro` may have written the file for the stage `environment` alone.
+    """
+    path, before = root / "dvc.lock", state_folder(root) / BEFORE_ENVIRONMENT
+    if not path.exists():
+        return None
+    if before.exists() and before.stat().st_mtime_ns > since:
+        said = json.loads(before.read_text(encoding="utf-8"))
+        if said["digest"] == _digest_of_results(path):
+            return int(said["at"])
+    return path.stat().st_mtime_ns
+
+
+def _digest_of_results(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    start, end = entry_spans(text).get(RESERVED, (0, 0))
+    return hashlib.sha256((text[:start] + text[end:]).encode()).hexdigest()
 
 
 def repository_lock(root: Path) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from steerkit.dag import environment
+from steerkit.dag import lockfile
 from steerkit.dag.declarations import Stage
 from steerkit.dag.locks import stage_lock_if_free
 from steerkit.dag.project import TEMPORARY
@@ -76,7 +76,7 @@ class Workplace:
             # After the command DVC writes dvc.lock; a later dvc.lock means that the result was recorded since, and
             # that whoever runs the stage now wants it computed anew.
             made = marker.stat().st_mtime_ns
-            recorded = environment.lock_recorded_at(self.root, made)
+            recorded = lockfile.recorded_at(self.root, made)
             return recorded is None or recorded < made
         except (OSError, ValueError, KeyError, TypeError):
             return False

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from steerkit.errors import UserError
 
-_CHUNK = 1 << 20
-
 
 def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
     """Relative posix name and path of every regular file at or below `folder`, sorted by name.
@@ -87,8 +85,5 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...], found: 
 
 
 def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -34,6 +34,18 @@ def proxied(monkeypatch):
     return monkeypatch
 
 
+def connections(monkeypatch):
+    """The addresses that are asked for from now on; nobody answers."""
+    asked = []
+
+    def connect(address, *_, **__):
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    return asked
+
+
 @pytest.mark.parametrize(
     "url", [None, "http://127.0.0.1:4200/api", "http://localhost:4200/api", "http://[::1]:4200/api"]
 )
@@ -41,13 +53,7 @@ def test_whether_a_server_runs_here_is_asked_here(proxied, url):
     proxied.delenv("PREFECT_API_URL", raising=False)
     if url:
         proxied.setenv("PREFECT_API_URL", url)
-    asked = []
-
-    def connect(address, *_, **__):
-        asked.append(address)
-        raise ConnectionRefusedError
-
-    proxied.setattr(socket, "create_connection", connect)
+    asked = connections(proxied)
 
     assert not prefect_settings.server_answers()
     host = {None: "127.0.0.1"}.get(url) or urllib.request.urlsplit(url).hostname
@@ -56,13 +62,7 @@ def test_whether_a_server_runs_here_is_asked_here(proxied, url):
 
 def test_a_server_elsewhere_is_asked_through_the_proxy(proxied):
     proxied.setenv("PREFECT_API_URL", "http://prefect.example.org:4200/api")
-    asked = []
-
-    def connect(address, *_, **__):
-        asked.append(address)
-        raise ConnectionRefusedError
-
-    proxied.setattr(socket, "create_connection", connect)
+    asked = connections(proxied)
 
     assert not prefect_settings.server_answers()
     assert asked == [("10.1.2.3", 3128)]

@@ -1,6 +1,5 @@
 """A checkpoint of another library, made one of ours on the disk."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steerkit.errors import UserError, UserErrors
+from steerkit.models.folder_digest import content_digest
 from steerkit.sae.formats.checkpoint import Checkpoint
 from steerkit.sae.formats.imported import ImportedSae
 from steerkit.sae.formats.registry import read_checkpoint
@@ -60,7 +60,7 @@ def _provenance(found: ImportedSae, checkpoint: Checkpoint, name: str) -> Proven
         format=name,
         library=found.library,
         version=found.version,
-        files={path.name: sha256(path) for path in checkpoint.files},
+        files={path.name: content_digest(path) for path in checkpoint.files},
         config=_plain(found.config),
     )
 
@@ -69,9 +69,3 @@ def _plain(found: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON can hold it: a pickle's configuration may have a torch.dtype in it, whose name will do."""
     plain: dict[str, Any] = json.loads(json.dumps(dict(found), default=str))
     return plain
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 (hex) of the file `path`."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
