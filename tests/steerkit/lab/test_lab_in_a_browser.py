@@ -311,7 +311,9 @@ def test_screen_readers_are_told_how_far_it_is_and_what_came_of_it(visit: Visit)
         # Progress is said too where there is time for it, though not a dozen times a second.
         assert len(heard) <= 40, tab
         if tab == "Analysis":
-            assert heard[0] == "Answers without steering"
+            # A fast machine has left the first line before it is said; each that is said is one of the sweep's own.
+            progress = r"Answers without steering|Layer \d, strength -?[\d.]+|Stopped.*"
+            assert all(re.fullmatch(progress, words) for words in heard[:-1]), heard
 
 
 # Text that comes into a region which was in the page before: that is what screen readers say.
