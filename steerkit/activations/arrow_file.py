@@ -51,7 +51,8 @@ class ArrowFile:
             return None
         # The first column: its validity, then its data.
         (code,) = struct.unpack_from("<i", memoryview(self._mapped), block.buffers[1][0])
-        return self._hookpoints[code]
+        hookpoint: str | None = self._hookpoints[code]
+        return hookpoint
 
     def values_at(self, number: int) -> int:
         """Where in the file, in bytes, the values of a record batch begin: its rows one after the other."""

@@ -95,8 +95,11 @@ def _install(
         sink(_capture(hookpoint, running, tensor, copy))
 
     if hookpoint.where == "in":
-        return module.register_forward_pre_hook(before, with_kwargs=True).remove
-    return module.register_forward_hook(after, with_kwargs=True).remove
+        handle = module.register_forward_pre_hook(before, with_kwargs=True)
+    else:
+        handle = module.register_forward_hook(after, with_kwargs=True)
+    remove: Callable[[], None] = handle.remove
+    return remove
 
 
 def update(

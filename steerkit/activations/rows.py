@@ -131,7 +131,8 @@ def positions(rows: Rows) -> npt.NDArray[np.int64]:
     n, tokens, _ = rows.values.shape
     if rows.positions is None:
         return np.tile(np.arange(tokens), n)
-    return rows.positions.cpu().numpy().reshape(-1)
+    positions: npt.NDArray[np.int64] = rows.positions.cpu().numpy().reshape(-1)
+    return positions
 
 
 def values_column(bits: Tensor, file_schema: pa.Schema) -> pa.FixedSizeListArray:

@@ -78,7 +78,7 @@ class ConceptMoments:
     @property
     def size(self) -> int:
         """Number of latents, n."""
-        return self.sums.shape[2]
+        return int(self.sums.shape[2])
 
     @property
     def density(self) -> Tensor:

@@ -107,7 +107,8 @@ def _by_rounds(
         if not more.all():
             going = going[more]
             columns = above[:, going]
-    return ((1 + reached).double() / (1 + drawn).double()).numpy()
+    p: NDArray[np.float64] = ((1 + reached).double() / (1 + drawn).double()).numpy()
+    return p
 
 
 def _auroc(member: Tensor, above: Tensor, zero_rank: Tensor) -> Tensor:

@@ -74,7 +74,8 @@ def _best(scores: Tensor, top: int | None) -> list[int]:
     if not 0 <= top <= len(scores):
         raise UserError(f"There are {len(scores)} latents; {top} cannot be chosen.")
     # Stable: of equal scores the lower index comes first.
-    return scores.argsort(descending=True, stable=True)[:top].tolist()
+    best: list[int] = scores.argsort(descending=True, stable=True)[:top].tolist()
+    return best
 
 
 def _best_rows(table: pl.DataFrame, concept: str, step: int | None, by: Score, top: int) -> list[int]:

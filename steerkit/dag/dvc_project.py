@@ -227,9 +227,9 @@ class DvcProject:
                 return True
             said = str(info["cmd"]).rpartition(" since ")[2]
             with contextlib.suppress(ValueError):
-                return abs(born - float(said)) > 1.0
+                return bool(abs(born - float(said)) > 1.0)
             # An entry of DVC's own: nobody can have taken a lock before being born.
-            return born > changed + 1.0
+            return bool(born > changed + 1.0)
 
         with self._rwlock_file() as lock:
             for path_locked, info in list(lock["write"].items()):

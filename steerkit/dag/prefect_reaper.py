@@ -121,7 +121,7 @@ def _lives(record: RunRecord) -> bool:
         return True  # another machine's process cannot be seen from here
     try:
         process = psutil.Process(record.pid)
-        return (
+        return bool(
             abs(process.create_time() - record.started) < _SAME_START_SECONDS
             and process.status() != psutil.STATUS_ZOMBIE
         )

@@ -70,7 +70,8 @@ class ShardCall:
             sys.modules["torch"].set_num_threads(self.threads)
         for part in self.function.split("."):
             found = getattr(found, part)
-        return found
+        work: Callable[[Any], Any] = found
+        return work
 
     def _refuse_other_code(self, root: Path, imported: str | None) -> None:
         host, files = socket.gethostname(), code_closure(self.module, root)

@@ -26,7 +26,8 @@ def area_interval(
     def within(t: NDArray[np.float64]) -> NDArray[np.bool_]:
         pairs = (m + n) / 2 - 1
         variance = t * (1 - t) * (1 + pairs * ((1 - t) / (2 - t) + t / (1 + t))) / (m * n)
-        return (t - a) ** 2 <= z * z * variance
+        inside: NDArray[np.bool_] = (t - a) ** 2 <= z * z * variance
+        return inside
 
     ends = []
     for bound in (0.0, 1.0):

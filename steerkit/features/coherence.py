@@ -41,12 +41,14 @@ class NullCoherence:
     @property
     def mean(self) -> NDArray[np.float64]:
         """[sizes]."""
-        return self.draws.mean(1)
+        mean: NDArray[np.float64] = self.draws.mean(1)
+        return mean
 
     @property
     def sd(self) -> NDArray[np.float64]:
         """[sizes]."""
-        return self.draws.std(1)
+        sd: NDArray[np.float64] = self.draws.std(1)
+        return sd
 
     def interval(self, level: float = 0.95) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Between which values so large a share of random sets lies: two arrays [sizes]."""
@@ -61,7 +63,8 @@ class NullCoherence:
             # Rounding of sums: a set is as coherent as itself in whatever order it is summed up.
             below = np.searchsorted(self.draws[size], coherence[here] - 1e-12, "left")
             reached[here] = self.draws.shape[1] - below
-        return (1 + reached) / (1 + self.draws.shape[1])
+        p: NDArray[np.float64] = (1 + reached) / (1 + self.draws.shape[1])
+        return p
 
 
 def null_coherence(
@@ -104,7 +107,8 @@ def coherence_of(embeddings: Tensor, images: NDArray[np.int64]) -> NDArray[np.fl
     """
     members = torch.from_numpy(images)
     sums = weighted_rows(members, torch.ones_like(members, dtype=torch.float64), embeddings)
-    return _pairwise(sums, (members >= 0).sum(1)).numpy()
+    coherence: NDArray[np.float64] = _pairwise(sums, (members >= 0).sum(1)).numpy()
+    return coherence
 
 
 def coherence(

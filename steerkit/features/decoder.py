@@ -123,4 +123,5 @@ def nearest_directions(directions: Tensor, among: NDArray[np.int64], top: int) -
 def similarity_matrix(directions: Tensor, latents: list[int]) -> NDArray[np.float64]:
     """Cosines of the `directions` [n, d] of chosen latents among each other, [chosen, chosen]."""
     unit = torch.nn.functional.normalize(directions[torch.tensor(latents)].double(), dim=1)
-    return (unit @ unit.T).cpu().numpy()
+    cosines: NDArray[np.float64] = (unit @ unit.T).cpu().numpy()
+    return cosines

@@ -29,7 +29,8 @@ def direction_map(directions: Tensor, *, exactly: int = 2000) -> NDArray[np.floa
     """
     unit = torch.nn.functional.normalize(directions.detach().cpu().double(), dim=1)
     if len(unit) <= exactly:
-        return _place(unit).numpy()
+        every: NDArray[np.float64] = _place(unit).numpy()
+        return every
     chosen = torch.linspace(0, len(unit) - 1, exactly).round().long()
     placed = _place(unit[chosen])
     out = torch.empty(len(unit), 2, dtype=torch.float64)
@@ -38,7 +39,8 @@ def direction_map(directions: Tensor, *, exactly: int = 2000) -> NDArray[np.floa
         weight = cosine.clamp(min=1e-6)
         out[start : start + 4096] = (placed[nearest] * weight.unsqueeze(2)).sum(1) / weight.sum(1, keepdim=True)
     out[chosen] = placed
-    return out.numpy()
+    places: NDArray[np.float64] = out.numpy()
+    return places
 
 
 def _place(unit: Tensor) -> Tensor:

@@ -140,7 +140,8 @@ def _spearman(first: Floats, second: Floats, weights: Floats) -> Floats:
     """Rank correlations [draws] of values [n] that count `weights` [draws, n] times; NaN where nothing varies."""
     a, b = _centred_ranks(first, weights), _centred_ranks(second, weights)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (weights * a * b).sum(1) / np.sqrt((weights * a * a).sum(1) * (weights * b * b).sum(1))
+        correlation: Floats = (weights * a * b).sum(1) / np.sqrt((weights * a * a).sum(1) * (weights * b * b).sum(1))
+        return correlation
 
 
 def _centred_ranks(values: Floats, weights: Floats) -> Floats:
@@ -150,4 +151,5 @@ def _centred_ranks(values: Floats, weights: Floats) -> Floats:
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
     held = np.add.reduceat(weights[:, order], starts, axis=1)
     rank = held.cumsum(1) - held / 2
-    return rank[:, place] - weights.sum(1, keepdims=True) / 2
+    centred: Floats = rank[:, place] - weights.sum(1, keepdims=True) / 2
+    return centred

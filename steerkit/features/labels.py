@@ -166,7 +166,8 @@ def _shuffled_areas(dense: Tensor, codes: NDArray[np.int64], axis: _Axis) -> NDA
     sums = (member.flatten(0, 1) @ dense).unflatten(0, member.shape[:2]).double()
     # Ranks are centred: their sum over positives is (area - 1/2) times the number of pairs.
     areas = 0.5 + sums / (count * (len(axis.taking) - count))[:, None]
-    return areas.amax(1).numpy()
+    best: NDArray[np.float64] = areas.amax(1).numpy()
+    return best
 
 
 def _counts(axes: list[_Axis], case: NDArray[np.int64]) -> NDArray[np.int64]:

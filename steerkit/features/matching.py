@@ -161,7 +161,8 @@ def unit_activations(s: SMatrix, latents: NDArray[np.int64], statistic: Statisti
 
 
 def _products(first: Tensor, second: Tensor, pairs: Pairs) -> NDArray[np.float64]:
-    return (first[pairs.first].double() * second[pairs.second].double()).sum(1).numpy()
+    products: NDArray[np.float64] = (first[pairs.first].double() * second[pairs.second].double()).sum(1).numpy()
+    return products
 
 
 def _shared_directions(

@@ -78,7 +78,8 @@ def cell_shares(masks: NDArray[np.bool_], grid: tuple[int, ...]) -> NDArray[np.f
     Cells need not be whole pixels: by area. The grid may be finer than the mask.
     """
     down, across = (_overlap(size, cells) for size, cells in zip(masks.shape[1:], grid, strict=True))
-    return np.einsum("hy,nyx,wx->nhw", down, masks.astype(np.float64), across, optimize=True)
+    shares: NDArray[np.float64] = np.einsum("hy,nyx,wx->nhw", down, masks.astype(np.float64), across, optimize=True)
+    return shares
 
 
 def _overlap(pixels: int, cells: int) -> NDArray[np.float64]:
@@ -86,4 +87,5 @@ def _overlap(pixels: int, cells: int) -> NDArray[np.float64]:
     edges = np.arange(cells + 1) * pixels / cells
     pixel = np.arange(pixels)
     shared = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-    return np.maximum(shared, 0) * cells / pixels
+    shares: NDArray[np.float64] = np.maximum(shared, 0) * cells / pixels
+    return shares

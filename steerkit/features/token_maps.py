@@ -77,7 +77,8 @@ class TokenMaps:
 
     def map(self, image: int, latent: int) -> NDArray[np.float32]:
         """Activations of `latent` on the tokens of `image`, float32 [h, w]; zeros where it is silent."""
-        return self.maps([image], [latent])[0, 0]
+        values: NDArray[np.float32] = self.maps([image], [latent])[0, 0]
+        return values
 
     def maps(self, images: Sequence[int], latents: Sequence[int]) -> NDArray[np.float32]:
         """Of each image each latent: float32 [images, latents, h, w]."""

@@ -23,7 +23,8 @@ class TopImages:
     @property
     def count(self) -> NDArray[np.int64]:
         """How many images each latent has, int64 [latents]."""
-        return (self.image >= 0).sum(1)
+        count: NDArray[np.int64] = (self.image >= 0).sum(1)
+        return count
 
 
 def top_images(block: Tensor, top: int, alive_above: float, prompt: NDArray[np.int64] | None = None) -> TopImages:

@@ -43,12 +43,13 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
         bound: str = "none",
     ) -> dict:  # fmt: skip
         """Answer a prompt without and with steering; concepts is a name, or a mix such as happy:0.7,excited:0.3."""
-        return plain_json(
+        answer: dict = plain_json(
             steer_text(
                 workbench, prompt, concepts, layer, strength, action=action, tokens=tokens, temperature=temperature,
                 seed=seed, place=place, bound=bound, job=job,
             )
         )  # fmt: skip
+        return answer
 
     def make_concept(
         job: Job, name: str, pairs: list[list[str]], contrast: str = "requests", tokens: str | None = None
@@ -66,7 +67,7 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
         temperature: float = 0.7, seed: int = 0,
     ) -> dict:  # fmt: skip
         """Steer at every layer in turn, each with its own vector, on twelve requests."""
-        return plain_json(
+        answer: dict = plain_json(
             layer_analysis(
                 workbench,
                 concept,
@@ -78,13 +79,14 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
                 job=job,
             )
         )
+        return answer
 
     def sweep_strengths(
         job: Job, concept: str, strengths: list[float], layer: int | None = None, prompt: str = "", tokens: int = 24,
         temperature: float = 0.7, seed: int = 0,
     ) -> dict:  # fmt: skip
         """Steer at one layer with several strengths, on twelve requests."""
-        return plain_json(
+        answer: dict = plain_json(
             strength_sweep(
                 workbench,
                 concept,
@@ -97,13 +99,14 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
                 job=job,
             )
         )
+        return answer
 
     def sweep_grid(
         job: Job, concept: str, layers: list[int], strengths: list[float], prompt: str = "", tokens: int = 24,
         temperature: float = 0.7, seed: int = 0,
     ) -> dict:  # fmt: skip
         """Steer at each of several layers with each of several strengths, on twelve requests."""
-        return plain_json(
+        answer: dict = plain_json(
             sweep(
                 workbench,
                 concept,
@@ -116,13 +119,14 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
                 job=job,
             )
         )
+        return answer
 
     def mix(
         job: Job, concepts: str, layer: int | None = None, strength: float | None = None, prompt: str = "",
         tokens: int = 40, temperature: float = 0.7, seed: int = 0,
     ) -> dict:  # fmt: skip
         """Steer by a mix such as happy:0.7,excited:0.3 (with a bar: in turns), and count the answers that show each."""
-        return plain_json(
+        answer: dict = plain_json(
             mix_concepts(
                 workbench,
                 concepts,
@@ -135,21 +139,24 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
                 job=job,
             )
         )
+        return answer
 
     def save_mix(name: str, concepts: str, layer: int | None = None, strength: float | None = None) -> dict:
         """Keep a mix as a concept of its own."""
-        return plain_json(keep_mix(workbench, name, concepts, layer, strength))
+        answer: dict = plain_json(keep_mix(workbench, name, concepts, layer, strength))
+        return answer
 
     def layers(job: Job, prompt: str, tokens: int = 14) -> dict:
         """What the model computes at every depth while it answers: norms, and what each layer would say."""
-        return plain_json(explore_layers(workbench, prompt, tokens=tokens, job=job))
+        answer: dict = plain_json(explore_layers(workbench, prompt, tokens=tokens, job=job))
+        return answer
 
     def compare(
         job: Job, prompt: str, concept: str, layer: int, strength: float, tokens: int = 24, temperature: float = 0.0,
         seed: int = 0, read: str = "steered",
     ) -> dict:  # fmt: skip
         """How much every token changes at every layer when one answer is read without and with the edit."""
-        return plain_json(
+        answer: dict = plain_json(
             compare_tokens(
                 workbench,
                 prompt,
@@ -163,10 +170,12 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
                 job=job,
             )
         )
+        return answer
 
     def plane(job: Job, prompt: str, concept: str, layer: int, strength: float, seed: int = 0) -> dict:
         """A map of all concepts in two dimensions, with the path from the unsteered to the steered answer."""
-        return plain_json(concept_map(workbench, prompt, concept, layer, strength, seed=seed, job=job))
+        answer: dict = plain_json(concept_map(workbench, prompt, concept, layer, strength, seed=seed, job=job))
+        return answer
 
     return [
         concepts, steer, make_concept, analyse_layers, sweep_strengths, sweep_grid, mix, save_mix, layers, compare,

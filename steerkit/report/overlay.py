@@ -53,7 +53,8 @@ def upsample(values: Maps, height: int, width: int, smooth: bool = False) -> NDA
     down = (np.arange(height) + 0.5) * source.shape[0] / height
     across = (np.arange(width) + 0.5) * source.shape[1] / width
     if not smooth:
-        return source[down.astype(int)[:, None], across.astype(int)[None, :]]
+        nearest: NDArray[np.float64] = source[down.astype(int)[:, None], across.astype(int)[None, :]]
+        return nearest
     rows = _blended(source, down - 0.5, axis=0)
     return _blended(rows, across - 0.5, axis=1)
 
@@ -87,4 +88,5 @@ def _blended(source: NDArray[np.float64], places: NDArray[np.float64], axis: int
     upper = np.minimum(lower + 1, last)
     part = held - lower
     part = part[:, None] if axis == 0 else part[None, :]
-    return source.take(lower, axis) * (1 - part) + source.take(upper, axis) * part
+    blended: NDArray[np.float64] = source.take(lower, axis) * (1 - part) + source.take(upper, axis) * part
+    return blended

@@ -71,7 +71,7 @@ class ModelStream:
         """Width of the rows at a hookpoint; waits for the first of them."""
         self._next_window()
         assert self._room is not None
-        return self._room.halves[hookpoint].rows.shape[1]
+        return int(self._room.halves[hookpoint].rows.shape[1])
 
     def epoch_rows(self, hookpoint: Hookpoint) -> int:  # noqa: ARG002 - the same everywhere
         """No row comes twice."""

@@ -46,7 +46,7 @@ class Sae:
     @property
     def width(self) -> int:
         """Width of the rows, d."""
-        return self.encoder.shape[1]
+        return int(self.encoder.shape[1])
 
     def encode(self, rows: Tensor) -> SparseLatents:
         """Latents of `rows` [rows, d]; a row's latents depend on that row alone, never on its batch."""
@@ -88,7 +88,8 @@ class Sae:
                 return value.to(device=device, dtype=dtype if name in WEIGHTS else None)
             return value
 
-        return moved("", self)
+        sae: Self = moved("", self)
+        return sae
 
     def _cast(self, rows: Tensor) -> Tensor:
         if rows.shape[-1] != self.width:

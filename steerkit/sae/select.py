@@ -21,7 +21,8 @@ def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     rows, size = values.shape
     groups = size // GROUP
     if groups < 4 * k:
-        return values.topk(k, dim=1)
+        found = values.topk(k, dim=1)
+        return found.values, found.indices
     chosen = _maxima(values, groups).topk(k, dim=1, sorted=False).indices
     candidates = (chosen.unsqueeze(2) + _members(values, groups)).flatten(1)
     rest = _rest(values, groups)

@@ -36,7 +36,7 @@ class Sparsity:
 
     def value_gradient(self, rows: int, width: int) -> float:
         """Gradient of the penalty by the value of an active latent."""
-        return self.l1 / (rows * width**0.5)
+        return float(self.l1 / (rows * width**0.5))
 
     def penalty(self, values: Tensor, rows: int, width: int) -> Tensor:
         """The penalty, 0-dimensional, for values of all latents of `rows` rows of that width."""

@@ -195,7 +195,7 @@ class Trainee:
     def _crowded(self, pre: PreActivations, sparsity: Sparsity) -> bool:
         """Whether a few rows, taken for all, have too many active latents for a sparse step to be the faster one."""
         piece = pre.make(0, min(64, pre.rows))
-        return len(above(piece, sparsity.floor)[0]) > SPARSE_BELOW * piece.numel()
+        return bool(len(above(piece, sparsity.floor)[0]) > SPARSE_BELOW * piece.numel())
 
     def _round(self) -> None:
         if self.weights.rounded is not None:

@@ -161,7 +161,8 @@ class ArtifactDetector:
         for fold in own.unique().tolist():
             rows = (own == fold).nonzero().flatten()
             found[rows] = self._banks[fold].measures(cells[rows], described[rows])
-        return found.numpy()
+        scores: NDArray[np.float64] = found.numpy()
+        return scores
 
     def _described(self, pixels: NDArray[np.uint8], cells: Tensor | None) -> Tensor:
         """Features [n, e] by which spoilt pictures are told from sound ones."""

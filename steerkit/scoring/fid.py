@@ -50,7 +50,8 @@ class FidFeatures:
                 self._network(self._pixels(images[start : start + self.batch_size])).double().cpu()
                 for start in range(0, len(images), self.batch_size)
             ]
-        return torch.cat(parts).numpy()
+        features: NDArray[np.float64] = torch.cat(parts).numpy()
+        return features
 
     def _pixels(self, images: NDArray[np.uint8]) -> Tensor:
         """float32 [n, 3, h, w] in [-1, 1], which both networks take."""

@@ -37,7 +37,8 @@ class LatentMaps:
 
     def of(self, picture: int, latent: int) -> NDArray[np.float16]:
         """[steps, h, w]."""
-        return self.values[picture, self.latents.index(latent)]
+        values: NDArray[np.float16] = self.values[picture, self.latents.index(latent)]
+        return values
 
 
 def latent_maps(
@@ -91,7 +92,8 @@ def _activations(sae: Sae, tensor: Tensor, latents: Sequence[int]) -> NDArray[np
     kept[torch.as_tensor(list(latents), device=kept.device)] = torch.arange(len(latents), device=kept.device)
     values = found.values.new_zeros(len(found), len(latents) + 1)
     values = values.scatter_add_(1, kept[found.indices], found.values)[:, :-1]
-    return values.view(images, height, across, -1).permute(0, 3, 1, 2).half().cpu().numpy()
+    maps: NDArray[np.float16] = values.view(images, height, across, -1).permute(0, 3, 1, 2).half().cpu().numpy()
+    return maps
 
 
 def top_maps(

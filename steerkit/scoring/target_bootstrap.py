@@ -76,7 +76,8 @@ class TargetBootstrap:
         counts = self._draws @ np.stack([part.counts for part in parts], axis=1)
         means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
         drawn = (counts > 0).sum(1)
-        return np.divide(means.sum(1), drawn, out=np.full(len(means), np.nan), where=drawn > 0)
+        over_targets: Floats = np.divide(means.sum(1), drawn, out=np.full(len(means), np.nan), where=drawn > 0)
+        return over_targets
 
     def _interval(self, estimate: float, draws: Floats, parts: Sequence[Totals]) -> Interval:
         level = self.bootstrap.level

@@ -57,7 +57,8 @@ def load_label_classifier(folder: Path) -> LabelClassifier:
     model = LabelClassifier(tuple(config["widths"]))
     weights = load_file(folder / "model.safetensors")
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
-    return model.eval()
+    model.eval()
+    return model
 
 
 def accuracies(model: LabelClassifier, pixels: Tensor, truth: Tensor) -> dict[str, float]:

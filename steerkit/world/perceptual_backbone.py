@@ -44,4 +44,5 @@ def load_perceptual_backbone(folder: Path) -> PerceptualBackbone:
     config = json.loads((folder / "config.json").read_text())
     backbone = PerceptualBackbone(tuple(config["channels"]))
     backbone.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
-    return backbone.eval()
+    backbone.eval()
+    return backbone

@@ -87,4 +87,4 @@ def psnr(vae: torch.nn.Module, pixels: Tensor) -> float:
     for x in pixels.split(64):
         y = vae.decode(vae.encode(x).latent_dist.mode()).sample.clamp(-1, 1)  # type: ignore[operator]
         ratios.append(10 * torch.log10(4 / (y - x).pow(2).mean((1, 2, 3))))
-    return torch.cat(ratios).mean().item()
+    return float(torch.cat(ratios).mean().item())

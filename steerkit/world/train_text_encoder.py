@@ -56,7 +56,7 @@ class TextWithHead(nn.Module):
 
     def forward(self, ids: Tensor) -> tuple[Tensor, ...]:
         """Logits of each label at every position, [n, tokens, values + 1] each."""
-        return self.head(self.encoder(ids).last_hidden_state).split(self.sizes, dim=-1)
+        return tuple(self.head(self.encoder(ids).last_hidden_state).split(self.sizes, dim=-1))
 
 
 def train_text_encoder(tokenizer_folder: Path, folder: Path, work: Path, steps: int) -> None:

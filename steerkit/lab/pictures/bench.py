@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from steerkit.errors import UserError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SD, FLUX = "seasons-sd", "seasons-flux"
 _KEPT = 64
+T = TypeVar("T")
 _benches: WeakKeyDictionary[Workbench, PictureBench] = WeakKeyDictionary()
 _guard = threading.Lock()
 
@@ -91,8 +92,9 @@ class PictureBench:
     def _digest(self, name: str) -> str:
         return fingerprint(select_model(name, self._models)).digest
 
-    def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+    def _once(self, key: Hashable, make: Callable[[], T]) -> T:
         with self._guard:
             if key not in self._known:
                 self._known[key] = make()
-            return self._known[key]
+            known: T = self._known[key]
+            return known

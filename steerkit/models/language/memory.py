@@ -54,7 +54,7 @@ def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
                 total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
         except SafetensorError:
             return 0
-    return total * dtype.itemsize
+    return int(total * dtype.itemsize)
 
 
 def free_bytes(device: torch.device, *, spread: bool = False) -> int:

@@ -54,10 +54,12 @@ def cosine_heatmap(vectors: pl.DataFrame) -> tuple[Draw, float]:
     """Cosines of each vector to its block's next one in time, and to its block's mean over time."""
 
     def to_next(row: dict[str, Any]) -> float | None:
-        return row["cosine_next"]
+        cosine: float | None = row["cosine_next"]
+        return cosine
 
     def to_mean(row: dict[str, Any]) -> float | None:
-        return row["cosine_mean"]
+        cosine: float | None = row["cosine_mean"]
+        return cosine
 
     values: list[tuple[str, Value]] = [("to the next step", to_next), ("to the mean over steps", to_mean)]
     return _heatmap(vectors.to_dicts(), values, COSINES, (AMBER, *SCALE), "", False)

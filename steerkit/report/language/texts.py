@@ -139,7 +139,7 @@ def _said(content: LanguageContent, concept: str) -> str:
 
 def _given(row: Mapping[str, Any]) -> str:
     """What the model was asked: the prompt, with an instruction where there is one."""
-    return row.get("given") or row["prompt"]
+    return str(row.get("given") or row["prompt"])
 
 
 def _card(condition: str, row: Mapping[str, Any], prompt: str, concepts: Sequence[str]) -> Html:

@@ -24,7 +24,8 @@ def heat(values: Maps, top: float) -> NDArray[np.uint8]:
     position = place * (len(stops) - 1)
     lower = np.minimum(position.astype(int), len(stops) - 2)
     part = (position - lower)[..., None]
-    return (stops[lower] * (1 - part) + stops[lower + 1] * part).round().astype(np.uint8)
+    colours: NDArray[np.uint8] = (stops[lower] * (1 - part) + stops[lower + 1] * part).round().astype(np.uint8)
+    return colours
 
 
 def overlay(picture: Image.Image, values: Maps, top: float) -> Image.Image:

@@ -91,4 +91,7 @@ def _joined(pieces: list[Tensor], places: int, unused: int) -> npt.NDArray[Any]:
     if not pieces:
         return np.zeros((0, places), np.int64)
     cut = [piece[:, :places] for piece in pieces]
-    return torch.cat([functional.pad(piece, (0, places - piece.shape[1]), value=unused) for piece in cut]).numpy()
+    joined: npt.NDArray[Any] = torch.cat(
+        [functional.pad(piece, (0, places - piece.shape[1]), value=unused) for piece in cut]
+    ).numpy()
+    return joined

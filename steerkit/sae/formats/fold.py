@@ -101,7 +101,7 @@ def one_dtype(sae: Sae) -> Sae:
 def unit_decoder(sae: Sae) -> bool:
     """Whether all decoder rows have length 1, as closely as torch.allclose asks."""
     norms = torch.linalg.vector_norm(sae.decoder.float(), dim=1)
-    return torch.allclose(norms, torch.ones_like(norms))
+    return bool(torch.allclose(norms, torch.ones_like(norms)))
 
 
 def _shifted(sae: Sae, shift: Tensor) -> Sae:

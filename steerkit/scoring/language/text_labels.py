@@ -61,7 +61,7 @@ class TextLabels:
             return np.zeros((0, len(self.values)), np.float32)
         bags = [self.network.features(text, end) for text, end in zip(texts, ended, strict=True)]
         with torch.inference_mode():
-            found = self.network(bags).sigmoid().float().numpy()
+            found: NDArray[np.float32] = self.network(bags).sigmoid().float().numpy()
         found[[not text.strip() for text in texts]] = 0
         found[[not end for end in ended], self.values.index("brief")] = 0
         return found

@@ -112,7 +112,7 @@ def _coloured(
             return ""
         whose = pick(values, rng) if values and rng.random() < 0.3 else value
         choices = getattr(COLOURS[whose], "adjectives" if kind == "topic" else kind)
-        word = pick([choice for choice in choices if choice not in used] or choices, rng)
+        word: str = pick([choice for choice in choices if choice not in used] or choices, rng)
         worn[word] = whose
         return word
 

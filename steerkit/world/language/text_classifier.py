@@ -109,4 +109,5 @@ def load_text_classifier(folder: Path) -> TextClassifier:
         raise ValueError(f"{folder} was made for {config}, not for this world's values {', '.join(VALUES)}.")
     model = TextClassifier(json.loads((folder / "vocabulary.json").read_text()))
     model.load_state_dict({name: weight.float() for name, weight in load_file(folder / "model.safetensors").items()})
-    return model.eval()
+    model.eval()
+    return model
