@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ class Spool:
     def __init__(self, dtype: Any, folder: Path) -> None:
         self._dtype = np.dtype(dtype)
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # it lives as long as the object
+        weakref.finalize(self, self._file.close)
         self._length = 0
 
     def __len__(self) -> int:

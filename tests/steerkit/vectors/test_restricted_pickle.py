@@ -86,7 +86,7 @@ class Calls:
 
 def hostile(marker: Path) -> dict[str, tuple[Any, str]]:
     """Pickles that would make `marker`, or do other harm, each with a word that the refusal must hold."""
-    shell, code = f"touch '{marker}'", f"open({str(marker)!r}, 'w')"
+    shell, code = f"touch '{marker}'", f"open({str(marker)!r}, 'w').close()"
     nested = defaultdict(list)
     nested["up"].append(Calls(os.system, shell))
     stolen = steps()
