@@ -47,7 +47,7 @@ PRELOADED = [
     "torch", "polars", "dvc.cli", "dvc.repo", "dvc.repo.status", "dvc.commands.data_sync", "typer", "rich.table",
     "ruamel.yaml", "pydantic", "diffusers", "transformers",
 ]  # fmt: skip
-ENGINE = ("steerkit.dag", "steerkit.cli", "tasks.pipelines", "tasks.__main__")
+ENGINE = re.compile(r"(steerkit\.(dag|cli)|tasks\.__main__|tasks\.\w+\.(\w+_)?pipeline)(\.|$)")
 # Import name -> distribution, and what each brings along without our importing it (docs/dvc.md).
 LIBRARIES = {
     "diffusers": "diffusers", "lpips": "lpips", "matplotlib": "matplotlib", "nnsight": "nnsight",
@@ -313,7 +313,7 @@ class Truth:
         pending = [module]
         while pending:
             name = pending.pop()
-            if name in seen or any(name == one or name.startswith(f"{one}.") for one in ENGINE):
+            if name in seen or ENGINE.match(name):
                 continue
             seen.add(name)
             if name in graph.modules:

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from steerkit.activations.collect_attention import attention_moments
+from steerkit.activations.attention import attention_moments
 from steerkit.models.attention_blocks import attention_blocks
 from steerkit.models.load import load_model
 from steerkit.models.spec import ModelSpec

@@ -34,19 +34,19 @@ os.environ["STEERKIT_DEVICE"] = "cpu"
 
 import torch
 
-from steerkit.activations.collect_latents import collect_shard, commit_collection, load_once, plan_collection
-from steerkit.activations.loader import RowLoader
-from steerkit.activations.manifest import MANIFEST
-from steerkit.activations.rows import Rows
+from steerkit.activations.denoiser import collect_shard, commit_collection, load_once, plan_collection
 from steerkit.activations.shard_plan import CollectedPrompt, Collection
-from steerkit.activations.store import StoreWriter, open_store
-from steerkit.models.branches import Step
+from steerkit.activations.store.format import MANIFEST
+from steerkit.activations.store.loader import RowLoader
+from steerkit.activations.store.reader import StoreWriter, open_store
+from steerkit.activations.store.rows import Rows
 from steerkit.models.fingerprint import Fingerprint, fingerprint
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.models.running import Step
 from steerkit.models.spec import ModelSpec
-from steerkit.sae import train as training
-from steerkit.sae.config import SaeConfig
-from steerkit.sae.stream import StoreStream
+from steerkit.sae.training import loop as training
+from steerkit.sae.training.config import SaeConfig
+from steerkit.sae.training.stream import StoreStream
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PARTS = ("training", "collection")

@@ -30,12 +30,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.hooks import Way, ratios
-from steerkit.activations.collect_latents import BATCH_BYTES, collect_rows
-from steerkit.activations.picture_rows import PictureRows
+from steerkit.activations.denoiser import BATCH_BYTES, PictureRows, collect_rows
 from steerkit.activations.record import capture
-from steerkit.activations.rows import Rows, dtype_name
 from steerkit.activations.shard_plan import CollectedPrompt, Collection
-from steerkit.activations.shard_writer import ShardWriter
+from steerkit.activations.store.rows import Rows, dtype_name
+from steerkit.activations.store.writer import ShardWriter
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.generate import Batch, image_size, run_pipeline
 from steerkit.models.load import LoadedModel

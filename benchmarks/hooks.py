@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.collect_memory import collect, memory
-from steerkit.activations.collect_attention import attention_moments
+from steerkit.activations.attention import attention_moments
 from steerkit.activations.record import Capture, capture
 from steerkit.activations.trace import as_nnsight, uninstrumented_after
 from steerkit.models.attention_blocks import AttentionBlock, attention_blocks
@@ -42,7 +42,7 @@ from steerkit.models.schedule import timesteps
 from steerkit.models.spec import ModelSpec
 from steerkit.prompts.contrast_pairs import ContrastPair
 from steerkit.steering.apply import steered_batches
-from steerkit.steering.attention_edit import Action, attention_edits
+from steerkit.steering.attention import Action, attention_edits
 from steerkit.vectors.direction import normalised
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 

@@ -69,7 +69,8 @@ def main() -> None:
 def _project(folder: Path) -> Path:
     for name in ("models", "data", "params.yaml"):
         (folder / name).symlink_to(ROOT / name)
-    (folder / "tasks" / "pipelines").mkdir(parents=True)
+    (folder / "tasks" / "demo").mkdir(parents=True)
+    (folder / "tasks" / "demo" / "pipeline.py").touch()
     return folder
 
 

@@ -103,7 +103,7 @@ def steerkit(folder: str, asked: dict[str, Any]) -> dict[str, Callable[[], Any]]
     """`steered` is generate of transformers inside `steer_text`; `last` the same on last tokens alone."""
     from steerkit.models.language.load import load_language_model
     from steerkit.models.language.spec import LanguageSpec
-    from steerkit.steering.edit import Edit
+    from steerkit.steering.algebra import Edit
     from steerkit.steering.language.apply import steer_text
     from steerkit.steering.operators import Add
     from steerkit.vectors.direction import normalised

@@ -34,7 +34,7 @@ from rich.table import Table
 
 from benchmarks.sae_peers.environment import python_of
 from benchmarks.sae_peers.worker import ANSWER, Shape
-from steerkit.sae.bfloat16 import multiplies_bfloat16
+from steerkit.sae.training.trainer import multiplies_bfloat16
 
 LEFT_OUT = 2
 """First steps, in which libraries allocate and compile."""

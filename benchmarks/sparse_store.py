@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from steerkit.activations.manifest import Layout, Manifest, Shard, ShardFile
-from steerkit.activations.rows import BRANCHES, TOKEN_TYPES, schema
+from steerkit.activations.store.format import Layout, Manifest, Shard, ShardFile
+from steerkit.activations.store.rows import BRANCHES, TOKEN_TYPES, schema
 from steerkit.models.fingerprint import Fingerprint
 
 # SD 1.4 at the hookpoint of SAeUron (arXiv:2501.18052): 256 tokens of 1280 half-precision values, 50 steps.

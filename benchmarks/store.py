@@ -34,12 +34,12 @@ from rich.table import Table
 from benchmarks.clock import Clock, watched_memory
 from benchmarks.sparse_store import write_sparse_store
 from benchmarks.synthetic_project import make_checkout
-from steerkit.activations.collect_latents import BATCH_BYTES, collect_rows, load_once
-from steerkit.activations.manifest import Manifest, Shard
-from steerkit.activations.rows import Rows, dtype_name
+from steerkit.activations.denoiser import BATCH_BYTES, collect_rows, load_once
 from steerkit.activations.shard_plan import CollectedPrompt, Collection
-from steerkit.activations.shard_writer import ShardWriter
-from steerkit.activations.store import open_store
+from steerkit.activations.store.format import Manifest, Shard
+from steerkit.activations.store.reader import open_store
+from steerkit.activations.store.rows import Rows, dtype_name
+from steerkit.activations.store.writer import ShardWriter
 from steerkit.dag import up_to_date
 from steerkit.models.fingerprint import fingerprint
 from steerkit.models.load import LoadedModel

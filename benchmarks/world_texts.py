@@ -19,13 +19,13 @@ from rich.table import Table
 from steerkit.models.language.generate import Completion, Sampling, complete
 from steerkit.models.language.load import LanguageModel, load_language_model
 from steerkit.models.language.spec import LanguageSpec
-from steerkit.scoring.language.repetition import distinct
-from steerkit.scoring.language.text_labels import PRESENT, TextLabels
-from steerkit.world.language.factors import VALUES
+from steerkit.scoring.language.fluency import distinct
+from steerkit.scoring.language.judges import PRESENT, TextLabels
 from steerkit.world.language.grammar import random_topic, request, two_values
 from steerkit.world.language.labelled_texts import labelled_text
 from steerkit.world.language.text_classifier import words_of
-from steerkit.world.language.train_text_classifier import recalls
+from steerkit.world.language.topic import VALUES
+from tasks.world.text_labels import recalls
 
 REQUESTS_SEED, TEXTS_SEED = 981, 982
 BAR = 0.95

@@ -7,5 +7,5 @@ from steerkit.steering.pictures import erase as erase
 from steerkit.steering.pictures import make_pictures as make_pictures
 from steerkit.steering.pictures import open_model as open_model
 from steerkit.steering.pictures import replace as replace
-from steerkit.vectors.vectors_file import load_vectors as load_vectors
-from steerkit.vectors.vectors_file import save_vectors as save_vectors
+from steerkit.vectors.formats.vectors_file import load_vectors as load_vectors
+from steerkit.vectors.formats.vectors_file import save_vectors as save_vectors

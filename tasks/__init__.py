@@ -1,1 +1,1 @@
-"""One file per stage: files in, files out. The library holds the ideas; `tasks/pipelines` says how stages are wired."""
+"""One file per stage: files in, files out. The library holds the ideas; `pipeline.py` wires them."""

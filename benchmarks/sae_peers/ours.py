@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from benchmarks.sae_peers.worker import Shape, serve
-from steerkit.sae.config import SaeConfig
-from steerkit.sae.trainee import Trainee
+from steerkit.sae.training.config import SaeConfig
+from steerkit.sae.training.trainer import Trainee
 
 
 class Ours:

@@ -10,13 +10,13 @@ import torch
 
 from steerkit.activations.paired_moments import PairedMoments, shuffle_signs
 from steerkit.activations.record import Capture, capture
-from steerkit.activations.rows import Rows
-from steerkit.activations.store import Store
+from steerkit.activations.store.reader import Store
+from steerkit.activations.store.rows import Rows
 from steerkit.errors import UserError
-from steerkit.models.branches import Branch
 from steerkit.models.generate import Batch, image_size, run_pipeline
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.load import LoadedModel
+from steerkit.models.running import Branch
 from steerkit.prompts.contrast_pairs import ContrastPair
 
 # Tensors between the model and the disk: enough that neither waits long, few enough that memory stays small.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from steerkit.activations.manifest import shard_key, shard_name
-from steerkit.activations.rows import TOKEN_TYPES, Rows, dtype_name
-from steerkit.activations.store_writer import StoreWriter
-from steerkit.activations.text import Engine, text_activations, token_types
-from steerkit.models.hookpoint import Hookpoint, resolve
+from steerkit.activations.store.format import shard_key, shard_name
+from steerkit.activations.store.rows import TOKEN_TYPES, Rows, dtype_name
+from steerkit.activations.store.writer import StoreWriter
+from steerkit.activations.text_encoder import Engine, text_activations, token_types
+from steerkit.models.hookpoints import Hookpoint, resolve
 from steerkit.models.load import LoadedModel
 
 

@@ -7,7 +7,7 @@ from typing import Unpack
 
 from steerkit.activations.record import Capture, capture
 from steerkit.models.generate import Batch, Options, run_pipeline
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.load import LoadedModel
 
 

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import torch
 
-from steerkit.activations.collect_latents import BATCH_BYTES, collect_rows
-from steerkit.activations.manifest import Layout
-from steerkit.activations.row_buffer import RowBuffer
-from steerkit.activations.rows import DTYPES, Rows, dtype_name, schema
+from steerkit.activations.denoiser import BATCH_BYTES, collect_rows
 from steerkit.activations.shard_plan import CollectedPrompt, Collection, ShardJob, check, shard_groups
-from steerkit.activations.shard_writer import ShardWriter
+from steerkit.activations.store.format import Layout
+from steerkit.activations.store.row_buffer import RowBuffer
+from steerkit.activations.store.rows import DTYPES, Rows, dtype_name, schema
+from steerkit.activations.store.writer import ShardWriter
 from steerkit.errors import UserError
-from steerkit.models.branches import Step
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.load import LoadedModel
+from steerkit.models.running import Step
 from steerkit.models.schedule import timesteps
 from steerkit.models.spec import Dtype
 from steerkit.models.without_weights import ModelWithoutWeights

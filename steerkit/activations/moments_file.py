@@ -12,7 +12,7 @@ from safetensors.torch import save as to_safetensors
 
 from steerkit.activations.paired_moments import PairedMoments
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 
 SCHEMA = "steerkit.moments"
 VERSION = 1

@@ -11,10 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from steerkit.errors import UserError
-from steerkit.models.branches import Branch, Running, Step, track
-from steerkit.models.denoiser import in_denoiser
-from steerkit.models.hookpoint import Hookpoint, resolve
-from steerkit.models.streams import TokenCounts, cut_input, cut_output
+from steerkit.models.families import in_denoiser
+from steerkit.models.hookpoints import Hookpoint, TokenCounts, cut_input, cut_output, resolve
+from steerkit.models.running import Branch, Running, Step, track
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from steerkit.activations.manifest import MANIFEST, Shard, read_manifest, shard_key
-from steerkit.activations.rows import dtype_name
+from steerkit.activations.store.format import MANIFEST, Shard, read_manifest, shard_key
+from steerkit.activations.store.rows import dtype_name
 from steerkit.errors import UserError, UserErrors
-from steerkit.models.branches import Branch
-from steerkit.models.denoiser import denoiser_name, denoiser_root, has_branches, in_denoiser
+from steerkit.models.families import denoiser_name, denoiser_root, has_branches, in_denoiser
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.generate import image_size
-from steerkit.models.hookpoint import Hookpoint, resolve
+from steerkit.models.hookpoints import Hookpoint, resolve
 from steerkit.models.load import LoadedModel
+from steerkit.models.running import Branch
 from steerkit.models.schedule import timesteps
 from steerkit.models.spec import Dtype, ModelSpec
 from steerkit.models.without_weights import ModelWithoutWeights

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from steerkit.activations.record import update
 from steerkit.arguments import seed_list
 from steerkit.errors import UserError
-from steerkit.models.branches import Running, track
-from steerkit.models.denoiser import execution_device, image_pixels, is_flux, text_length
-from steerkit.models.hookpoint import Hookpoint, resolved_path
-from steerkit.models.streams import cut_input, cut_output
+from steerkit.models.families import execution_device, image_pixels, is_flux, text_length
+from steerkit.models.hookpoints import Hookpoint, cut_input, cut_output, resolved_path
+from steerkit.models.running import Running, track
 
 if TYPE_CHECKING:
     from steerkit.models.spec import ModelSpec

@@ -60,7 +60,8 @@ def _model_of(values: dict[str, Any], pipeline: str) -> dict[str, Any]:
 
 def with_file(root: Path, file: Path | None) -> dict[str, Any]:
     """What params.yaml would be with the values of `file` written into it; UserErrors for keys that it has not."""
-    from steerkit.dag import params_edit, registry
+    from steerkit.dag import params as params_edit
+    from steerkit.dag import registry
     from steerkit.dag.params import FILE, load_params
 
     if file is None:
@@ -106,8 +107,8 @@ class _Work:
 
 def _works(values: Mapping[str, Any], root: Path, pipeline: str) -> list[_Work]:
     """The stages of `pipeline` that run the model over many prompts."""
-    from steerkit.activations.picture_shards import repeated
     from steerkit.activations.shard_plan import collected_prompts, parse_collection
+    from steerkit.experiments.draw_and_record import repeated
     from steerkit.prompts.concept_suite import concept_prompts, parse_suite
 
     suite = parse_suite(_section(values, pipeline, "prompts", "suite"), f"{pipeline}.prompts.suite")

@@ -25,10 +25,10 @@ def is_gguf(file: Path) -> bool:
 
 def from_gguf(file: Path, model: str, concept: str) -> tuple[SteeringVectors, str]:
     """The vectors of a GGUF file for `model`, whose weights are not loaded, and what they are for, in words."""
-    from steerkit.cli.model_choice import choose_language_model
+    from steerkit.cli.choices import choose_language_model
     from steerkit.models.fingerprint import fingerprint
     from steerkit.models.language.architecture import read_architecture
-    from steerkit.vectors.gguf_file import read_gguf
+    from steerkit.vectors.formats.gguf import read_gguf
 
     spec, _ = choose_language_model(model)
     built = read_architecture(spec)
@@ -39,10 +39,10 @@ def from_plain(
     file: Path, model: str, concept: str | None, layers: tuple[int, ...] | None
 ) -> tuple[SteeringVectors, str, tuple[str, ...]]:
     """The vectors of a file of plain tensors for `model`, whose weights are not loaded; what they are for; notes."""
-    from steerkit.cli.model_choice import choose_language_model, is_language
+    from steerkit.cli.choices import choose_language_model, is_language
     from steerkit.models.fingerprint import fingerprint
     from steerkit.models.language.architecture import read_architecture
-    from steerkit.vectors.plain_file import read_plain
+    from steerkit.vectors.formats.plain_file import read_plain
 
     if not is_language(model):
         raise UserError(
@@ -86,7 +86,7 @@ def refuse_other(file: Path) -> None:
 
 def from_pickle(file: Path, model: str, concept: str, steps: int | None) -> tuple[SteeringVectors, str]:
     """The vectors of a pickle for `model`, and what they are for, in words."""
-    from steerkit.vectors.imported_pickle import imported_vectors, read_layout
+    from steerkit.vectors.formats.pickles import imported_vectors, read_layout
 
     # Before the model is loaded: whoever gives a wrong file hears so at once.
     layout = read_layout(file)
@@ -97,7 +97,7 @@ def from_pickle(file: Path, model: str, concept: str, steps: int | None) -> tupl
 
 def to_gguf(found: SteeringVectors, output: Path, model: str | None) -> str:
     """Write `found` as GGUF; what was done, in words."""
-    from steerkit.vectors.gguf_file import write_gguf
+    from steerkit.vectors.formats.gguf import write_gguf
 
     kind = _kind(found, model)
     try:
@@ -111,7 +111,7 @@ def to_gguf(found: SteeringVectors, output: Path, model: str | None) -> str:
 
 def _kind(found: SteeringVectors, asked: str | None) -> str:
     """What the model's config calls its architecture."""
-    from steerkit.cli.model_choice import choose_language_model
+    from steerkit.cli.choices import choose_language_model
     from steerkit.models.language.architecture import read_architecture
 
     for place in (found.model.name, found.model.source) if asked is None else (asked,):
@@ -131,7 +131,7 @@ def _not_here(found: SteeringVectors) -> UserError:
 
 def to_steering_hogs(found: SteeringVectors, output: Path, model: str | None) -> str:
     """Write `found` as the pickle of seed 002; what was done, in words."""
-    from steerkit.vectors.imported_pickle import to_pickle
+    from steerkit.vectors.formats.pickles import to_pickle
 
     write_whole(output, to_pickle(found, _model_of(found, model).pipeline))
     return f"{len(found.directions)} vectors for {found.concept!r} in {output}"
@@ -150,7 +150,7 @@ def _model_of(found: SteeringVectors, asked: str | None) -> LoadedModel:
 
 
 def _load(name: str, expected: Fingerprint | None = None) -> LoadedModel:
-    from steerkit.cli.model_choice import choose_model
+    from steerkit.cli.choices import choose_model
     from steerkit.models.load import load_model
 
     return load_model(choose_model(name), expected)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from steerkit.arguments import text_list
-from steerkit.cli.vector_actions import InOrder, written_order
+from steerkit.cli.choices import InOrder, written_order
 from steerkit.errors import UserError
 
 __all__ = ["InOrder", "generate"]
@@ -174,7 +174,7 @@ def generate(
     --vectors is for each that it fits.
     """
     asked = {name: value for name, value in locals().items() if name != "context"}
-    from steerkit.cli.model_choice import is_language
+    from steerkit.cli.choices import is_language
 
     language = is_language(model)
     given = {name for name in asked if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from steerkit.arguments import number, picture_settings, whole
-from steerkit.cli.vector_actions import Asked, bound_share, one_of, option, read_actions, read_layers, read_seeds
+from steerkit.cli.choices import Asked, bound_share, one_of, option, read_actions, read_layers, read_seeds
 from steerkit.errors import UserError
 from steerkit.steering.idle_settings import check_given, misplaced
 
@@ -32,7 +32,7 @@ def generate_pictures(asked: Mapping[str, Any], order: Sequence[str]) -> None:
     picture_settings(steps=steps, guidance=guidance, height=height, width=width)
     edits = read_actions(order, asked)
     recipes = _recipes(edits)
-    from steerkit.cli.model_choice import choose_model
+    from steerkit.cli.choices import choose_model
 
     spec = choose_model(asked["model"])
     changes = _changes(edits, recipes)
@@ -142,7 +142,7 @@ def _parsed(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _changes(edits: Sequence[Asked], recipes: Sequence[dict[str, Any]]) -> list[Change]:
     """What the library makes of it. A setting of one --vectors must fit them; one for all must fit some."""
     from steerkit.steering.pictures import is_for_text
-    from steerkit.vectors.vectors_file import load_vectors
+    from steerkit.vectors.formats.vectors_file import load_vectors
 
     opened = [load_vectors(one.file) for one in edits]
     for_text = [is_for_text(vectors) for vectors in opened]

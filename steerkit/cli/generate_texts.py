@@ -9,23 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from steerkit.cli.vector_actions import (
-    Asked,
-    bound_share,
-    one_of,
-    option,
-    read_actions,
-    read_layers,
-    read_mix,
-    read_seeds,
-)
+from steerkit.cli.choices import Asked, bound_share, one_of, option, read_actions, read_layers, read_mix, read_seeds
 from steerkit.errors import UserError
 from steerkit.steering.idle_settings import check_given, misplaced
 
 if TYPE_CHECKING:
+    from steerkit.models.language.generate import Sampling
     from steerkit.models.language.load import LanguageModel
-    from steerkit.models.language.sampling import Sampling
-    from steerkit.steering.edit import Edit
+    from steerkit.steering.algebra import Edit
     from steerkit.vectors.steering_vectors import SteeringVectors
 
 
@@ -34,7 +25,7 @@ def generate_texts(asked: Mapping[str, Any], order: Sequence[str]) -> None:
 
     `asked` are the options by name, `order` how --vectors and their actions were written.
     """
-    from steerkit.cli.model_choice import choose_language_model
+    from steerkit.cli.choices import choose_language_model
     from steerkit.models.language.generate import Sampling, complete
     from steerkit.models.language.load import load_or_fall_back
 
@@ -144,8 +135,7 @@ def _algebra(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _mixed(asked: Mapping[str, Any], settings: Mapping[str, Any], model: LanguageModel) -> list[Edit]:
     """The edits of one concept out of all vectors."""
-    from steerkit.steering.language.text_edits import text_edits
-    from steerkit.steering.language.turns import Turns
+    from steerkit.steering.language.edits import Turns, text_edits
     from steerkit.vectors.mixing import mix, parse_mix, takes_turns
 
     weights = parse_mix(asked["mix"])
@@ -172,7 +162,7 @@ def _mixed(asked: Mapping[str, Any], settings: Mapping[str, Any], model: Languag
 
 def _edits(asked: Sequence[Asked], settings: Sequence[Mapping[str, Any]], model: LanguageModel) -> list[Edit]:
     """The edits of each --vectors by itself, in the order written."""
-    from steerkit.steering.language.text_edits import text_edits
+    from steerkit.steering.language.edits import text_edits
 
     edits: list[Edit] = []
     for one, own in zip(asked, settings, strict=True):
@@ -185,7 +175,7 @@ def _edits(asked: Sequence[Asked], settings: Sequence[Mapping[str, Any]], model:
 
 
 def _open(file: Path, model: LanguageModel) -> SteeringVectors:
-    from steerkit.vectors.vectors_file import load_vectors
+    from steerkit.vectors.formats.vectors_file import load_vectors
 
     return load_vectors(file, model.fingerprint)
 

@@ -6,13 +6,21 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-from steerkit.dag import runners, up_to_date
+from steerkit.dag import context, up_to_date
 from steerkit.dag.project import find_root
+from steerkit.dag.shards import runners
 from steerkit.errors import UserError
+
+if TYPE_CHECKING:
+    from steerkit.dag.outcome import Outcome
+
 
 UI = "prefect server start"
 # Whoever forces the recipe of the embedded models by name means its frozen stages too.
@@ -82,7 +90,7 @@ def run(
 def _check_judges(root: Path, flow: str) -> None:
     """Refuse a model whose pictures or texts the judges do not know, before anything runs."""
     from steerkit.dag.params import load_params
-    from steerkit.scoring.judges import JUDGES, check_judges
+    from steerkit.scoring.judge_domain import JUDGES, check_judges
 
     params = load_params(root)
     for pipeline in JUDGES if flow == "everything" else [flow]:
@@ -94,7 +102,7 @@ def _of_layers(root: Path, flow: str, layers: str | None) -> list[str] | None:
     if layers is None:
         return None
     from steerkit.dag import registry
-    from steerkit.dag.layers import stages_of_layers
+    from steerkit.dag.registry import stages_of_layers
 
     wanted = [name.strip() for name in layers.split(",") if name.strip()]
     return stages_of_layers(flow, list(registry.all_stages(root)), wanted)
@@ -103,7 +111,8 @@ def _of_layers(root: Path, flow: str, layers: str | None) -> list[str] | None:
 def _change_params(root: Path, flow: str, model: str | None, params: Path | None) -> None:
     if model is None and params is None:
         return
-    from steerkit.dag import params_edit, registry
+    from steerkit.dag import params as params_edit
+    from steerkit.dag import registry
     from steerkit.dag.params import FILE, load_params
     from steerkit.dag.project import write_atomically
 
@@ -131,7 +140,7 @@ def _through_prefect(only: str | None, wanted: bool | None) -> bool:
         raise UserError("a Prefect flow runs a stage with all that it needs; leave out --prefect, or --only")
     if wanted is False or only is not None:
         return False
-    from steerkit.dag.prefect_settings import api_url, server_answers
+    from steerkit.dag.prefect.settings import api_url, server_answers
     from steerkit.loopback import refuse_socks_without_support
 
     if server_answers():
@@ -166,7 +175,6 @@ def _run_in_prefect(root: Path, flow: str, force: bool, chosen: list[str] | None
 
 
 def _run_here(root: Path, flow: str, only: str | None, force: bool, chosen: list[str] | None) -> None:
-    from steerkit.cli.run_display import Display
     from steerkit.dag import summary
     from steerkit.dag.engine import open_session
     from steerkit.dag.local import run_plan
@@ -193,3 +201,82 @@ def _run_here(root: Path, flow: str, only: str | None, force: bool, chosen: list
     display.table([outcomes[stage.name] for stage in plan])
     if only is None and chosen is None:
         sys.stdout.write(up_to_date.report_lines(summary.of_flow(root, flow)))
+
+
+# How a run looks at the terminal: a bar per running stage, a table at the end; plain lines where it is no terminal.
+
+STYLES = {"ran": "green", "restored": "cyan", "unchanged": "dim"}
+
+
+class Display:
+    """Bars on a terminal, log lines elsewhere; safe to call from the threads of a run."""
+
+    def __init__(self, stages: list[str]) -> None:
+        self._console = Console(stderr=True)
+        self._live = self._console.is_terminal
+        self._lines = context.log_lines()
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[what]}"),
+            TimeElapsedColumn(), console=self._console, disable=not self._live, transient=True,
+        )  # fmt: skip
+        self._tasks: dict[str, Any] = {}
+        self._width = max((len(name) for name in stages), default=0)
+
+    def __enter__(self) -> Display:
+        self._bars.start()
+        self._redirect_logs()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+        self._redirect_logs()
+
+    def start(self, stage: str) -> None:
+        """A stage is being looked at, or runs."""
+        self._tasks[stage] = self._bars.add_task(stage.ljust(self._width), total=None, what="")
+
+    def progress(self, stage: str, done: int, total: int, what: str) -> None:
+        """A stage reports units of work."""
+        if self._live and stage in self._tasks:
+            self._bars.update(self._tasks[stage], completed=done, total=total, what=what)
+        else:
+            self._lines(stage, done, total, what)
+
+    def end(self, outcome: Outcome) -> None:
+        """A stage is up to date."""
+        self._bars.remove_task(self._tasks.pop(outcome.name))
+        if outcome.verdict != "unchanged":
+            why = f" ({outcome.why})" if outcome.why else ""
+            self._bars.console.print(
+                f"{outcome.name.ljust(self._width)}  {outcome.verdict} in {outcome.seconds:.1f} s{why}",
+                highlight=False, markup=False, soft_wrap=True,
+            )  # fmt: skip
+
+    def table(self, outcomes: list[Outcome]) -> None:
+        """All stages with verdict, seconds and outputs, on standard output."""
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in ("stage", "verdict", "seconds", "outputs"):
+            table.add_column(column, justify="right" if column == "seconds" else "left", overflow="fold")
+        for outcome in outcomes:
+            said = ", ".join(f"{out.path} ({_size(out.size)})" for out in outcome.outputs)
+            verdict = f"[{STYLES[outcome.verdict]}]{outcome.verdict}[/]"
+            table.add_row(outcome.name, verdict, f"{outcome.seconds:.1f}", said)
+        Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+    @staticmethod
+    def _redirect_logs() -> None:
+        # The live display replaces sys.stderr; handlers still hold the stream of before.
+        for handler in logging.getLogger().handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setStream(sys.stderr)
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return "?"
+    amount = float(size)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} GB"

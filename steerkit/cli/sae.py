@@ -13,8 +13,8 @@ from steerkit.cli.command_line import CommandLine
 from steerkit.errors import UserError
 
 if TYPE_CHECKING:
-    from steerkit.sae.formats.checkpoint import Checkpoint
-    from steerkit.sae.formats.imported import ImportedSae
+    from steerkit.sae.formats.files import Checkpoint
+    from steerkit.sae.formats.fold import ImportedSae
 
 sae = CommandLine(
     name="sae",
@@ -60,7 +60,7 @@ def import_(
 
     Say of its rows what CHECKPOINT does not: what is not known fits no rows. It can be said in params.yaml too.
     """
-    from steerkit.sae.formats.import_sae import import_sae
+    from steerkit.sae.formats.registry import import_sae
 
     found, name = import_sae(
         checkpoint, output, format, allow_lossy=allow_lossy, hookpoint=hookpoint,
@@ -130,8 +130,7 @@ def encode(
     if output.is_dir() or not output.parent.is_dir():
         raise UserError(f"{output} cannot be written: {'it' if output.is_dir() else output.parent} is no such place.")
 
-    from steerkit.sae.formats.encode_rows import encode_rows, read_rows, write_npz
-    from steerkit.sae.formats.registry import read_checkpoint
+    from steerkit.sae.formats.registry import encode_rows, read_checkpoint, read_rows, write_npz
 
     found, _, _ = read_checkpoint(checkpoint, format)
     arrays = encode_rows(found.sae, read_rows(rows, found.sae.width))
@@ -144,14 +143,14 @@ def _digest(model: str) -> str:
     """The digest of a model that is named, or the digest itself; no weights are loaded."""
     if re.fullmatch(r"[0-9a-f]{64}", model):
         return model
-    from steerkit.cli.model_choice import choose_language_model, choose_model, is_language
+    from steerkit.cli.choices import choose_language_model, choose_model, is_language
     from steerkit.models.fingerprint import fingerprint
 
     return fingerprint(choose_language_model(model)[0] if is_language(model) else choose_model(model)).digest
 
 
 def _steps(steps: str | None) -> Literal["all"] | tuple[int, ...] | None:
-    from steerkit.cli.vector_actions import read_numbers
+    from steerkit.cli.choices import read_numbers
 
     return "all" if steps == "all" else read_numbers("--steps", steps, "denoising steps")
 
@@ -183,7 +182,7 @@ def _say(notes: tuple[str, ...], lossy: tuple[str, ...]) -> None:
 
 
 def _in_short(found: ImportedSae) -> str:
-    from steerkit.sae.sae_description import ActivationEntry
+    from steerkit.sae.sae_file import ActivationEntry
 
     entry = ActivationEntry.of(found.sae.activation)
     k = f" (k = {entry.k})" if entry.k is not None else ""
@@ -191,7 +190,7 @@ def _in_short(found: ImportedSae) -> str:
 
 
 def _described(found: ImportedSae, place: Checkpoint, name: str) -> dict[str, Any]:
-    from steerkit.sae.sae_description import ActivationEntry, InputNormEntry
+    from steerkit.sae.sae_file import ActivationEntry, InputNormEntry
 
     autoencoder = found.sae
     entry = ActivationEntry.of(autoencoder.activation)

@@ -77,10 +77,9 @@ def import_(
     _check_target(output, force)
     refuse_other(file)
 
-    from steerkit.cli.model_choice import is_language
-    from steerkit.cli.vector_actions import read_layers
+    from steerkit.cli.choices import is_language, read_layers
     from steerkit.file_kind import PLAIN, kind_of
-    from steerkit.vectors.vectors_file import save_vectors
+    from steerkit.vectors.formats.vectors_file import save_vectors
 
     held = kind_of(file) if file.is_file() else None
     if held is not None and held.kind == "own_npz":
@@ -134,12 +133,12 @@ def export(
     if format is Format.NPZ and model is not None:
         raise UserError("--model is for steering-hogs and gguf, which need the model's names; npz needs none.")
 
-    from steerkit.vectors.vectors_file import load_vectors
+    from steerkit.vectors.formats.vectors_file import load_vectors
 
     found = load_vectors(file)
     match format:
         case Format.NPZ:
-            from steerkit.vectors.npz_file import to_npz
+            from steerkit.vectors.formats.restricted_pickle import to_npz
 
             write_whole(output, to_npz(file))
             said = f"{len(found.directions)} vectors for {found.concept!r} in {output}"
@@ -148,7 +147,7 @@ def export(
         case Format.GGUF:
             said = to_gguf(found, output, model)
     if found.for_removal:
-        from steerkit.vectors.gguf_file import REMOVAL
+        from steerkit.vectors.formats.gguf import REMOVAL
 
         typer.echo(f"note: {REMOVAL}", err=True)
     typer.echo(said)
@@ -165,8 +164,8 @@ def inspect(
     """Say what a vectors file holds: concept, model, and for each block the steps, norms and what is noise."""
     if each and as_json:
         raise UserError("--each is for the table; --json has every vector anyway. Leave one of them out.")
+    from steerkit.vectors.formats.vectors_file import load_vectors
     from steerkit.vectors.steering_vectors import NO_CONTROL
-    from steerkit.vectors.vectors_file import load_vectors
 
     found = load_vectors(file)
     if as_json:
@@ -195,8 +194,8 @@ def inspect(
 
 def _from_npz(file: Path, output: Path, given: Mapping[str, Any]) -> None:
     """Our own export, back: it says all that there is to say."""
-    from steerkit.vectors.npz_file import from_npz
-    from steerkit.vectors.vectors_file import load_vectors
+    from steerkit.vectors.formats.restricted_pickle import from_npz
+    from steerkit.vectors.formats.vectors_file import load_vectors
 
     if named := [option for option, value in given.items() if value is not None]:
         raise UserError(f"{', '.join(named)}: {file} says that itself; leave it out.")

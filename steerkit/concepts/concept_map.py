@@ -12,25 +12,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from steerkit.activations.store import Store
-from steerkit.concepts.concept_labels import ConceptLabels
-from steerkit.concepts.concept_moments import ConceptMoments
-from steerkit.concepts.concept_table import Images, TableOptions, concept_table
-from steerkit.concepts.image_rows import ImageReader
-from steerkit.concepts.latent_pass import LatentPass
-from steerkit.concepts.probe import probe_aurocs, probe_table
-from steerkit.concepts.ranks import auroc_of
-from steerkit.concepts.row_means import RowMeans
+from steerkit.activations.store.reader import Store
+from steerkit.concepts.concept_table import ConceptLabels, Images, TableOptions, concept_table
+from steerkit.concepts.rows import ImageReader, LatentPass
+from steerkit.concepts.scores import ConceptMoments
+from steerkit.concepts.select_latents import probe_aurocs, probe_table
 from steerkit.concepts.token_means import StepEntries, TokenSums
 from steerkit.errors import UserError
-from steerkit.models.branches import Branch
-from steerkit.models.hookpoint import Hookpoint
-from steerkit.sae.row_source import store_site
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.models.running import Branch
 from steerkit.sae.sae import Sae
 from steerkit.sae.site import require_hookpoint
+from steerkit.sae.training.rows import store_site
+from steerkit.stats.ranks import auroc_of
 
 if TYPE_CHECKING:
     import polars as pl
+from steerkit.concepts.rows import ImageRows
 
 # A probe on so many prompts is as good as it gets, and its rows' means fit into memory whatever the store holds.
 PROBE_PROMPTS = 4096
@@ -201,3 +199,44 @@ def _hookpoint(store: Store, name: str, sae: Sae, branch: Branch) -> Hookpoint:
             "first); train it on them, or collect where it was trained."
         )
     return hookpoint
+
+
+# Means of raw rows by image, for a probe beside the latents.
+
+
+class RowMeans:
+    """Mean over all tokens and steps of the rows of each image of `chosen` prompts (bool [prompts]), running.
+
+    In memory one float64 [d] for each such image, so choose as many prompts as a probe needs.
+    """
+
+    def __init__(self, width: int, chosen: NDArray[np.bool_]) -> None:
+        self._chosen = chosen
+        self._place: dict[int, int] = {}
+        self._sums = torch.zeros(0, width, dtype=torch.float64)
+        self._count = torch.zeros(0, dtype=torch.float64)
+
+    def add(self, given: ImageRows, prompt_of: Sequence[int]) -> None:
+        """Take in rows; `prompt_of`: the prompt's number of each image."""
+        images, group = torch.unique_consecutive(given.image, return_inverse=True)
+        kept = [(number, image) for number, image in enumerate(images.tolist()) if self._chosen[prompt_of[image]]]
+        if not kept:
+            return
+        sums = torch.zeros(len(images), given.rows.shape[1], dtype=torch.float64)
+        sums.index_add_(0, group, given.rows.double())
+        numbers = torch.tensor([number for number, _ in kept])
+        places = torch.tensor([self._place.setdefault(image, len(self._place)) for _, image in kept])
+        self._grow(len(self._place))
+        self._sums.index_add_(0, places, sums[numbers])
+        self._count.index_add_(0, places, torch.bincount(group, minlength=len(images))[numbers].double())
+
+    def read(self) -> tuple[NDArray[np.int64], Tensor]:
+        """Numbers of the images, int64 [images], and their means, float64 [images, d]."""
+        held = len(self._place)
+        return np.array(list(self._place), dtype=np.int64), self._sums[:held] / self._count[:held].unsqueeze(1)
+
+    def _grow(self, needed: int) -> None:
+        if needed > len(self._sums):
+            more = max(needed, 2 * len(self._sums)) - len(self._sums)
+            self._sums = torch.cat([self._sums, self._sums.new_zeros(more, self._sums.shape[1])])
+            self._count = torch.cat([self._count, self._count.new_zeros(more)])

@@ -9,18 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steerkit.concepts.concept_labels import ConceptLabels
-from steerkit.concepts.concept_moments import ConceptMoments
-from steerkit.concepts.false_discovery import q_values
-from steerkit.concepts.permutation_test import LabelPermutations, permutation_p_values
-from steerkit.concepts.ranks import StepRanks, auroc
-from steerkit.concepts.scores import MOMENT_SCORES, moment_scores
-from steerkit.concepts.stability import Stability, prompt_halves
+from steerkit.concepts.scores import MOMENT_SCORES, ConceptMoments, moment_scores
 from steerkit.concepts.token_means import StepEntries
 from steerkit.errors import UserError
+from steerkit.stats.false_discovery import q_values
+from steerkit.stats.ranks import StepRanks, auroc
+from steerkit.stats.significance import LabelPermutations, permutation_p_values
 
 if TYPE_CHECKING:
     import polars as pl
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+import polars as pl
+import torch
+from torch import Tensor
+
+from steerkit.concepts.scores import share_difference
+from steerkit.stats.ranks import LatentRanks
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,3 +166,130 @@ def _best(scores: Mapping[str, NDArray[np.float64]], live: NDArray[np.bool_], ke
                 # Stable: of equal scores the lower latent is kept, as `select_latents` would choose it.
                 kept[row, latents[np.argsort(-of_concept[live], kind="stable")[:keep]]] = True
     return kept
+
+
+# Which concepts each prompt names.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConceptLabels:
+    """Concepts `axis:value` of prompts. `codes` int64 [prompts, axes]: a concept's place in `concepts`, or -1 where the
+    prompt names none on that axis. `axes` holds the concepts' places by axis, in the order of the columns of `codes`.
+    """
+
+    prompts: tuple[str, ...]
+    concepts: tuple[str, ...]
+    axes: Mapping[str, tuple[int, ...]]
+    codes: NDArray[np.int64]
+
+
+def concept_labels(prompts: pl.DataFrame, axes: Sequence[str]) -> ConceptLabels:
+    """Read the columns `axes` of a table of prompts (id, and one text column per axis, null where it is not named).
+
+    Concepts are in the order of the axes, and of their values in the alphabet. Raises UserError for a column that is
+    missing, ids that are not unique, and an axis that no prompt names.
+    """
+    if not axes or len(set(axes)) != len(axes):
+        raise UserError(f"The axes of concepts are {', '.join(axes) or 'missing'}; name at least one, each once.")
+    missing = [name for name in ("id", *axes) if name not in prompts.columns]
+    if missing:
+        raise UserError(f"The prompts have no column {', '.join(missing)}; they have {', '.join(prompts.columns)}.")
+    if prompts["id"].n_unique() != len(prompts):
+        raise UserError("Several prompts have the same id; every id must be unique.")
+    concepts: list[str] = []
+    places: dict[str, tuple[int, ...]] = {}
+    codes = np.full((len(prompts), len(axes)), -1, dtype=np.int64)
+    for column, axis in enumerate(axes):
+        values = prompts[axis].drop_nulls().unique().sort().to_list()
+        if not values:
+            raise UserError(f"No prompt names a value of the axis {axis!r}; leave it out of `axes`.")
+        place = {value: len(concepts) + number for number, value in enumerate(values)}
+        concepts += [f"{axis}:{value}" for value in values]
+        places[axis] = tuple(place.values())
+        codes[:, column] = [place.get(value, -1) for value in prompts[axis]]
+    return ConceptLabels(tuple(prompts["id"]), tuple(concepts), places, codes)
+
+
+# How well concepts are carried by single latents, in a few numbers.
+
+SIGNIFICANT = 0.05
+
+
+def concept_metrics(table: pl.DataFrame, probe: pl.DataFrame) -> dict[str, Any]:
+    """By autoencoder, all steps pooled: `best_auroc` of each concept, their mean, and `significant`, the share of
+    concepts with a latent whose q-value is at most 0.05 (of the kept ones). These are of the training images, where the
+    best latent is chosen; `validation` has the mean AUROC of that latent and of the probe on the others. null where
+    nothing is defined."""
+    found: dict[str, Any] = {}
+    for sae in table["sae"].unique(maintain_order=True):
+        best = (
+            table.filter(pl.col("sae") == sae, pl.col("step").is_null())
+            .group_by("concept", maintain_order=True)
+            .agg(pl.col("auroc").max(), (pl.col("q_value").min() <= SIGNIFICANT).alias("significant"))
+            .drop_nulls("auroc")
+        )
+        here = probe.filter(pl.col("sae") == sae)
+        found[sae] = {
+            "best_auroc": dict(best.select("concept", pl.col("auroc").round(4)).iter_rows()),
+            "mean_best_auroc": _rounded(best["auroc"].mean()),
+            "significant": _rounded(best["significant"].mean()),
+            "validation": {
+                "latent_auroc": _rounded(here["latent_auroc"].mean()),
+                "probe_auroc": _rounded(here["probe_auroc"].mean()),
+            },
+        }
+    return found
+
+
+def _rounded(value: Any) -> float | None:
+    return None if value is None else round(float(value), 4)
+
+
+# Would other prompts have selected the same latents?
+
+
+def prompt_halves(prompt: NDArray[np.int64], pairs: int, seed: int) -> NDArray[np.bool_]:
+    """Random halves of the prompts and their complements: [2 * pairs, images], by the images' prompts."""
+    numbers, prompt_of = np.unique(prompt, return_inverse=True)
+    half = np.arange(len(numbers)) < len(numbers) // 2
+    drawn = np.random.default_rng(seed).permuted(np.tile(half, (pairs, 1)), axis=1)
+    return np.concatenate([drawn, ~drawn])[:, prompt_of]
+
+
+class Stability:
+    """Share of the `halves` of the prompts in which a latent is among the best by share difference.
+
+    `halves` bool [halves, images], `label` int64 [images], 0 to `values` - 1. Source: stability selection with
+    complementary pairs, arXiv:1105.5578.
+    """
+
+    def __init__(self, halves: NDArray[np.bool_], label: NDArray[np.int64], values: int, size: int) -> None:
+        self._members = torch.from_numpy(np.stack([halves & (label == value) for value in range(values)])).float()
+        self._sums = torch.zeros(values, len(halves), size)
+
+    def add(self, where: slice, ranks: LatentRanks) -> None:
+        """Take in the token means of the latents `where`."""
+        for latents in ranks.live_blocks():
+            self._sums[:, :, where.start + torch.from_numpy(latents)] = self._members @ ranks.dense(latents, ranks.mean)
+
+    def shares(self, top: int) -> NDArray[np.float64]:
+        """For each label and latent, [values, n]: how often it is among the `top` and its score is positive.
+
+        A half without images of the label, or without any other, is left out; NaN where none is left.
+        """
+        count = self._members.sum(2, keepdim=True)
+        total, images = self._sums.sum(0), count.sum(0)
+        share = np.full((len(self._sums), self._sums.shape[2]), np.nan)
+        for value, (sums, with_label) in enumerate(zip(self._sums, count, strict=True)):
+            usable = ((with_label > 0) & (with_label < images)).squeeze(1)
+            if usable.any():
+                own = sums[usable] / with_label[usable]
+                others = (total[usable] - sums[usable]) / (images - with_label)[usable]
+                share[value] = _selected(share_difference(own, others), top).double().mean(0).numpy()
+        return share
+
+
+def _selected(scores: Tensor, top: int) -> Tensor:
+    """Which latents are among the `top` of their row and above zero: bool like `scores` [rows, n]."""
+    best, places = scores.topk(min(top, scores.shape[1]))
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, places, best > 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from steerkit.concepts.spool import Spool
 from steerkit.sae.latents import SparseLatents
 
 # Elements of a dense block: 32 MiB of float64.
@@ -124,3 +125,31 @@ class StepEntries:
     def at(self, slot: int) -> Entries:
         """What is not zero at one place of the steps, as memory maps."""
         return Entries(*(spool.read() for spool in self._spools[slot]))
+
+
+# Arrays that grow without bound, on disk: appended to, then read as memory maps.
+
+
+class Spool:
+    """One growing array of `dtype` in a file without a name: it is gone with the process, however that ends."""
+
+    def __init__(self, dtype: Any, folder: Path) -> None:
+        self._dtype = np.dtype(dtype)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # it lives as long as the object
+        weakref.finalize(self, self._file.close)
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, values: NDArray[Any]) -> None:
+        """Add `values` [m], cast to the array's dtype."""
+        self._file.write(np.ascontiguousarray(values, self._dtype).data)
+        self._length += len(values)
+
+    def read(self) -> NDArray[Any]:
+        """All that was appended, as a read-only memory map."""
+        self._file.flush()
+        if not self._length:
+            return np.zeros(0, self._dtype)
+        return np.memmap(self._file, self._dtype, mode="r", shape=(self._length,))

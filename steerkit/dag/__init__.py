@@ -4,10 +4,9 @@ Importing this package imports neither DVC nor Prefect nor torch: tasks import i
 """
 
 from steerkit.dag.context import code_digest, previous_output, progress
-from steerkit.dag.declarations import Stage, StageOutput, stage
-from steerkit.dag.map_shards import KEPT, map_shards
-from steerkit.dag.markers import Dep, File, Out, Param
+from steerkit.dag.declarations import Dep, File, Out, Param, Stage, StageOutput, stage
 from steerkit.dag.outcome import Outcome, OutputRecord, PlannedStage
+from steerkit.dag.shards.map import KEPT, map_shards
 
 __all__ = [
     "KEPT",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -11,7 +12,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-log = logging.getLogger("steerkit.progress")
+from steerkit.errors import UserError
+
+progress_log = logging.getLogger("steerkit.progress")
 
 SECONDS_BETWEEN_LINES = 2.0
 
@@ -88,7 +91,7 @@ def log_lines() -> ProgressSink:
         now = time.monotonic()
         if done >= total or now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            log.info("%s: %d of %d %s", stage, done, total, what)
+            progress_log.info("%s: %d of %d %s", stage, done, total, what)
 
     return sink
 
@@ -98,3 +101,48 @@ def _find() -> RunningStage | None:
     if stage is None and len(_running) == 1:
         return _running[0]
     return stage
+
+
+# A full or broken disk is nobody's bug: one message instead of a traceback.
+
+log = logging.getLogger(__name__)
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# How libraries that do not raise OSError (safetensors, sqlite, torch) say it.
+FULL_IN_WORDS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
+
+FULL_MESSAGE = "the disk is full; nothing half-written was kept as a result. Free some space and run again"
+
+
+@contextmanager
+def as_user_error(stage: str) -> Iterator[None]:
+    """Turn an OSError, also one that a library has wrapped, into a UserError that names the stage."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        log.debug("%s failed", stage, exc_info=True)
+        raise UserError(f"stage {stage}: {message}") from error
+
+
+def explain(error: BaseException) -> str | None:
+    """What to tell the user of a failure that comes from the operating system; None if it does not."""
+    seen: BaseException | None = error
+    before: set[int] = set()
+    # An error raised "from" itself is its own cause.
+    while seen is not None and id(seen) not in before:
+        before.add(id(seen))
+        if isinstance(seen, OSError) and seen.errno in FULL:
+            return FULL_MESSAGE
+        if any(words in str(seen) for words in FULL_IN_WORDS):
+            return FULL_MESSAGE
+        seen = seen.__cause__ or seen.__context__
+    for one in (error, error.__cause__):
+        if isinstance(one, OSError) and one.errno is not None:
+            where = f": {one.filename}" if one.filename else ""
+            return f"{one.strerror or type(one).__name__}{where}"
+    return None

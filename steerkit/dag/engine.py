@@ -15,18 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steerkit.dag import environment, journal, params, project, registry, render, summary, up_to_date
-from steerkit.dag.code_closure import code_closure
-from steerkit.dag.context import ProgressSink
+from steerkit.dag import environment, params, project, registry, summary, up_to_date
+from steerkit.dag import project as journal
+from steerkit.dag.code import code_closure
+from steerkit.dag.context import ProgressSink, as_user_error
 from steerkit.dag.declarations import Stage
-from steerkit.dag.disk_errors import as_user_error
-from steerkit.dag.dvc_project import DvcProject
-from steerkit.dag.heal import heal
-from steerkit.dag.locks import stage_lock_if_free
-from steerkit.dag.materialise import materialise
+from steerkit.dag.dvc import yaml as render
+from steerkit.dag.dvc.project import DvcProject
+from steerkit.dag.dvc.repair import heal
 from steerkit.dag.outcome import Outcome, OutputRecord, PlannedStage, Verdict
-from steerkit.dag.shell_stage import run_command
-from steerkit.dag.workplace import Workplace, clean, clean_others
+from steerkit.dag.project import stage_lock_if_free
+from steerkit.dag.stage_folder import Workplace, clean, clean_others, materialise
 from steerkit.errors import UserError
 
 __all__ = ["Outcome", "OutputRecord", "PlannedStage", "Session", "StageStatus", "open_session"]
@@ -71,7 +70,7 @@ def open_session(root: Path | None = None) -> Session:
         # This process holds the old declarations; a new one reads the new.
         subprocess.run([sys.executable, "-m", "steerkit.cli.main", "dag", "--write"], cwd=root, check=True)
     elif render.write(root):
-        log.warning("dvc.yaml was older than the declarations in tasks/pipelines; wrote it anew")
+        log.warning("dvc.yaml was older than the declarations in tasks/*/pipeline.py; wrote it anew")
     params.check(stages.values(), params.load_params(root), render.keys_of_others(root))
     environment.refresh(root)
     return Session(root, stages)
@@ -337,3 +336,37 @@ def _declarations_changed(root: Path) -> bool:
     loaded = registry.loaded_at(root)
     with_code = (root / "tasks").rglob("*.py")
     return any(os.stat(file).st_mtime_ns > loaded for file in with_code)
+
+
+# A stage written by hand in dvc.yaml: its command, run by the shell as DVC runs it.
+
+shell_log = logging.getLogger("steerkit.shell")
+
+
+def run_command(stage: str, command: str | list[str], folder: Path, root: Path) -> None:
+    """Run the command(s) in ``folder``; each line they print is logged.
+
+    Raises:
+        UserError: a command ends with another code than 0.
+    """
+    environment = {**os.environ, "DVC_ROOT": str(root), "DVC_STAGE": stage}
+    for line in command if isinstance(command, list) else command.splitlines():
+        shell_log.info("%s: $ %s", stage, line)
+        shell = os.environ.get("SHELL") or "/bin/sh"
+        with subprocess.Popen(
+            [shell, "-c", line],
+            cwd=folder,
+            env=environment,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process:
+            last = ""
+            for printed in process.stdout or ():
+                last = printed.rstrip() or last
+                shell_log.info("%s: %s", stage, printed.rstrip())
+        if process.returncode != 0:
+            said = f": {last.removeprefix('steerkit: ')}" if last else ""
+            raise UserError(f"stage {stage}: `{line}` ended with code {process.returncode}{said}")

@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from steerkit.dag.context import ProgressSink
 from steerkit.dag.engine import Session
 from steerkit.dag.outcome import Outcome, PlannedStage
-from steerkit.dag.prefect_retry import RETRY_DELAYS_SECONDS, worth_retrying
+from steerkit.dag.prefect.retry import RETRY_DELAYS_SECONDS, worth_retrying
 
 log = logging.getLogger(__name__)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from steerkit.errors import UserError
 
@@ -14,16 +20,16 @@ STATE = Path(".dvc", "tmp", "steerkit")
 
 
 def find_root(start: Path | None = None) -> Path:
-    """The nearest folder from ``start`` (default: the working directory) upwards that holds tasks/pipelines.
+    """The nearest folder from ``start`` (default: the working directory) upwards that holds tasks/*/pipeline.py.
 
     Raises:
         UserError: there is none.
     """
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
-        if (folder / "tasks" / "pipelines").is_dir():
+        if any(folder.glob("tasks/*/pipeline.py")):
             return folder
-    raise UserError(f"{here} is not inside a steerkit checkout (no tasks/pipelines here or above); cd into one first")
+    raise UserError(f"{here} is not inside a steerkit checkout (no tasks/*/pipeline.py here or above); cd into one")
 
 
 def enter(root: Path) -> None:
@@ -60,3 +66,61 @@ def write_atomically(root: Path, path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+# With STEERKIT_JOURNAL=FILE set, one line per computation that starts and ends; what benchmarks/crash.py counts.
+
+
+def note(what: Literal["started", "finished", "placed", "recorded"], stage: str, key: str) -> None:
+    """Append one line, whole even when several processes write, if a journal was asked for."""
+    path = os.environ.get("STEERKIT_JOURNAL")
+    if not path:
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, f"{time.time():.3f} {what} {stage} {key}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+# The engine's own locks: flock on small files, released by the kernel when their holder dies, however it dies.
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def queue(root: Path, name: str = "queue") -> Iterator[None]:
+    """Wait in line among the engine's threads and processes, so that DVC's lock is never polled by two of them."""
+    with open(state_folder(root) / f"{name}.flock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def stage_lock(root: Path, stage: str) -> Iterator[None]:
+    """Only one process at a time computes a stage of this checkout, whichever door started it; others wait."""
+    with open(_stage_file(root, stage), "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.warning("%s: waiting, another process is computing it", stage)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def stage_lock_if_free(root: Path, stage: str) -> Iterator[bool]:
+    """Take the stage's lock if nobody has it; yields whether it was taken."""
+    with open(_stage_file(root, stage), "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _stage_file(root: Path, stage: str) -> Path:
+    folder = state_folder(root) / "stages"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{stage.replace(os.sep, '_')}.flock"

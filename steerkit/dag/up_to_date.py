@@ -17,7 +17,7 @@ from typing import Any
 from steerkit.dag import environment
 
 VERSION = 2
-ALWAYS = ("dvc.yaml", "dvc.lock", "params.yaml", "tasks/pipelines")
+ALWAYS = ("dvc.yaml", "dvc.lock", "params.yaml", "tasks")
 SKIPPED = ("__pycache__",)
 
 

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from steerkit.concepts.false_discovery import q_values
 from steerkit.errors import UserError
 from steerkit.features.latent_blocks import latent_blocks
 from steerkit.features.top_images import top_images
-from steerkit.sae.sparse_product import weighted_rows
+from steerkit.sae.products import weighted_rows
+from steerkit.stats.false_discovery import q_values
 
 if TYPE_CHECKING:
     import polars as pl

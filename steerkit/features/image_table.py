@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steerkit.activations.picture_shards import picture_name
 from steerkit.activations.shard_plan import CollectedPrompt
+from steerkit.experiments.draw_and_record import picture_name
+from steerkit.images import load_images
 from steerkit.prompts.concept_grid import COLUMNS
 from steerkit.scoring.labels import LabelScorer
-from steerkit.scoring.load_images import load_images
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from steerkit.concepts.ranks import LatentRanks, auroc, latent_ranks
 from steerkit.concepts.token_means import Entries
 from steerkit.errors import UserError
 from steerkit.features.area_interval import area_interval
 from steerkit.features.coherence import prompt_codes
 from steerkit.features.latent_blocks import latent_blocks
 from steerkit.features.prompt_shuffles import prompt_shuffles
+from steerkit.stats.ranks import LatentRanks, auroc, latent_ranks
 
 if TYPE_CHECKING:
     import polars as pl

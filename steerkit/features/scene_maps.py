@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from steerkit.activations.record import Capture, capture
 from steerkit.errors import UserError
-from steerkit.models.denoiser import image_grid, is_flux, text_length
+from steerkit.models.families import image_grid, is_flux, text_length
 from steerkit.models.generate import image_size
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.load import LoadedModel
 from steerkit.models.schedule import model_timesteps
 from steerkit.sae.sae import Sae

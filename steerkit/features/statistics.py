@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from steerkit.features.latent_blocks import latent_blocks
-from steerkit.features.pooled_latents import Statistic
-from steerkit.features.s_matrix import SMatrix
+from steerkit.features.s_matrix import SMatrix, Statistic
 from steerkit.features.top_images import top_images
 
 if TYPE_CHECKING:

@@ -17,18 +17,19 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from steerkit.activations.whole_file import enough_space
-from steerkit.features.latent_entries import LatentEntries, latent_entries
-from steerkit.features.latent_source import (
+from steerkit.features.entries import (
     MANIFEST,
+    LatentEntries,
     LatentSource,
     check_batch,
     damaged,
     held,
+    latent_entries,
     read_manifest,
     write_at,
     write_manifest,
 )
+from steerkit.files import enough_space
 from steerkit.sae.latents import SparseLatents
 
 SCHEMA: Literal["steerkit.token_maps"] = "steerkit.token_maps"

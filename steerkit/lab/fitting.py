@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from steerkit.prompts.concept_contrasts import Contrast, Sides, described_policy
-from steerkit.vectors.contrast_sides import contrast_sides
-from steerkit.vectors.estimator import EstimatorName
-from steerkit.vectors.residual_vectors import mean_of_others, residual_vectors
+from steerkit.vectors.estimators.registry import EstimatorName
+from steerkit.vectors.language import (
+    Contrast,
+    Sides,
+    contrast_sides,
+    described_policy,
+    mean_of_others,
+    residual_vectors,
+)
 from steerkit.vectors.steering_vectors import SteeringVectors
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import gradio as gr
 
 from steerkit.errors import UserError
 from steerkit.lab.jobs import Cancelled, Stop, awaited
-from steerkit.lab.parts import progress
+from steerkit.lab.style import progress
 from steerkit.lab.workbench import Workbench
 
 log = logging.getLogger(__name__)

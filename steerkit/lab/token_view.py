@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from steerkit.report.theme import DASH, MINUS, THIN
+from steerkit.report.html.theme import DASH, MINUS, THIN
 
 if TYPE_CHECKING:
     from steerkit.lab.operations.steer_text import Answer, SteeredText, Token

@@ -12,13 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
 from steerkit.lab.checks import MOST_OWN, checked_choice, checked_name
-from steerkit.lab.concepts import ConceptEntry, Pair
+from steerkit.lab.concepts import Choice, ConceptEntry, Measured, OwnConcepts, Pair
 from steerkit.lab.fitting import Recipe, fit_library, library_sides
-from steerkit.lab.measured import Choice, Measured
-from steerkit.lab.outline import Outline
-from steerkit.lab.own_concepts import OwnConcepts
-from steerkit.lab.reading import Reading, reading_of
-from steerkit.lab.turns import Turns
+from steerkit.lab.jobs import Turns
 from steerkit.models.hub import EMBEDDED_LANGUAGE
 
 if TYPE_CHECKING:
@@ -26,8 +22,28 @@ if TYPE_CHECKING:
     from steerkit.models.language.spec import LanguageSpec
     from steerkit.models.load import LoadedModel
     from steerkit.prompts.concept_library import LibraryConcept
-    from steerkit.scoring.language.text_labels import TextLabels
+    from steerkit.scoring.language.judges import TextLabels
     from steerkit.vectors.steering_vectors import SteeringVectors
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from steerkit.models.fingerprint import Fingerprint, fingerprint
+
+if TYPE_CHECKING:
+    from steerkit.models.language.load import LanguageModel
+    from steerkit.models.language.spec import LanguageSpec
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from steerkit.vectors.estimators.mean_difference import mean_difference
+
+if TYPE_CHECKING:
+    from steerkit.models.language.load import LanguageModel
+
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +136,7 @@ class Workbench:
             return None
         with self._lock("labels"):
             if self._labels is None and (self.root / LABELS).is_dir():
-                from steerkit.scoring.language.text_labels import TextLabels
+                from steerkit.scoring.language.judges import TextLabels
 
                 self._labels = TextLabels.load(self.root / LABELS)
             return self._labels
@@ -302,3 +318,72 @@ def _from_here(root: Path, source: str) -> str:
     """
     inside = root / source
     return os.path.relpath(inside) if source and inside.is_dir() else source
+
+
+# What the page says of its language model, which for the embedded one is known before it is loaded.
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A language model's name, how many layers it has, values per token of its residual stream, and its identity."""
+
+    name: str
+    layers: int
+    width: int
+    fingerprint: Fingerprint
+
+    @classmethod
+    def of(cls, model: LanguageModel) -> Outline:
+        """That of a model that is there."""
+        return cls(model.spec.name, model.layers, model.width, model.fingerprint)
+
+    @classmethod
+    def of_embedded(cls, spec: LanguageSpec) -> Outline | None:
+        """That of the project's own model by its files alone, in milliseconds; None where these do not say it."""
+        try:
+            config = json.loads(Path(spec.source, "config.json").read_text(encoding="utf-8"))
+            return cls(spec.name, int(config["num_hidden_layers"]), int(config["hidden_size"]), fingerprint(spec))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+# How an unsteered model reads a concept out of texts: along its own direction between the concept's two sides.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """A line through the residual stream after `layer`: at `start` lie answers without the concept, `length` further
+    along `unit` [d] those with it."""
+
+    layer: int
+    unit: Tensor
+    start: float
+    length: float
+
+    def shares(self, rows: Tensor) -> list[float]:
+        """Where `rows` [n, d] lie between the two, from 0 to 1."""
+        found = (rows @ self.unit - self.start) / self.length
+        return [float(value) for value in found.clamp(0, 1)]
+
+
+def reading_of(model: LanguageModel, entry: ConceptEntry) -> Reading | None:
+    """Fit it from the entry's answers; None where it has none. Late in the model, where what is said is settled."""
+    if not entry.pairs:
+        return None
+    layer = 3 * model.layers // 4
+    prompts = [pair.prompt for pair in entry.pairs]
+    above = read_answers(model, [pair.positive for pair in entry.pairs], prompts)[layer]
+    below = read_answers(model, [pair.negative for pair in entry.pairs], prompts)[layer]
+    try:
+        direction = mean_difference(above, below)
+    except ValueError:  # both sides read the same
+        return None
+    return Reading(layer, direction.unit, float(below.mean(0) @ direction.unit), float(direction.norm))
+
+
+def read_answers(model: LanguageModel, texts: Sequence[str], prompts: Sequence[str]) -> Tensor:
+    """The mean residual stream over each answer's own tokens: float32 [layers, n, d], unsteered."""
+    from steerkit.activations.residuals import pooled_residuals
+
+    with torch.inference_mode():
+        return pooled_residuals(model, texts, prompts, role="assistant", policy="content").float().cpu()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 
 Place = Literal["down", "mid", "up"]
 Attention = Literal["self", "cross"]

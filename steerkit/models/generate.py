@@ -23,7 +23,7 @@ from steerkit.arguments import (
     whole,
 )
 from steerkit.errors import UserError
-from steerkit.models.denoiser import has_branches, image_pixels, is_flux, pixels_per_token, takes_guidance, text_length
+from steerkit.models.families import has_branches, image_pixels, is_flux, pixels_per_token, takes_guidance, text_length
 from steerkit.models.load import LoadedModel
 
 

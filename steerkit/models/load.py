@@ -16,7 +16,7 @@ from steerkit.file_kind import lfs_pointer_in
 from steerkit.models.adapters import check_adapters
 from steerkit.models.building import building
 from steerkit.models.custom_code import NO_CODE, check_components, code_refused
-from steerkit.models.denoiser import denoiser
+from steerkit.models.families import denoiser
 from steerkit.models.fingerprint import Fingerprint, check_expected
 from steerkit.models.fingerprint import fingerprint as identify
 from steerkit.models.hub import ask_hub, cached_commit, model_folder, resolve_commit, unavailable

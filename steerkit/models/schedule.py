@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steerkit.models.denoiser import image_grid, image_pixels, is_flux
+from steerkit.models.families import image_grid, image_pixels, is_flux
 
 if TYPE_CHECKING:
     from steerkit.models.load import LoadedModel

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from steerkit.errors import UserError
 from steerkit.models.building import building
 from steerkit.models.custom_code import check_components
-from steerkit.models.denoiser import TRANSFORMER, image_grid, image_pixels, text_length
-from steerkit.models.hookpoint import Hookpoint, resolve
+from steerkit.models.families import TRANSFORMER, image_grid, image_pixels, text_length
+from steerkit.models.hookpoints import Hookpoint, cut_input, cut_output, resolve
 from steerkit.models.hub import config_folder
 from steerkit.models.spec import ModelSpec
-from steerkit.models.streams import cut_input, cut_output
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from steerkit.errors import UserError, UserErrors
-from steerkit.prompts.concept import read_list
+from steerkit.prompts.concepts import read_list
 
 if TYPE_CHECKING:
     import polars as pl

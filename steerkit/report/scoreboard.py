@@ -9,10 +9,9 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from steerkit.report.html import Html, el
-from steerkit.report.parts import document, download
-from steerkit.report.tables import scrolling
-from steerkit.report.theme import DASH, THIN, decimal, percent, span
+from steerkit.report.html.page import Html, document, download, el
+from steerkit.report.html.tables import scrolling
+from steerkit.report.html.theme import DASH, THIN, decimal, percent, span
 from steerkit.scoring.target import WINTER, Target
 
 WIDTH = 110  # columns of a terminal

@@ -8,7 +8,7 @@ from steerkit.errors import UserError
 from steerkit.models.fingerprint import same_digest
 
 if TYPE_CHECKING:
-    from steerkit.models.hookpoint import Hookpoint
+    from steerkit.models.hookpoints import Hookpoint
     from steerkit.models.load import LoadedModel
 
 
@@ -100,7 +100,7 @@ def require_fit(own: Site, met: Site, what: str, *, allow_mismatch: bool = False
 
 def require_hookpoint(own: Site, what: str) -> "Hookpoint":
     """Where the autoencoder `what` belongs; UserError where it does not say."""
-    from steerkit.models.hookpoint import Hookpoint
+    from steerkit.models.hookpoints import Hookpoint
 
     if own.hookpoint is None:
         raise UserError(
@@ -120,7 +120,7 @@ def site_in(
     width: int | None = None,
 ) -> Site:
     """The site of rows that `model` gives at `hookpoint` for pictures of this size; by default its own."""
-    from steerkit.models.denoiser import image_grid
+    from steerkit.models.families import image_grid
     from steerkit.models.generate import image_size
 
     size = image_size(model, height, width)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.sae.site import PARTS, Site
 
 

@@ -1,4 +1,4 @@
-"""The products of steerkit/sae/sparse_product.py as Triton kernels, for float32 tables on CUDA.
+"""The products of steerkit/sae/products.py as Triton kernels, for float32 tables on CUDA.
 
 Every sum runs in a fixed order, so that equal inputs give equal bits; nothing is added atomically, and nothing waits
 for the device. Without Triton or CUDA the plain torch products serve.

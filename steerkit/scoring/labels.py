@@ -42,7 +42,7 @@ class LabelScorer:
     def load(cls, folder: str | Path = EMBEDDED, *, device: str | None = None, batch_size: int = 128) -> "LabelScorer":
         """The classifier saved in `folder`; UserError if there is none."""
         from steerkit.errors import UserError
-        from steerkit.world.label_classifier import load_label_classifier
+        from steerkit.world.classifiers import load_label_classifier
 
         missing = [name for name in ("config.json", "model.safetensors") if not (Path(folder) / name).is_file()]
         if missing:

@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from steerkit.errors import UserError
-from steerkit.scoring.load_images import load_images
+from steerkit.images import load_images
 from steerkit.scoring.unlearning import TIMINGS, UNSTEERED
 
 REFERENCE = "reference"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from steerkit.errors import UserError
-from steerkit.scoring.bootstrap import Bootstrap, Interval
 from steerkit.scoring.target import WINTER, Target
+from steerkit.stats.bootstrap import Bootstrap, Interval
 
 KEYS = ("prompt_id", "seed")
 

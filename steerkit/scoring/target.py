@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steerkit.errors import UserErrors
-from steerkit.prompts.concept import check_shown
+from steerkit.prompts.concepts import check_shown
 from steerkit.prompts.contrast_pairs import ContrastPair
 from steerkit.scoring.named_labels import named_labels
 from steerkit.world.captions import PLACE_PHRASES, SEASON_PHRASES, TIME_PHRASES, with_article

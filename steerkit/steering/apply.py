@@ -8,18 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from steerkit.activations.text_encoder import TEXT_TOKEN_TYPES, prompt_token_types
 from steerkit.errors import UserError
-from steerkit.models.branches import Branch, Running, track
-from steerkit.models.denoiser import denoiser_name, execution_device, in_denoiser, is_flux
+from steerkit.models.families import denoiser_name, execution_device, in_denoiser, is_flux
 from steerkit.models.generate import Batch, guided
-from steerkit.models.hookpoint import Hookpoint, resolve
+from steerkit.models.hookpoints import (
+    Hookpoint,
+    as_tokens,
+    cut_input,
+    cut_output,
+    like_map,
+    resolve,
+    with_cut_input,
+    with_cut_output,
+)
 from steerkit.models.load import LoadedModel
-from steerkit.models.module_tensor import as_tokens, like_map
-from steerkit.models.streams import cut_input, cut_output, with_cut_input, with_cut_output
-from steerkit.steering.edit import Edit, edited, for_images, on_device
-from steerkit.steering.latent_operators import EditLatents, ReplacePatches
+from steerkit.models.running import Branch, Running, track
+from steerkit.steering.algebra import Edit, edited, for_images, on_device
+from steerkit.steering.latents.operators import EditLatents, ReplacePatches
 from steerkit.steering.presence import Presence
-from steerkit.steering.token_masks import check_tokens, in_text_encoder, token_mask
 
 
 @contextmanager
@@ -188,3 +195,45 @@ def _check_steps(edit: Edit, pipeline: Any) -> None:
             f"The edit at {edit.hookpoint} is for denoising steps {edit.steps[0]} to {edit.steps[1]}, but only the "
             f"{denoiser_name(pipeline)} runs once per step; leave the steps out."
         )
+
+
+# Which tokens of the running forward an edit means.
+
+
+def token_mask(edit: Edit, pipeline: Any, running: Running) -> Tensor | None:
+    """Bool mask [tokens] or [images, tokens] of the tokens that `edit` means in the running forward; None for all."""
+    if isinstance(edit.tokens, Tensor):
+        return edit.tokens
+    if edit.tokens == "all":
+        return None
+    if running.token_ids is None:
+        raise UserError(
+            f"The edit at {edit.hookpoint} is for {edit.tokens} tokens, but the text encoder was given embeddings "
+            'instead of token ids. Pass prompts as text, or steer "all" tokens.'
+        )
+    return prompt_token_types(_tokenizer(pipeline, edit.hookpoint), running.token_ids)[edit.tokens]
+
+
+def check_tokens(edit: Edit) -> None:
+    """Raise UserError unless the token type of `edit` exists at its hookpoint."""
+    if isinstance(edit.tokens, Tensor) or edit.tokens == "all":
+        return
+    if edit.tokens not in TEXT_TOKEN_TYPES:
+        raise UserError(
+            f"Tokens {edit.tokens!r} of the edit at {edit.hookpoint} do not exist; "
+            f"choose all, {', '.join(TEXT_TOKEN_TYPES)}, or give a mask."
+        )
+    if not in_text_encoder(edit.hookpoint):
+        raise UserError(
+            f"The edit at {edit.hookpoint} is for {edit.tokens} tokens, which only the text encoder has; "
+            "use all tokens there, or a mask."
+        )
+
+
+def in_text_encoder(hookpoint: Hookpoint) -> bool:
+    return hookpoint.path.split(".")[0].startswith("text_encoder")
+
+
+def _tokenizer(pipeline: Any, hookpoint: Hookpoint) -> Any:
+    root = hookpoint.path.split(".")[0]
+    return getattr(pipeline, root.replace("text_encoder", "tokenizer"))

@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steerkit.models.branches import Running, track
-from steerkit.models.denoiser import execution_device
-from steerkit.models.hookpoint import resolve
-from steerkit.models.module_tensor import tensor_in, tensor_out
-from steerkit.steering.edit import Edit, on_device
+from steerkit.models.families import execution_device
+from steerkit.models.hookpoints import resolve, tensor_in, tensor_out
+from steerkit.models.running import Running, track
+from steerkit.steering.algebra import Edit, on_device
 from steerkit.steering.gates import InImage
-from steerkit.steering.latent_gates import LatentsInImage
+from steerkit.steering.latents.gates import LatentsInImage
 from steerkit.steering.presence import Presence
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from steerkit.models.hookpoint import Hookpoint
-from steerkit.steering.latent_gates import LatentsInImage, WhereLatents, fires, image_means
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.steering.latents.gates import LatentsInImage, WhereLatents, fires, image_means
 from steerkit.steering.operators import check_origin
 from steerkit.vectors.direction import Direction
 

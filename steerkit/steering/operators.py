@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.steering.latent_operators import EditLatents, ReplacePatches, SaeuronEdit
+from steerkit.steering.latents.operators import EditLatents, ReplacePatches, SaeuronEdit
 from steerkit.vectors.direction import Direction
 
 Delta = tuple[Tensor, Tensor]

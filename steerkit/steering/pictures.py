@@ -44,15 +44,14 @@ from steerkit.models.load import LoadedModel, load_model
 from steerkit.models.schedule import timesteps
 from steerkit.models.select import select_model
 from steerkit.models.spec import Dtype, ModelSpec
-from steerkit.steering.apply import check_branches, steered_batches
-from steerkit.steering.attention_edit import Action, AttentionRecipe, attention_edits
-from steerkit.steering.edit import Edit, EditBranch
+from steerkit.steering.algebra import Edit, EditBranch
+from steerkit.steering.apply import check_branches, in_text_encoder, steered_batches
+from steerkit.steering.attention import Action, AttentionRecipe, attention_edits
 from steerkit.steering.idle_settings import check_given
 from steerkit.steering.operators import Units
-from steerkit.steering.text_edit import text_edit
-from steerkit.steering.token_masks import in_text_encoder
+from steerkit.steering.text_encoder import text_edit
+from steerkit.vectors.formats.vectors_file import load_vectors
 from steerkit.vectors.steering_vectors import SteeringVectors
-from steerkit.vectors.vectors_file import load_vectors
 
 if TYPE_CHECKING:
     from PIL import Image

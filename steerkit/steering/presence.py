@@ -7,14 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steerkit.models.branches import Running
-from steerkit.models.hookpoint import Hookpoint, resolve
-from steerkit.models.module_tensor import as_tokens
-from steerkit.models.streams import cut_output
-from steerkit.steering.edit import Edit
+from steerkit.models.hookpoints import Hookpoint, as_tokens, cut_output, resolve
+from steerkit.models.running import Running
+from steerkit.steering.algebra import Edit
 from steerkit.steering.gates import ImageGate, InImage, present
-from steerkit.steering.latent_gates import LatentsInImage
-from steerkit.steering.latent_operators import EditLatents
+from steerkit.steering.latents.gates import LatentsInImage
+from steerkit.steering.latents.operators import EditLatents
 
 Window = tuple[int, int] | None
 

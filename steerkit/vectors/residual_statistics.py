@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steerkit.concepts.ranks import auroc_of
-from steerkit.vectors.estimator import EstimatorName
-from steerkit.vectors.layer_statistics import layer_statistics
-from steerkit.vectors.residual_vectors import held_out_scores
+from steerkit.stats.ranks import auroc_of
+from steerkit.vectors.estimators.registry import EstimatorName
+from steerkit.vectors.language import held_out_scores
+from steerkit.vectors.statistics import layer_statistics
 from steerkit.vectors.steering_vectors import SteeringVectors, layer_number
 
 if TYPE_CHECKING:

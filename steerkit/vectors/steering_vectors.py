@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.vectors.direction import Direction
 
 NO_CONTROL = (

@@ -4,9 +4,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from steerkit.world.brush import CANVAS, Brush, jitter
-from steerkit.world.draw_objects import DRAW, PAINT
-from steerkit.world.draw_places import SNOW, draw_falling, draw_outdoors, draw_room, tint
+from steerkit.world.drawing import (
+    CANVAS,
+    DRAW,
+    PAINT,
+    SNOW,
+    Brush,
+    draw_falling,
+    draw_outdoors,
+    draw_room,
+    jitter,
+    tint,
+)
 from steerkit.world.scene import Scene
 
 LIT_ROOM = 0.35

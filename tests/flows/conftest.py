@@ -251,7 +251,7 @@ class Checkout:
 def checkout(prefect_server: Server, tmp_path: Path) -> Checkout:
     """A fresh checkout with the test pipeline, committed, nothing run yet."""
     root = tmp_path / "checkout"
-    (root / "tasks" / "pipelines").mkdir(parents=True)
+    (root / "tasks" / "winter").mkdir(parents=True)
     shutil.copytree(REPOSITORY / "flows", root / "flows", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("__main__.py", "run.sh"):
         shutil.copy(REPOSITORY / "tasks" / name, root / "tasks")
@@ -259,8 +259,8 @@ def checkout(prefect_server: Server, tmp_path: Path) -> Checkout:
     for name in ("start", "left", "right"):
         (root / "tasks" / f"{name}.py").write_text(TASK.format(name=name))
     (root / "tasks" / "draw.py").write_text(PICTURES)
-    (root / "tasks" / "pipelines" / "__init__.py").write_text("")
-    (root / "tasks" / "pipelines" / "winter.py").write_text(PIPELINE)
+    (root / "tasks" / "winter" / "__init__.py").write_text("")
+    (root / "tasks" / "winter" / "pipeline.py").write_text(PIPELINE)
     (root / "source.txt").write_text(f"{tmp_path}\n")
     (root / ".gitignore").write_text("__pycache__/\n.prefect/\n/artifacts/.tmp/\n")
     (root / ".dvcignore").write_text("/artifacts/.tmp\n.prefect\n")

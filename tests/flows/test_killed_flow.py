@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 import pytest
 
-from steerkit.dag import prefect_reaper
+from steerkit.dag.prefect import crashed_runs as prefect_reaper
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 

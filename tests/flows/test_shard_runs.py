@@ -15,7 +15,7 @@ import pytest
 from benchmarks.crash import hashes
 from benchmarks.runners import kill_a_worker, shard_runs
 from benchmarks.synthetic_project import Checkout, copy_checkout, make_checkout
-from steerkit.dag import prefect_settle
+from steerkit.dag.prefect import shards as prefect_settle
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 

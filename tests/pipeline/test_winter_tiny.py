@@ -57,7 +57,7 @@ def test_a_key_of_the_adaptive_strategy_reruns_images_scores_and_report_and_its_
 def test_the_code_of_an_estimator_reruns_what_imports_it_and_an_unrelated_module_nothing(project: Any) -> None:
     with (project.root / "steerkit/report/submission.py").open("a") as file:
         file.write("\n# a remark\n")
-    with (project.root / "steerkit/world/train_clip.py").open("a") as file:
+    with (project.root / "tasks/world/clip.py").open("a") as file:
         file.write("\n# a remark\n")
     assert {stage for stage, verdict in project.run("winter").items() if verdict == "ran"} == {"winter-report"}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from steerkit.dag import prefect_settings
+from steerkit.dag.prefect import settings as prefect_settings
 from steerkit.errors import UserError
 from steerkit.loopback import go_direct, is_loopback, refuse_socks_without_support
 
@@ -103,7 +103,7 @@ def test_prefects_own_client_asks_this_machine(proxied, tmp_path):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         # In a process of its own: Prefect reads its settings when it is imported.
         code = (
-            "from pathlib import Path; from steerkit.dag.prefect_settings import configure; configure(Path('.'))\n"
+            "from pathlib import Path; from steerkit.dag.prefect.settings import configure; configure(Path('.'))\n"
             "from prefect.client.orchestration import get_client\n"
             "with get_client(sync_client=True) as client: print(client.api_healthcheck())"
         )

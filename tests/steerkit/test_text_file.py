@@ -7,12 +7,11 @@ import polars as pl
 import pytest
 
 from steerkit.errors import UserError, UserErrors
-from steerkit.prompts.concept import read_list
 from steerkit.prompts.concept_library import read_library
-from steerkit.prompts.concept_suite import concept_prompts, parse_suite
+from steerkit.prompts.concept_suite import UnlearnCanvas, concept_prompts, parse_suite, read_unlearn_canvas
+from steerkit.prompts.concepts import read_list
 from steerkit.prompts.contrast_pairs import read_contrast_pairs
 from steerkit.prompts.suite import read_prompts
-from steerkit.prompts.unlearn_canvas import UnlearnCanvas, read_unlearn_canvas
 from steerkit.report.submission import decode_submission
 from steerkit.text_file import csv_rows, read_text_file, text_lines
 

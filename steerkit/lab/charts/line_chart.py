@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steerkit.lab.charts.scale import SERIES, Scale, number, ticks
-from steerkit.report.html import Html, el
+from steerkit.lab.charts.style import SERIES, Scale, number, ticks
+from steerkit.report.html.page import Html, el
 
 _WIDTH, _HEIGHT = 400, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 42

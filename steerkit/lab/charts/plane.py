@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steerkit.lab.charts.scale import Scale, number
-from steerkit.report.html import Html, el
+from steerkit.lab.charts.style import Scale, number
+from steerkit.report.html.page import Html, el
 
 _WIDTH, _HEIGHT, _EDGE = 460, 400, 30
 # Letters of the names are about this wide and high, in the drawing's pixels.

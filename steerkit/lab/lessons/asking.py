@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
-from steerkit.lab.lessons.lesson import Choice, Lesson, Number, Outcome, Step
-from steerkit.lab.lessons.shown import bars, percent, quotes
+from steerkit.lab.lessons.lesson import Choice, Lesson, Number, Outcome, Step, bars, percent, quotes
 
 if TYPE_CHECKING:
     from steerkit.lab.lessons.experiment import Experiment, Share
@@ -22,7 +21,7 @@ _STEERING, _ASKING, _EQUAL = "steering, clearly", "asking, clearly", "too close 
 def _random(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
     from steerkit.lab.lessons.experiment import Share
     from steerkit.steering.language.apply import text_edits
-    from steerkit.vectors.random_direction import random_like
+    from steerkit.vectors.estimators.random_direction import random_like
 
     concept, guess = given["concept"], float(given["guess"]) / 100
     entry = experiment.entry(concept)

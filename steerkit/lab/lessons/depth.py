@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
-from steerkit.lab.charts.heatmap import heatmap
+from steerkit.lab.charts.charts import heatmap
 from steerkit.lab.charts.line_chart import Line, line_chart
-from steerkit.lab.lessons.lesson import Choice, Layer, Lesson, Number, Outcome, Step
-from steerkit.lab.lessons.shown import bars, percent, times
+from steerkit.lab.lessons.lesson import Choice, Layer, Lesson, Number, Outcome, Step, bars, percent, times
 
 if TYPE_CHECKING:
     from steerkit.lab.lessons.experiment import Experiment
-    from steerkit.steering.edit import Edit
+    from steerkit.steering.algebra import Edit
 
 _OFTEN, _NEAR, _LOST = 0.8, 1.05, 0.5
 _KEPT, _LOSES = "at least half of the effect is kept", "more than half of it is lost"

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
 from steerkit.lab.charts.line_chart import Line, line_chart
-from steerkit.lab.lessons.lesson import Choice, Lesson, Number, Outcome, Step, Words
-from steerkit.lab.lessons.shown import percent
-from steerkit.report.html import Html, el
+from steerkit.lab.lessons.lesson import Choice, Lesson, Number, Outcome, Step, Words, percent
+from steerkit.report.html.page import Html, el
 
 if TYPE_CHECKING:
     from torch import Tensor

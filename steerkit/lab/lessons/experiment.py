@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
-from steerkit.features.interpretability import wilson_interval
+from steerkit.features.truth import wilson_interval
 from steerkit.lab.checks import checked_layer
 from steerkit.lab.concepts import ConceptEntry
 from steerkit.lab.jobs import Job
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from steerkit.lab.workbench import Workbench
     from steerkit.models.language.generate import Completion
     from steerkit.models.language.load import LanguageModel
-    from steerkit.steering.edit import Edit
-    from steerkit.steering.language.text_edits import Action
+    from steerkit.steering.algebra import Edit
+    from steerkit.steering.language.edits import Action
 
 PRESENT = 0.5
 TOKENS = 30
@@ -150,8 +150,7 @@ class Experiment:
     def _written(
         self, prompts: Sequence[str], seeds: Sequence[int], edits: Sequence[Edit]
     ) -> tuple[list[Completion], NDArray[np.float64]]:
-        from steerkit.models.language.generate import complete
-        from steerkit.models.language.sampling import Sampling
+        from steerkit.models.language.generate import Sampling, complete
 
         sampling = Sampling(max_new_tokens=TOKENS)
         with self.workbench.turn("language", self.job.cancelled):
@@ -204,7 +203,7 @@ def known_concepts(workbench: Workbench) -> tuple[str, ...]:
 
 def neutral_prompts(workbench: Workbench) -> tuple[str, ...]:
     """The project's tuning prompts: requests that ask for no concept."""
-    from steerkit.lab.operations.answers import PROMPTS
+    from steerkit.lab.operations.blend import PROMPTS
     from steerkit.prompts.table import read_table
 
     return tuple(text for (text,) in read_table(workbench.root / PROMPTS, ["prompt"]).values())

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import UserError
-from steerkit.lab.lessons.lesson import Choice, Lesson, Number, Outcome, Step
-from steerkit.lab.lessons.shown import bars, percent, quotes, times
+from steerkit.lab.lessons.lesson import Choice, Lesson, Number, Outcome, Step, bars, percent, quotes, times
 
 if TYPE_CHECKING:
     from steerkit.lab.lessons.experiment import Experiment
-    from steerkit.steering.edit import Edit
+    from steerkit.steering.algebra import Edit
 
 _BOTH, _SOME, _COHERENT, _GONE, _LEFT = 0.5, 0.25, 2.5, 0.3, 0.2
 _SUM, _TURNS = "added up", "in turns"

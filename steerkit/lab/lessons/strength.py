@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from steerkit.lab.lessons.lesson import Choice, Lesson, Number, Outcome, Step
-from steerkit.lab.lessons.shown import bars, percent, quotes, times
+from steerkit.lab.lessons.lesson import Choice, Lesson, Number, Outcome, Step, bars, percent, quotes, times
 
 if TYPE_CHECKING:
     from steerkit.lab.lessons.experiment import Experiment

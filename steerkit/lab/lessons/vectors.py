@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from steerkit.lab.charts.lens import lens_chart
+from steerkit.lab.charts.charts import lens_chart
 from steerkit.lab.charts.line_chart import Line, line_chart
-from steerkit.lab.lessons.lesson import Layer, Lesson, Number, Outcome, Step
-from steerkit.lab.lessons.shown import percent, times
+from steerkit.lab.lessons.lesson import Layer, Lesson, Number, Outcome, Step, percent, times
 
 if TYPE_CHECKING:
     from steerkit.lab.lessons.experiment import Experiment

@@ -16,7 +16,28 @@ if TYPE_CHECKING:
 
     from steerkit.lab.workbench import Workbench
     from steerkit.models.language.load import LanguageModel
-    from steerkit.steering.edit import Edit
+    from steerkit.steering.algebra import Edit
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steerkit.lab.jobs import Job
+
+if TYPE_CHECKING:
+    from steerkit.lab.workbench import Workbench
+    from steerkit.models.language.generate import Completion, Sampling
+    from steerkit.models.language.load import LanguageModel
+    from steerkit.steering.algebra import Edit
+import math
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from steerkit.lab.workbench import read_answers
+
+if TYPE_CHECKING:
+    from steerkit.lab.workbench import Workbench
+    from steerkit.models.language.generate import Completion
+
 
 HEAVIEST = 10.0
 
@@ -52,8 +73,7 @@ class Blend:
 
         `strength` in shares of each token's norm, one or for each row; `place` and `bound` as `text_edits` takes them.
         """
-        from steerkit.steering.language.text_edits import check_vectors, text_edits
-        from steerkit.steering.language.turns import Turns
+        from steerkit.steering.language.edits import Turns, check_vectors, text_edits
 
         if not self.turns:
             return text_edits(self.vectors, layers, strength, tokens=place, bound=bound, model=model)
@@ -122,3 +142,86 @@ def _weights(concepts: Any) -> tuple[dict[str, float], bool]:
 def _equal(names: Sequence[str]) -> dict[str, float]:
     once = list(dict.fromkeys(names))
     return {name: 1.0 for name in once} if len(once) == 1 else {name: round(1 / len(once), 3) for name in once}
+
+
+# The requests that are answered to measure something, and their answers, one turn at the model at a time.
+
+PROMPTS = Path("data", "language", "prompts", "tuning.csv")
+MOST_PROMPTS = 12
+
+
+def requests(workbench: Workbench, prompt: Any, seed: int, temperature: float) -> tuple[list[str], list[int]]:
+    """Prompts and their seeds: the lab's twelve, or where `prompt` says something, that one with twelve seeds.
+
+    Greedy answers to one prompt would all be the same, so there is one of them then.
+    """
+    if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
+        from steerkit.prompts.table import read_table
+
+        found = [text for (text,) in read_table(workbench.root / PROMPTS, ["prompt"]).values()][:MOST_PROMPTS]
+        return found, [seed + place for place in range(len(found))]
+    text = checked_text(prompt, "prompt")
+    count = 1 if temperature == 0 else MOST_PROMPTS
+    return [text] * count, [seed + place for place in range(count)]
+
+
+def answered(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    edits: Sequence[Edit],
+    job: Job,
+) -> list[Completion]:
+    """One answer for each prompt and seed; raises Cancelled when the job is stopped meanwhile."""
+    from steerkit.models.language.generate import complete
+
+    found = complete(model, prompts, seeds, sampling, edits, should_stop=job.cancelled)
+    job.check()
+    return found
+
+
+# How much of a concept there is in texts: by the classifier of the embedded world, else by the model's own reading.
+
+Reader = Literal["classifier", "model"]
+PRESENT = 0.5
+"""From here on a text counts as one that shows the concept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """For each text a number from 0 (not there) to 1 (there), and who says so.
+
+    `classifier`: the probability that the world's classifier of texts gives, which knows nothing of the model.
+    `model`: where the text lies between the concept's answers without it (0) and with it (1), as the unsteered model
+    reads them; for concepts that the classifier does not know. Not a number for a concept without any answers.
+    """
+
+    values: tuple[float, ...]
+    reader: Reader
+
+
+def expression(workbench: Workbench, entry: ConceptEntry, answers: Sequence[Completion]) -> Expression:
+    """Read `answers` for the concept; an empty answer shows nothing. The caller has the turn at the model."""
+    labels = workbench.labels()
+    written = [answer for answer in answers if answer.text.strip()]
+    reader: Reader = "classifier" if labels is not None and entry.name in labels.values else "model"
+    if not written:
+        read = []
+    elif labels is not None and reader == "classifier":
+        found = labels.probabilities([answer.text for answer in written], ended=[answer.ended for answer in written])
+        read = torch.as_tensor(found)[:, labels.values.index(entry.name)].tolist()
+    else:
+        read = _by_model(workbench, entry, written)
+    values = iter(read)
+    return Expression(tuple(float(next(values)) if answer.text.strip() else 0.0 for answer in answers), reader)
+
+
+def _by_model(workbench: Workbench, entry: ConceptEntry, answers: Sequence[Completion]) -> list[float]:
+    reading = workbench.reading(entry)
+    if reading is None:
+        return [math.nan] * len(answers)
+    rows = read_answers(
+        workbench.language(), [answer.text for answer in answers], [answer.prompt for answer in answers]
+    )
+    return reading.shares(rows[reading.layer])

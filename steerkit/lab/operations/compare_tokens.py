@@ -73,8 +73,7 @@ def compare_tokens(
     The two answers share their random numbers, so at strength 0 they are the same and every change is exactly 0.
     Raises UserError for what cannot be asked, Cancelled when the job is stopped.
     """
-    from steerkit.models.language.generate import complete
-    from steerkit.models.language.sampling import Sampling
+    from steerkit.models.language.generate import Sampling, complete
     from steerkit.steering.language.apply import text_edits
 
     job = job or Job()

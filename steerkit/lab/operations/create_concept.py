@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from steerkit.activations.collect_residuals import AnsweredText
-from steerkit.activations.pooled_once import pooled_once
+from steerkit.activations.residuals import AnsweredText, pooled_once
 from steerkit.errors import UserError, UserErrors
 from steerkit.lab.checks import MOST_PAIRS, checked_choice, checked_name, checked_text
 from steerkit.lab.concepts import POLICY, ConceptEntry, Pair, RequestPair
 from steerkit.lab.jobs import Job
-from steerkit.lab.operations.answers import answered
+from steerkit.lab.operations.blend import answered
 from steerkit.lab.operations.separability import separability
 from steerkit.lab.operations.steer_text import TOKENS
-from steerkit.prompts.concept_contrasts import described_policy, role_of
-from steerkit.vectors.residual_vectors import residual_vectors
+from steerkit.vectors.language import described_policy, residual_vectors, role_of
 
 if TYPE_CHECKING:
     from steerkit.lab.workbench import Workbench

@@ -13,10 +13,10 @@ from steerkit.lab.pieces import token_pieces
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from steerkit.activations.logit_lens import LogitLens
     from steerkit.lab.workbench import Workbench
     from steerkit.models.language.generate import Completion
     from steerkit.models.language.load import LanguageModel
-    from steerkit.models.language.logit_lens import LogitLens
 
 TOP = 3
 
@@ -57,8 +57,7 @@ def explore_layers(workbench: Workbench, prompt: Any, *, tokens: Any = 14, job: 
 
     Raises UserError for a prompt that cannot be asked or that the model does not answer.
     """
-    from steerkit.models.language.generate import complete
-    from steerkit.models.language.sampling import Sampling
+    from steerkit.models.language.generate import Sampling, complete
 
     job = job or Job()
     text, model = checked_text(prompt, "prompt"), workbench.language()
@@ -93,9 +92,9 @@ def _look(model: LanguageModel, answer: Completion) -> tuple[Tensor, LogitLens]:
     """Residual streams float32 [layers, words, d] and the lens at the places where the answer's tokens were chosen."""
     import torch
 
+    from steerkit.activations.logit_lens import LogitLens, logit_lens
     from steerkit.activations.residuals import residuals
     from steerkit.models.language.encode import Encoded
-    from steerkit.models.language.logit_lens import LogitLens, logit_lens
 
     # The last token is not read: it chose nothing that was written.
     ids = torch.tensor([[*answer.prompt_tokens, *answer.tokens[:-1]]], device=model.device)

@@ -18,9 +18,9 @@ from steerkit.file_kind import PLAIN, kind_of
 from steerkit.lab.admission import MOST_IN_PASSING, folder_bytes, full
 from steerkit.lab.checks import checked_choice, checked_name
 from steerkit.lab.concepts import ConceptEntry
-from steerkit.vectors.layer_statistics import LayerStatistics, layer_statistics
+from steerkit.vectors.formats.vectors_file import load_vectors, save_vectors
+from steerkit.vectors.statistics import LayerStatistics, layer_statistics
 from steerkit.vectors.steering_vectors import SteeringVectors, layer_number
-from steerkit.vectors.vectors_file import load_vectors, save_vectors
 
 if TYPE_CHECKING:
     from steerkit.lab.workbench import Workbench
@@ -59,7 +59,7 @@ def export_concept(workbench: Workbench, name: Any, kind: Any, folder: Path) -> 
     path = folder / f"{checked_name(entry.name)}.{checked_choice(kind, FORMATS, 'format')}"
     folder.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".gguf":
-        from steerkit.vectors.gguf_file import write_gguf
+        from steerkit.vectors.formats.gguf import write_gguf
 
         with warnings.catch_warnings(action="ignore"):  # of removal vectors: the page says it itself
             write_gguf(entry.vectors, path, str(workbench.language().model.config.model_type))
@@ -130,7 +130,7 @@ def _read(path: Path, kind: str, wanted: str, model: LanguageModel) -> SteeringV
     if kind == "gguf":
         return _read_gguf(path, wanted or _slug(path.stem), model)
     if kind in PLAIN:
-        from steerkit.vectors.plain_file import read_plain
+        from steerkit.vectors.formats.plain_file import read_plain
 
         read = read_plain(path, model.fingerprint, model.hookpoints, model.width)
         return read.vectors
@@ -150,7 +150,7 @@ def _read_vectors(path: Path, model: LanguageModel) -> SteeringVectors:
 
 
 def _read_gguf(path: Path, concept: str, model: LanguageModel) -> SteeringVectors:
-    from steerkit.vectors.gguf_file import read_gguf
+    from steerkit.vectors.formats.gguf import read_gguf
 
     return read_gguf(path, model.fingerprint, model.hookpoints, concept, model.width)
 

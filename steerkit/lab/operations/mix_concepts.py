@@ -12,9 +12,7 @@ from steerkit.errors import UserError
 from steerkit.lab.checks import checked_name, checked_seed, checked_strength, checked_temperature, checked_tokens
 from steerkit.lab.concepts import ConceptEntry
 from steerkit.lab.jobs import Job
-from steerkit.lab.operations.answers import answered, requests
-from steerkit.lab.operations.blend import Blend, blend
-from steerkit.lab.operations.expression import PRESENT, expression
+from steerkit.lab.operations.blend import PRESENT, Blend, answered, blend, expression, requests
 from steerkit.lab.operations.steer_text import chosen_layers, edits_for, perplexity
 from steerkit.vectors.direction import Direction
 from steerkit.vectors.steering_vectors import SteeringVectors, layer_number
@@ -75,7 +73,7 @@ def mix_concepts(
     `layer` and `strength`: None takes those of the concept with the largest weight. Raises UserError for what cannot be
     asked, Cancelled when `job` is stopped.
     """
-    from steerkit.features.interpretability import wilson_interval
+    from steerkit.features.truth import wilson_interval
     from steerkit.models.language.generate import Sampling
     from steerkit.models.language.log_probs import token_log_probs
 

@@ -16,9 +16,9 @@ from steerkit.lab.pictures.bench import FLUX, picture_bench
 from steerkit.lab.pictures.drawing import Heat, draw_picture
 from steerkit.lab.pictures.features import Feature
 from steerkit.lab.pictures.heat_sources import LatentHeat
-from steerkit.lab.pictures.judge import PictureChange
-from steerkit.report.overlay import heat_limit
-from steerkit.steering.latent_direction import latent_steering
+from steerkit.lab.pictures.kit import PictureChange
+from steerkit.report.html.overlays import heat_limit
+from steerkit.steering.latents.direction import latent_steering
 
 if TYPE_CHECKING:
     from steerkit.lab.workbench import Workbench

@@ -14,12 +14,11 @@ from steerkit.lab.checks import checked_choice, checked_number, checked_seed, ch
 from steerkit.lab.jobs import Job
 from steerkit.lab.pictures.bench import SD, PictureBench, picture_bench
 from steerkit.lab.pictures.drawing import Drawn, Heat, HeatSource, draw_picture
-from steerkit.lab.pictures.edits import Choice, PictureEdit
+from steerkit.lab.pictures.edits import Choice, PictureEdit, prompt_words
 from steerkit.lab.pictures.heat_sources import AttentionHeat
-from steerkit.lab.pictures.judge import PictureChange
-from steerkit.lab.pictures.prompt_words import prompt_words
+from steerkit.lab.pictures.kit import PictureChange
 from steerkit.models.attention_blocks import attention_blocks
-from steerkit.report.overlay import heat_limit
+from steerkit.report.html.overlays import heat_limit
 
 if TYPE_CHECKING:
     from steerkit.lab.workbench import Workbench

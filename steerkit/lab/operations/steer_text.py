@@ -20,8 +20,7 @@ from steerkit.lab.checks import (
     checked_tokens,
 )
 from steerkit.lab.jobs import Job
-from steerkit.lab.operations.blend import Blend, blend
-from steerkit.lab.operations.expression import Expression, expression
+from steerkit.lab.operations.blend import Blend, Expression, blend, expression
 from steerkit.lab.pieces import Pieces, token_pieces
 from steerkit.vectors.steering_vectors import layer_number
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from steerkit.lab.workbench import Workbench
     from steerkit.models.language.generate import Completion
     from steerkit.models.language.load import LanguageModel
-    from steerkit.steering.edit import Edit
+    from steerkit.steering.algebra import Edit
 
 ACTIONS = ("add", "remove")
 REMOVAL = 1.5
@@ -185,7 +184,7 @@ def edits_for(
     bound: str = "none",
 ) -> list[Edit]:
     """The edits of a blend: the whole is added, but each of its concepts is taken away by itself."""
-    from steerkit.steering.language.text_edits import text_edits
+    from steerkit.steering.language.edits import text_edits
 
     if action == "add":
         return chosen.edits(model, layers, strength, place=place, bound=bound)

@@ -15,9 +15,7 @@ import torch
 from steerkit.errors import UserError
 from steerkit.lab.checks import checked_layer, checked_seed, checked_strength, checked_temperature, checked_tokens
 from steerkit.lab.jobs import Job
-from steerkit.lab.operations.answers import answered, requests
-from steerkit.lab.operations.blend import Blend, blend
-from steerkit.lab.operations.expression import PRESENT, expression
+from steerkit.lab.operations.blend import PRESENT, Blend, answered, blend, expression, requests
 from steerkit.lab.operations.steer_text import edits_for, perplexity
 
 if TYPE_CHECKING:
@@ -180,9 +178,9 @@ def _point(
     strength: float,
 ) -> tuple[SweepPoint, str]:
     """The point, measured against the unsteered `base`, and who read the concept."""
-    from steerkit.features.interpretability import wilson_interval
+    from steerkit.features.truth import wilson_interval
     from steerkit.models.language.log_probs import token_log_probs
-    from steerkit.scoring.language.repetition import distinct
+    from steerkit.scoring.language.fluency import distinct
 
     read = [expression(workbench, entry, texts) for entry in chosen.entries.values()]
     # Of a mix every part must show.

@@ -11,8 +11,7 @@ from weakref import WeakKeyDictionary
 from steerkit.errors import UserError
 from steerkit.lab.pictures.edits import METHODS, PictureEdit
 from steerkit.lab.pictures.features import LAYERS, FluxLayer, flux_layer
-from steerkit.lab.pictures.judge import Judge
-from steerkit.lab.pictures.kit import attention_choices, latent_choices, text_choices
+from steerkit.lab.pictures.kit import Judge, attention_choices, latent_choices, text_choices
 from steerkit.lab.pictures.sources import attention_source, latents_source, text_source
 from steerkit.models.fingerprint import fingerprint
 from steerkit.models.select import select_model

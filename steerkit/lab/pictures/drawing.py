@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from steerkit.lab.jobs import Job
-from steerkit.models.branches import track
-from steerkit.models.denoiser import denoiser
+from steerkit.models.families import denoiser
 from steerkit.models.generate import Batch, generate
 from steerkit.models.load import LoadedModel
+from steerkit.models.running import track
 from steerkit.models.schedule import model_timesteps
+from steerkit.steering.algebra import Edit
 from steerkit.steering.apply import steer
-from steerkit.steering.edit import Edit
 
 Heat = NDArray[np.float32]
 

@@ -16,13 +16,12 @@ from steerkit.models.attention_blocks import attention_blocks, chosen_blocks
 from steerkit.models.fingerprint import same_digest
 from steerkit.models.load import LoadedModel
 from steerkit.models.schedule import model_timesteps
-from steerkit.steering.attention_edit import AttentionRecipe, attention_edits
-from steerkit.steering.edit import Edit, EditBranch
-from steerkit.steering.latent_edit import ConceptLatents, latent_edits
-from steerkit.steering.latent_recipe import LatentRecipe
+from steerkit.steering.algebra import Edit, EditBranch
+from steerkit.steering.attention import AttentionRecipe, attention_edits
+from steerkit.steering.latents.edits import ConceptLatents, LatentRecipe, latent_edits
 from steerkit.steering.operators import Units
 from steerkit.steering.pictures import check_model
-from steerkit.steering.text_edit import text_edit
+from steerkit.steering.text_encoder import text_edit
 from steerkit.vectors.steering_vectors import SteeringVectors
 
 Method = Literal["text", "attention", "latents"]
@@ -166,3 +165,32 @@ def _check_place(name: str, place: ConceptLatents, model: LoadedModel) -> None:
             f"The autoencoder {name!r} was trained on {other} than {model.fingerprint.name} "
             f"({model.fingerprint.digest[:12]}); run the latents pipeline on this one."
         )
+
+
+# The words of a prompt, and which tokens of the text encoder stand for each.
+
+
+@dataclass(frozen=True, slots=True)
+class PromptWord:
+    """A word as it was written, and the places of its tokens among those of the prompt."""
+
+    word: str
+    tokens: tuple[int, ...]
+
+
+def prompt_words(tokenizer: Any, prompt: str) -> list[PromptWord]:
+    """The words of `prompt` in order, less those that do not fit into the text encoder's length.
+
+    Words are what blanks separate, which is also how CLIP's tokenizer cuts first, so that tokens belong to one word.
+    """
+    found = []
+    place = 1  # after the token that begins every prompt
+    last = int(tokenizer.model_max_length) - 1
+    for word in prompt.split():
+        count = len(tokenizer(word, add_special_tokens=False).input_ids)
+        if place + count > last:
+            break
+        if count:
+            found.append(PromptWord(word, tuple(range(place, place + count))))
+        place += count
+    return found

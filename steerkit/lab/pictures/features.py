@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from steerkit.errors import UserError
-from steerkit.lab.pictures.feature_files import FeatureFiles
+from steerkit.features.token_maps import TokenMaps
 from steerkit.lab.pictures.sources import read_json, starters_folder
 from steerkit.models.fingerprint import same_digest
+from steerkit.report.html.overlays import heat_limit, overlay
 from steerkit.sae.sae import Sae
 from steerkit.sae.sae_file import load_sae
 
@@ -74,7 +77,6 @@ def flux_layer(root: Path, name: str, digest: str) -> FluxLayer:
     files = FeatureFiles.of_run(root / "artifacts" / "flux", name)
     if files is not None:
         # Not before: tables take a library that a page with nothing but starters opens faster without.
-        from steerkit.lab.pictures.feature_tables import layer_of
 
         found = layer_of(name, files)
         if (known := found.sae.site.model) is not None and same_digest(known, digest):
@@ -114,3 +116,122 @@ def write_layer(layer: FluxLayer, folder: Path) -> None:
 
 def _strip(folder: Path, feature: Feature) -> Path:
     return folder / "strips" / f"{feature.latent}.webp"
+
+
+# Which files of the FLUX pipeline say all that is offered of a layer's features.
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFiles:
+    """Outs of the stages of one layer, and of the pictures that all layers share."""
+
+    images: Path
+    pictures: Path
+    saes: Path
+    facts: Path
+    maps: Path
+    statistics: Path
+    top: Path
+    coherence: Path
+    labels: Path
+    selected: Path
+    changes: Path
+
+    @classmethod
+    def of_run(cls, flux: Path, name: str) -> FeatureFiles | None:
+        """Those under artifacts/flux; None where one of them is not there (yet)."""
+        found = cls(
+            images=flux / "images" / "images.parquet",
+            pictures=flux / "images" / "pictures",
+            saes=flux / f"sae-{name}" / "saes",
+            facts=flux / f"smatrix-{name}" / "facts.json",
+            maps=flux / f"smatrix-{name}" / "maps",
+            statistics=flux / f"statistics-{name}" / "statistics.parquet",
+            top=flux / f"statistics-{name}" / "top.parquet",
+            coherence=flux / f"coherence-{name}" / "coherence.parquet",
+            labels=flux / f"labels-{name}" / "labels.parquet",
+            selected=flux / f"selection-{name}" / "selected.parquet",
+            changes=flux / f"demos-{name}" / "changes.parquet",
+        )
+        return found if all(getattr(found, field.name).exists() for field in fields(found)) else None
+
+
+# The features of a layer from the tables of the FLUX pipeline: which are offered, and their example pictures.
+
+EXAMPLES = 4
+_GAP = 4
+# A latent counts as effective when its value shows so much more often in pictures that are steered up than down.
+_EFFECTIVE = 0.3
+
+
+def layer_of(name: str, files: FeatureFiles) -> FluxLayer:
+    """The layer `name`: latents that change a label when they are steered, then the selected ones by rank."""
+    said = json.loads(files.facts.read_text(encoding="utf-8"))
+    selected, changes = pl.read_parquet(files.selected), pl.read_parquet(files.changes)
+    tables = {key: pl.read_parquet(getattr(files, key)) for key in ("labels", "coherence", "statistics")}
+    stored, top = TokenMaps.open(files.maps), pl.read_parquet(files.top)
+    images = pl.read_parquet(files.images).sort("image")
+    names, prompts = images["file"].to_list(), images["prompt"].to_list()
+    examples = dict(selected.select("latent", "examples").iter_rows())
+    shown: dict[int, list[int]] = {}
+    features = []
+    for latent in offered(selected, changes):
+        shown[latent] = list(examples.get(latent) or _tops(top, latent, prompts))[:EXAMPLES]
+        row = {key: _row(table, latent) for key, table in tables.items()}
+        features.append(
+            Feature(
+                layer=name,
+                latent=latent,
+                label=row["labels"].get("label"),
+                value=row["labels"].get("value"),
+                auroc=row["labels"].get("auroc"),
+                coherence=row["coherence"].get("coherence"),
+                frequency=float(row["statistics"]["frequency"]),
+                change=_row(changes, latent).get("change"),
+                limit=heat_limit(stored.map(image, latent) for image in shown[latent]),
+                prompts=tuple(prompts[image] for image in shown[latent]),
+            )
+        )
+
+    def strip(feature: Feature) -> NDArray[np.uint8]:
+        from PIL import Image
+
+        above, below = [], []
+        for image in shown[feature.latent]:
+            with Image.open(files.pictures / names[image]) as picture:
+                pixels = np.asarray(picture.convert("RGB"))
+            above.append(pixels)
+            below.append(overlay(pixels, stored.map(image, feature.latent), feature.limit))
+        return two_rows(above, below)
+
+    sae = load_sae(files.saes / said["sae"])
+    return FluxLayer(name, sae, float(said["site_norm"]), int(said["step"]), tuple(features), strip)
+
+
+def offered(selected: pl.DataFrame, changes: pl.DataFrame) -> list[int]:
+    """Latents in the order in which they are offered: the effective ones by what they do, then those selected."""
+    effective = changes.filter(pl.col("change") >= _EFFECTIVE).sort(["change", "latent"], descending=[True, False])
+    return list(dict.fromkeys([*effective["latent"].to_list(), *selected.sort("rank")["latent"].to_list()]))
+
+
+def two_rows(above: Sequence[NDArray[np.uint8]], below: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Pictures [h, w, 3] side by side, others of that size under them, with a grey gap between."""
+    height, width, _ = above[0].shape
+    out = np.full((2 * height + _GAP, len(above) * (width + _GAP) - _GAP, 3), 128, np.uint8)
+    for column, pair in enumerate(zip(above, below, strict=True)):
+        left = column * (width + _GAP)
+        for row, pixels in enumerate(pair):
+            out[row * (height + _GAP) : row * (height + _GAP) + height, left : left + width] = pixels
+    return out
+
+
+def _row(table: pl.DataFrame, latent: int) -> dict[str, Any]:
+    return next(table.filter(latent=latent).iter_rows(named=True), {})
+
+
+def _tops(top: pl.DataFrame, latent: int, prompts: Sequence[str]) -> list[int]:
+    """The latent's top images, one of each prompt."""
+    by_prompt: dict[str, int] = {}
+    for image in top.filter(latent=latent).sort("rank")["image"].to_list():
+        by_prompt.setdefault(prompts[image], image)
+    return list(by_prompt.values())

@@ -13,7 +13,6 @@ from steerkit.lab.checks import LARGEST_SEED
 from steerkit.lab.jobs import Job, Stop, follow
 from steerkit.lab.operations.steer_feature import STRONGEST, FeaturePicture, layer_features, steer_feature
 from steerkit.lab.operations.steer_picture import LONGEST_PROMPT
-from steerkit.lab.parts import progress, table
 from steerkit.lab.pictures.bench import picture_bench
 from steerkit.lab.pictures.view import (
     blank,
@@ -28,6 +27,7 @@ from steerkit.lab.pictures.view import (
     shots,
 )
 from steerkit.lab.shared import ask_to_stop, guarded, status_line, stop_state
+from steerkit.lab.style import progress, table
 from steerkit.lab.workbench import Workbench
 
 _LAYERS = (("early: the first block", "early"), ("late: the last block but one", "late"))

@@ -15,13 +15,12 @@ from steerkit.activations.record import Capture, capture
 from steerkit.errors import UserError
 from steerkit.lab.pictures.drawing import Heat
 from steerkit.models.attention_blocks import AttentionBlock
-from steerkit.models.branches import Running, carries_prompt, track
-from steerkit.models.hookpoint import Hookpoint, resolve
+from steerkit.models.hookpoints import Hookpoint, as_tokens, resolve, tensor_in
 from steerkit.models.load import LoadedModel
-from steerkit.models.module_tensor import as_tokens, tensor_in
+from steerkit.models.running import Running, carries_prompt, track
 from steerkit.models.schedule import model_timesteps, nearest
 from steerkit.sae.sae import Sae
-from steerkit.steering.latent_gates import token_values
+from steerkit.steering.latents.gates import token_values
 from steerkit.vectors.direction import Direction
 from steerkit.vectors.steering_vectors import SteeringVectors
 

@@ -10,9 +10,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
-from steerkit.activations.whole_file import whole
-from steerkit.concepts.concept_moments import ConceptMoments
+from steerkit.concepts.scores import ConceptMoments
 from steerkit.errors import UserError
+from steerkit.files import whole
 
 SCHEMA = "steerkit.part_moments"
 VERSION = 1

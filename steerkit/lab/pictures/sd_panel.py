@@ -20,7 +20,6 @@ from steerkit.lab.operations.steer_picture import (
     picture_strip,
     steer_picture,
 )
-from steerkit.lab.parts import progress, table
 from steerkit.lab.pictures.edits import METHODS, Choice
 from steerkit.lab.pictures.view import (
     blank,
@@ -35,6 +34,7 @@ from steerkit.lab.pictures.view import (
     strip_caption,
 )
 from steerkit.lab.shared import ask_to_stop, guarded, status_line, stop_state
+from steerkit.lab.style import progress, table
 from steerkit.lab.workbench import Workbench
 
 _SCENES = {

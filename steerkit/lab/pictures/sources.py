@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steerkit.concepts.concept_moments import load_concept_moments
+from steerkit.concepts.scores import load_concept_moments
 from steerkit.errors import UserError
 from steerkit.lab.pictures.part_moments import load_part_moments
 from steerkit.models.fingerprint import same_digest
 from steerkit.sae.sae_file import describe_sae, load_sae
-from steerkit.steering.latent_edit import ConceptLatents
+from steerkit.steering.latents.edits import ConceptLatents
+from steerkit.vectors.formats.vectors_file import load_vectors
 from steerkit.vectors.steering_vectors import SteeringVectors
-from steerkit.vectors.vectors_file import load_vectors
 
 STARTERS = Path("models", "seasons-starters")
 CONFIG = "config.json"

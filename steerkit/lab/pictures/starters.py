@@ -9,19 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steerkit.concepts.concept_moments import load_concept_moments
+from steerkit.concepts.scores import load_concept_moments
 from steerkit.errors import UserError
-from steerkit.lab.pictures.feature_files import FeatureFiles
-from steerkit.lab.pictures.feature_tables import layer_of
-from steerkit.lab.pictures.features import write_layer
+from steerkit.lab.pictures.features import FeatureFiles, layer_of, write_layer
 from steerkit.lab.pictures.part_moments import save_part_moments
 from steerkit.lab.pictures.sources import CONFIG, SCHEMA, VERSION, added_by_winter, read_json, steered
 from steerkit.sae.sae_file import load_sae
-from steerkit.steering.latent_edit import ConceptLatents, latent_edits
-from steerkit.steering.latent_gates import LatentsInImage
-from steerkit.steering.latent_operators import EditLatents
-from steerkit.steering.latent_recipe import LatentRecipe
-from steerkit.vectors.vectors_file import load_vectors
+from steerkit.steering.latents.edits import ConceptLatents, LatentRecipe, latent_edits
+from steerkit.steering.latents.gates import LatentsInImage
+from steerkit.steering.latents.operators import EditLatents
+from steerkit.vectors.formats.vectors_file import load_vectors
 
 
 @dataclass(frozen=True, slots=True)

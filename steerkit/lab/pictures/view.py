@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from steerkit.lab.pictures.features import Feature
-from steerkit.lab.pictures.judge import PictureChange
-from steerkit.report.html import Html, el
+from steerkit.lab.pictures.kit import PictureChange
+from steerkit.report.html.overlays import overlay
+from steerkit.report.html.page import Html, data_uri, el
+from steerkit.report.html.theme import decimal, percent
 from steerkit.report.latents.heat import SCALE
-from steerkit.report.overlay import overlay
-from steerkit.report.parts import data_uri
-from steerkit.report.theme import decimal, percent
 
 Pixels = NDArray[np.uint8]
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import gradio as gr
 
-from steerkit.lab.charts.heatmap import heatmap
+from steerkit.lab.charts.charts import heatmap
 from steerkit.lab.charts.line_chart import Line, line_chart
 from steerkit.lab.checks import LONGEST_TEXT
 from steerkit.lab.jobs import Stop, follow
 from steerkit.lab.operations.sweep import COHERENT, STRENGTHS, Sweep, SweepPoint, layer_analysis, strength_sweep, sweep
-from steerkit.lab.parts import lead, progress, table
 from steerkit.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
+from steerkit.lab.style import lead, progress, table
 from steerkit.lab.token_view import plain, share
 from steerkit.lab.workbench import Workbench
-from steerkit.report.theme import DASH
+from steerkit.report.html.theme import DASH
 
 _FEW = 12  # rows of a table that is shown without being asked for
 WHAT = (("every layer, one strength", "layers"), ("one layer, many strengths", "strengths"), ("both", "both"))

@@ -8,15 +8,15 @@ from typing import Any
 
 import gradio as gr
 
-from steerkit.lab.charts.heatmap import heatmap
+from steerkit.lab.charts.charts import heatmap
 from steerkit.lab.charts.plane import Path, Place, plane
 from steerkit.lab.jobs import Stop, follow
 from steerkit.lab.operations.compare_tokens import TokenComparison, compare_tokens
 from steerkit.lab.operations.concept_map import ConceptMap, concept_map
-from steerkit.lab.parts import lead, progress
 from steerkit.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
+from steerkit.lab.style import lead, progress
 from steerkit.lab.workbench import Workbench
-from steerkit.report.html import Html, el
+from steerkit.report.html.page import Html, el
 
 _PROMPT = "Tell me about the lake."
 _LEAD = (

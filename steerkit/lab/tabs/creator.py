@@ -11,11 +11,11 @@ import gradio as gr
 from steerkit.lab.charts.line_chart import Line, line_chart
 from steerkit.lab.jobs import follow
 from steerkit.lab.operations.create_concept import TOKENS_OF, CreatedConcept, create_concept
-from steerkit.lab.parts import lead, progress, table
 from steerkit.lab.shared import Shared, guarded, status_line
+from steerkit.lab.style import lead, progress, table
 from steerkit.lab.token_view import plain, share
 from steerkit.lab.workbench import Workbench
-from steerkit.report.theme import DASH
+from steerkit.report.html.theme import DASH
 
 ROWS, SHOWN = 12, 4
 # Everyone's first try, in the embedded model's own words: one of its moods, asked for in several ways; and one of its

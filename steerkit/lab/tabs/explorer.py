@@ -10,17 +10,16 @@ from typing import Any
 import gradio as gr
 
 from steerkit.errors import UserError
-from steerkit.lab.charts.depth_strip import depth_card, depth_strip
-from steerkit.lab.charts.lens import lens_chart
+from steerkit.lab.charts.charts import depth_card, depth_strip, lens_chart
 from steerkit.lab.charts.line_chart import Line, line_chart
 from steerkit.lab.checks import checked_layer
 from steerkit.lab.jobs import Job, Stop, follow
 from steerkit.lab.operations.explore_layers import LayerExploration, explore_layers, settled_by
 from steerkit.lab.operations.separability import Separability, concept_separability
-from steerkit.lab.parts import lead, progress
 from steerkit.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
+from steerkit.lab.style import lead, progress
 from steerkit.lab.workbench import Workbench
-from steerkit.report.html import Html, el
+from steerkit.report.html.page import Html, el
 
 _PROMPT = "Tell me about the lake."
 _LEAD = (

@@ -18,10 +18,10 @@ from steerkit.lab.operations.library import (
     rename_concept,
     temporary_export,
 )
-from steerkit.lab.parts import lead, table
 from steerkit.lab.shared import Shared, guarded
+from steerkit.lab.style import lead, table
 from steerkit.lab.workbench import Workbench
-from steerkit.report.theme import DASH, decimal, percent
+from steerkit.report.html.theme import DASH, decimal, percent
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -92,7 +92,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
 
         def export(name: Any, kind: str = kind) -> str:
             if kind == "gguf" and workbench.concept(name).vectors.for_removal:
-                from steerkit.vectors.gguf_file import REMOVAL
+                from steerkit.vectors.formats.gguf import REMOVAL
 
                 gr.Warning(f"Note: {REMOVAL}.", title="GGUF of removal vectors", duration=None)
             return str(temporary_export(workbench, name, kind))

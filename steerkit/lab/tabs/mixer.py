@@ -11,8 +11,8 @@ import gradio as gr
 from steerkit.lab.checks import LONGEST_TEXT
 from steerkit.lab.jobs import Stop, follow
 from steerkit.lab.operations.mix_concepts import TOKENS, Mixed, keep_mix, mix_concepts
-from steerkit.lab.parts import lead, progress, table
 from steerkit.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
+from steerkit.lab.style import lead, progress, table
 from steerkit.lab.token_view import plain, share
 from steerkit.lab.workbench import Workbench
 from steerkit.vectors.mixing import takes_turns

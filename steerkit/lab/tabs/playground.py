@@ -13,8 +13,8 @@ from steerkit.lab.checks import LARGEST_SEED, LONGEST_ANSWER, LONGEST_TEXT
 from steerkit.lab.jobs import Stop, follow
 from steerkit.lab.operations.blend import blend
 from steerkit.lab.operations.steer_text import ACTIONS, BOUNDS, PLACES, REMOVAL, SteeredText, Written, steer_text
-from steerkit.lab.parts import lead, progress
 from steerkit.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
+from steerkit.lab.style import lead, progress
 from steerkit.lab.token_view import answer_panel, coloured, legend, plain, summary, where, writing
 from steerkit.lab.workbench import Workbench
 

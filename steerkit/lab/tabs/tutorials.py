@@ -10,14 +10,24 @@ import gradio as gr
 from steerkit.lab.jobs import Stop, follow
 from steerkit.lab.lessons import LESSONS
 from steerkit.lab.lessons.experiment import known_concepts
-from steerkit.lab.lessons.lesson import Choice, Control, Layer, Lesson, Number, Outcome, Step, Words, start
-from steerkit.lab.lessons.style import LESSON_STYLE
+from steerkit.lab.lessons.lesson import (
+    LESSON_STYLE,
+    Choice,
+    Control,
+    Layer,
+    Lesson,
+    Number,
+    Outcome,
+    Step,
+    Words,
+    start,
+)
 from steerkit.lab.operations.lessons import lesson as lesson_named
 from steerkit.lab.operations.lessons import run_step, step_of
-from steerkit.lab.parts import lead, progress
 from steerkit.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
+from steerkit.lab.style import lead, progress
 from steerkit.lab.workbench import Workbench
-from steerkit.report.html import Html, el
+from steerkit.report.html.page import Html, el
 
 _LEAD = (
     "Six lessons. Each step asks you to find something out, runs the experiment on the model that is loaded here, and "

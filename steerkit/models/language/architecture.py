@@ -9,7 +9,7 @@ import torch
 from steerkit.errors import UserError
 from steerkit.models.building import building
 from steerkit.models.custom_code import NO_CODE, code_refused, wants_code
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.hub import config_folder
 from steerkit.models.language.layers import block_hookpoints
 from steerkit.models.language.spec import LanguageSpec

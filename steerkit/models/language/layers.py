@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 
 
 def blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:

@@ -20,7 +20,7 @@ from steerkit.models.building import building
 from steerkit.models.custom_code import NO_CODE, code_refused, wants_code
 from steerkit.models.fingerprint import Fingerprint, check_expected
 from steerkit.models.fingerprint import fingerprint as identify
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.hub import ask_hub, cached_commit, model_folder, unavailable
 from steerkit.models.language.layers import block_hookpoints
 from steerkit.models.language.memory import NotEnoughMemory, check_memory, ran_out

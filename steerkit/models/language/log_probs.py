@@ -15,7 +15,7 @@ from steerkit.models.language.generate import Completion
 from steerkit.models.language.load import LanguageModel
 
 if TYPE_CHECKING:
-    from steerkit.steering.edit import Edit
+    from steerkit.steering.algebra import Edit
 
 # Logits that one forward may hold: 256 MiB in float32.
 _LARGEST = 1 << 26
@@ -46,7 +46,7 @@ def next_token_log_probs(
     Place i is before token i was written; the end token's counts. On the CPU, one completion after the other, so that
     no more than a batch is held. `edits` as for `token_log_probs`. UserError for edits with a mask of their own.
     """
-    from steerkit.steering.edit import for_images
+    from steerkit.steering.algebra import for_images
     from steerkit.steering.language.apply import check_rows, steer_text
 
     check_rows(edits, len(completions))

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint, tensor_out
 from steerkit.models.language.layers import module_at
-from steerkit.models.module_tensor import tensor_out
 
 _SHORT, _MORE, _NEW = 4, 3, 4
 _WINDOW = 64  # of a window of attention up to so many tokens, what is beyond it is looked at too

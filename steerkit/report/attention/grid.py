@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from steerkit.report.attention.content import CONDITION_NAMES, CONTROLS, AttentionContent, EditScores
-from steerkit.report.theme import percent
+from steerkit.report.html.theme import percent
 from steerkit.world.labels import LABELS
 
 STRENGTHS = 6

@@ -7,21 +7,19 @@ from pathlib import Path
 
 import polars as pl
 
-from steerkit.report import figures
 from steerkit.report.attention import tables
 from steerkit.report.attention.content import AttentionContent, EditScores
-from steerkit.report.attention.curves import curve_table, strength_curves, tuning_curves
+from steerkit.report.attention.figures import cosine_heatmap, curve_table, norm_heatmap, strength_curves, tuning_curves
 from steerkit.report.attention.grid import Grid, grid
-from steerkit.report.attention.grid_sheet import grid_sheet
-from steerkit.report.attention.heatmaps import cosine_heatmap, norm_heatmap
 from steerkit.report.attention.style import ATTENTION_STYLE
 from steerkit.report.attention.tables import slug
 from steerkit.report.attention.words import asked, counts, headlines, operating_point
-from steerkit.report.html import Html, el, join
-from steerkit.report.parts import document, download, figure, section
-from steerkit.report.tables import sources, verdict
-from steerkit.report.theme import THIN
-from steerkit.report.words import Headline
+from steerkit.report.html import figures
+from steerkit.report.html.grid_sheet import grid_sheet
+from steerkit.report.html.page import Html, document, download, el, figure, join, section
+from steerkit.report.html.tables import sources, verdict
+from steerkit.report.html.theme import THIN
+from steerkit.report.html.words import Headline
 from steerkit.vectors.steering_vectors import NO_CONTROL
 
 

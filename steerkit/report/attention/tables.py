@@ -9,10 +9,9 @@ import polars.selectors as cs
 from steerkit.report.attention.content import COLOURS, CONDITION_NAMES, CONDITIONS, AttentionContent, EditScores
 from steerkit.report.attention.grid import Cell, Column, Grid
 from steerkit.report.attention.words import KIND_NAMES, around, measure_key, number
-from steerkit.report.html import Html, el
-from steerkit.report.parts import SMALL, picture
-from steerkit.report.tables import scrolling, verdict
-from steerkit.report.theme import DASH, THIN, decimal, percent
+from steerkit.report.html.page import SMALL, Html, el, picture
+from steerkit.report.html.tables import scrolling, verdict
+from steerkit.report.html.theme import DASH, THIN, decimal, percent
 
 # Metric -> its name, what it means, and whether it is a share.
 METRICS: dict[str, tuple[str, str, bool]] = {

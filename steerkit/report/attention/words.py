@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from steerkit.report.attention.content import AttentionContent, EditScores
-from steerkit.report.theme import decimal, percent, span
-from steerkit.report.words import Headline
+from steerkit.report.html.theme import decimal, percent, span
+from steerkit.report.html.words import Headline
 
 KIND_NAMES = {
     "all": "All prompts", "outdoor": "Outdoors", "indoor": "Indoors", "contains": "Prompts that name it",

@@ -7,12 +7,12 @@ import polars as pl
 
 from steerkit.report.flux.features import Example, Feature, clear_label, feature_key, seen_of, value_name
 from steerkit.report.flux.pictures import Pictures
-from steerkit.report.flux.rates import Ends
+from steerkit.report.flux.statistics import Ends
 from steerkit.report.flux.words import between, chip, density, points_between
-from steerkit.report.html import Html, el
-from steerkit.report.labelled_grid import signed
+from steerkit.report.html.labelled_grid import signed
+from steerkit.report.html.page import Html, el
+from steerkit.report.html.theme import decimal, percent
 from steerkit.report.latents.heat import SCALE
-from steerkit.report.theme import decimal, percent
 
 NEIGHBOURS, HIGHEST = 5, 4
 

@@ -5,16 +5,14 @@ from collections.abc import Sequence
 import polars as pl
 
 from steerkit.report.attention.tables import slug
-from steerkit.report.flux import latent_figures
+from steerkit.report.flux import figures as latent_figures
 from steerkit.report.flux.content import FluxContent, LayerContent
 from steerkit.report.flux.features import Feature, clear_label, feature_key, value_name
 from steerkit.report.flux.report_folder import ReportFolder
-from steerkit.report.flux.tables import Head, cell, nothing, row_head, sortable
-from steerkit.report.flux.words import chip
-from steerkit.report.html import Html, el, join
-from steerkit.report.parts import section
-from steerkit.report.tables import scrolling
-from steerkit.report.theme import decimal
+from steerkit.report.flux.words import Head, cell, chip, nothing, row_head, sortable
+from steerkit.report.html.page import Html, el, join, section
+from steerkit.report.html.tables import scrolling
+from steerkit.report.html.theme import decimal
 
 NEIGHBOURS = 5
 MOMENTS = {

@@ -8,15 +8,13 @@ import polars as pl
 from steerkit.report.flux import figures
 from steerkit.report.flux.content import FluxContent
 from steerkit.report.flux.features import Feature
-from steerkit.report.flux.grid_table import grid_table
+from steerkit.report.flux.pictures import Pictures
 from steerkit.report.flux.report_folder import ReportFolder
-from steerkit.report.flux.tables import Head, cell, nothing, row_head, sortable
-from steerkit.report.flux.words import chip
-from steerkit.report.html import Html, el, join
-from steerkit.report.labelled_grid import LabelledGrid, arrange_grid
+from steerkit.report.flux.words import Head, cell, chip, nothing, row_head, sortable
+from steerkit.report.html.labelled_grid import GridCell, LabelledGrid, arrange_grid, signed
+from steerkit.report.html.page import Html, el, join, section
+from steerkit.report.html.theme import decimal
 from steerkit.report.latents.words import number
-from steerkit.report.parts import section
-from steerkit.report.theme import decimal
 
 # Longer tables are folded.
 LONG = 24
@@ -135,3 +133,32 @@ def _grids(content: FluxContent, features: Sequence[Feature], folder: ReportFold
         title = f"Latent {feature.latent}, {feature.layer.name}"
         parts.append(el("section", el("h3", title), about, grid_table(grid, folder.pictures), id=key))
     return parts
+
+
+# A labelled grid as a table of the page.
+
+
+def grid_table(grid: LabelledGrid, pictures: Pictures) -> Html:
+    """Prompts down, strengths across; a cell without a picture says why."""
+    names = [signed(strength) if strength else "unsteered" for strength in grid.strengths]
+    head = el("tr", *(el("th", name, scope="col") for name in names))
+    rows: list[Html] = []
+    for row in grid.rows:
+        text = el("span", row.prompt, el("small", f"seed {row.seed}"))
+        rows.append(el("tr", el("th", text, scope="rowgroup", colspan=len(names)), class_="group"))
+        cells = [
+            _cell(cell, pictures, f"{row.prompt}, {name}", strength)
+            for cell, name, strength in zip(row.cells, names, grid.strengths, strict=True)
+        ]
+        rows.append(el("tr", *cells))
+    table = el("table", el("thead", head), el("tbody", *rows), class_="grid")
+    return el("div", table, class_="scroll", role="region", aria_label=f"Pictures: {grid.title}", tabindex=0)
+
+
+def _cell(cell: GridCell, pictures: Pictures, alt: str, strength: float) -> Html:
+    seen = ", ".join(cell.seen)
+    shown = pictures.image(cell.path, f"{alt}, judged {seen}" if seen else alt, cell.missing)
+    caption = [el("span", seen, class_="shows" if cell.shows else None)]
+    if cell.changed:
+        caption.append(el("span", ", ".join(cell.changed), class_="changed"))
+    return el("td", el("figure", shown, el("figcaption", *caption)), class_=None if strength else "unsteered")

@@ -10,7 +10,7 @@ import polars as pl
 
 from steerkit.report.attention.tables import slug
 from steerkit.report.flux.content import FluxContent, LayerContent
-from steerkit.report.labelled_grid import LABELS
+from steerkit.report.html.labelled_grid import LABELS
 
 Row = Mapping[str, Any]
 NOTHING: Row = {}

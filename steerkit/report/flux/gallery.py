@@ -5,17 +5,26 @@ from collections.abc import Mapping, Sequence
 from steerkit.report.flux.cards import card
 from steerkit.report.flux.content import FluxContent
 from steerkit.report.flux.features import Feature
-from steerkit.report.flux.rates import Ends
 from steerkit.report.flux.report_folder import ReportFolder
-from steerkit.report.flux.tables import Head, cell, nothing, row_head, sortable
-from steerkit.report.flux.words import between, chip, density, points, points_between
-from steerkit.report.html import Html, el
+from steerkit.report.flux.statistics import Ends
+from steerkit.report.flux.words import (
+    Head,
+    between,
+    cell,
+    chip,
+    density,
+    nothing,
+    points,
+    points_between,
+    row_head,
+    sortable,
+)
+from steerkit.report.html.page import Html, el, section
+from steerkit.report.html.tables import verdict
+from steerkit.report.html.theme import THIN, decimal
+from steerkit.report.html.words import Headline
 from steerkit.report.latents.tables import listed
 from steerkit.report.latents.words import number
-from steerkit.report.parts import section
-from steerkit.report.tables import verdict
-from steerkit.report.theme import THIN, decimal
-from steerkit.report.words import Headline
 
 # Value of the control, its name, and which way it goes first.
 SORTS = (

@@ -11,11 +11,9 @@ import numpy as np
 import polars as pl
 
 from steerkit.features.neuronpedia import Feature, ImageActivation, export_features
-from steerkit.features.pooled_latents import Statistic
-from steerkit.features.s_matrix import SMatrix
+from steerkit.features.s_matrix import SMatrix, Statistic
 from steerkit.features.token_maps import TokenMaps
-from steerkit.report.flux.content import LayerContent
-from steerkit.report.flux.distributions import score_histogram, score_levels
+from steerkit.report.flux.content import LayerContent, score_histogram, score_levels
 
 POINTING = ("region", "pointing", "base_rate", "energy")
 

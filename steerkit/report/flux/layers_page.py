@@ -1,21 +1,20 @@
 """The page of layers: each autoencoder in numbers, densities, and which latents of two layers belong together."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
-from steerkit.report.flux import latent_figures
-from steerkit.report.flux.comparison import comparison_parts
+from steerkit.report.flux import figures as latent_figures
 from steerkit.report.flux.content import FluxContent, LayerContent
 from steerkit.report.flux.features import Feature, clear_label, feature_key, value_name
 from steerkit.report.flux.report_folder import ReportFolder
-from steerkit.report.flux.tables import Head, cell, nothing, row_head, sortable
-from steerkit.report.flux.words import MATCHED, chip, density, whole
-from steerkit.report.html import Html, el
-from steerkit.report.parts import section
-from steerkit.report.tables import scrolling
-from steerkit.report.theme import DASH, decimal, percent
+from steerkit.report.flux.words import MATCHED, Head, cell, chip, density, nothing, row_head, said, sortable, whole
+from steerkit.report.html.page import Html, el, section
+from steerkit.report.html.tables import scrolling
+from steerkit.report.html.theme import DASH, decimal, percent
+from steerkit.report.latents.tables import listed
 
 PAIRS, TOP = 24, 3
 QUALITY = {
@@ -210,3 +209,38 @@ def _pairs(
     ]  # fmt: skip
     caption = f"The {min(PAIRS, matches.height)} best pairs, and those of selected features."
     return sortable("Matched pairs", heads, rows, caption)
+
+
+# The summary of a comparison of two layers (`features.matching.match_summary`), in words and with its chance level.
+
+KNOWN = ("a", "b", "pairs", "correlation", "share_above", "chance", "chance_high", "share_above_chance")
+
+
+def comparison_parts(summary: Mapping[str, Any]) -> list[Html]:
+    """A table of what matched beside what matches by chance; what else the summary says is listed as it stands."""
+    chance = summary.get("chance") or {}
+    rows = []
+    if summary.get("correlation") is not None:
+        name = f"Mean correlation of the {whole(summary.get('pairs', 0))} pairs"
+        rows.append(_pair_row(name, "", decimal(summary["correlation"], 2), decimal(chance.get("correlation"), 2)))
+    for bar, share in (summary.get("share_above") or {}).items():
+        by_chance = (chance.get("share_above") or {}).get(bar)
+        words = "of the alive latents of the smaller dictionary"
+        rows.append(_pair_row(f"Matched at {bar} and more", words, percent(share), percent(by_chance)))
+    if summary.get("share_above_chance") is not None:
+        name = f"Pairs above {decimal(summary['chance_high'], 2)}"
+        rows.append(_pair_row(name, "which 5 % of chance pairs exceed", percent(summary["share_above_chance"]), "5 %"))
+    found = []
+    if rows:
+        chance_head = el("th", "By chance", el("small", "pictures of one layer shuffled"), scope="col", class_="n")
+        top = el("tr", el("th", "Matching", scope="col"), el("th", "Found", scope="col", class_="n"), chance_head)
+        found.append(scrolling("What matched", [top], rows, wide=False))
+    rest = [
+        (str(key).replace("_", " ").capitalize(), said(value)) for key, value in summary.items() if key not in KNOWN
+    ]
+    return [*found, listed(rest)] if rest else found
+
+
+def _pair_row(name: str, words: str, found: str, by_chance: str) -> Html:
+    head = el("th", name, el("small", words) if words else "", scope="row")
+    return el("tr", head, el("td", found, class_="n"), el("td", by_chance or DASH, class_="n"))

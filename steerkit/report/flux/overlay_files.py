@@ -9,8 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
-from steerkit.activations.whole_file import save_picture
-from steerkit.report.overlay import Ground, heat_limit, overlay
+from steerkit.files import save_picture
+from steerkit.report.html.overlays import Ground, heat_limit, overlay
 
 Maps = NDArray[np.floating[Any]]
 Scope = Literal["latent", "map"]

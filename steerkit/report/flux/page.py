@@ -6,25 +6,22 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from steerkit.report.flux.assets import FLUX_STYLE, SCRIPT
 from steerkit.report.flux.content import FluxContent
 from steerkit.report.flux.decoder_page import decoder_page
 from steerkit.report.flux.demos_page import demos_page, grids_of
 from steerkit.report.flux.features import features as selected_features
 from steerkit.report.flux.gallery import gallery
 from steerkit.report.flux.layers_page import layers_page
-from steerkit.report.flux.method_page import method_page
-from steerkit.report.flux.rates import ends, label_rates
 from steerkit.report.flux.report_folder import ReportFolder
-from steerkit.report.flux.script import SCRIPT
+from steerkit.report.flux.statistics import choices, ends, label_rates, prediction
 from steerkit.report.flux.steering_page import steering_page
-from steerkit.report.flux.style import FLUX_STYLE
-from steerkit.report.flux.truth import choices, prediction
 from steerkit.report.flux.truth_page import truth_page
 from steerkit.report.flux.words import counts, headlines
-from steerkit.report.html import Html, el
-from steerkit.report.labelled_grid import draw_grid
-from steerkit.report.parts import document
-from steerkit.scoring.bootstrap import Bootstrap
+from steerkit.report.html.labelled_grid import draw_grid
+from steerkit.report.html.page import Html, document, el, join, section
+from steerkit.report.html.tables import sources
+from steerkit.stats.bootstrap import Bootstrap
 
 PAGES = {
     "index": "Gallery", "truth": "Truth", "steering": "Steering", "demos": "Demos", "decoder": "Decoder",
@@ -86,3 +83,50 @@ def _lay_beside(content: FluxContent, folder: Path) -> None:
             shutil.copytree(path, folder / path.name, dirs_exist_ok=True)
         else:
             shutil.copyfile(path, folder / path.name)
+
+
+# The page of method: what each number is and what it is not, and where the report comes from.
+
+
+def method_page(content: FluxContent) -> list[Html]:
+    """The parts of the page below its header."""
+    parts = [section("reading", "How to read this", _notes(content))]
+    if content.exports:
+        links = [el("li", el("a", name, href=f"data/{path.name}")) for name, path in content.exports.items()]
+        parts.append(section("exports", "For other tools", el("ul", *links)))
+    return [*parts, section("provenance", "Provenance", sources(content.provenance))]
+
+
+def _notes(content: FluxContent) -> Html:
+    found = {
+        "Latent and feature": "A latent is a number of the autoencoder and keeps its index; a feature is what a latent "
+        "seems to stand for. The gallery shows selected latents, so it shows the best of the dictionary and not its "
+        "average.",
+        "Score": "The score of a latent on a picture is the largest activation over the picture's image tokens, at the "
+        "denoising step and hookpoint that the autoencoder was trained on. Density is the share of pictures whose "
+        "score is above the threshold of an alive latent; it is a share of pictures, not of tokens.",
+        "Heat": "Heat is a latent's activation on each token, over the picture in dim grey. It is full at a percentile "
+        "of the positive activations over all examples of the latent, so heat can be compared within a card but not "
+        "between cards.",
+        "Coherence": f"The mean cosine between the {content.clip} embeddings of all pairs of the pictures with the "
+        "highest scores, one picture of each prompt, pictures on which the latent is inactive left out. Some pictures "
+        "resemble each other anyhow: z is the coherence less the mean of random sets of as many pictures from distinct "
+        "prompts, in their standard deviations, and the range beside it holds 95 % of those sets.",
+        "Labels and AUROC": "The AUROC of a latent and a label value is the chance that a picture that shows the value "
+        "has a larger score than one that does not. Each latent gets its best value of all, chosen on the pictures on "
+        "which it is measured, so AUROCs of rare values are too high by a little; the AUROC with shuffled pictures, "
+        "where it stands beside, says by how much. Labels are read by a classifier, which errs too.",
+        "Random choice": "Selected features are compared with drawing as many latents of the same layer at random "
+        "without replacement: the count of interpretable ones is then hypergeometric. The second pool has only latents "
+        "that the selection could have taken.",
+        "Pointing game": "Does the most active token lie on the region that the label is about? The chance beside it "
+        "is what a latent that peaks anywhere would get. A latent can know an object by its surroundings and be a "
+        "good detector.",
+        "Strength": "Strengths are in units of the mean norm of what the layer computes at the hookpoint, so that "
+        "layers can be compared. At strength 0 nothing is edited. A change of the picture is no success by itself: "
+        "label rates, or the gain of the concept, say whether the right thing changed.",
+        "Matching": "Two dictionaries have no common numbering. A pair is matched by scores over the same pictures; a "
+        "correlation may also come from labels that occur together in the prompts.",
+        **content.explanations,
+    }
+    return join([join([el("h3", title), el("p", text)]) for title, text in found.items()])

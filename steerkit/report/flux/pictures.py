@@ -9,8 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from steerkit.report.attention.tables import slug
-from steerkit.report.html import Html, el
-from steerkit.report.parts import SHOWN, SMALL
+from steerkit.report.html.page import SHOWN, SMALL, Html, el
 
 FOLDER = "pictures"
 

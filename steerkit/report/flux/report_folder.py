@@ -5,10 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
-from steerkit.report import figures as drawing
+from steerkit.report.flux.assets import MORE
 from steerkit.report.flux.pictures import Pictures
-from steerkit.report.flux.style import MORE
-from steerkit.report.html import Html, el
+from steerkit.report.html import figures as drawing
+from steerkit.report.html.page import Html, el
 
 
 class ReportFolder:

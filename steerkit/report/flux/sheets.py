@@ -8,10 +8,9 @@ from typing import Any
 import polars as pl
 from PIL import Image, ImageDraw
 
-from steerkit.report.contact_sheet import fit_picture
-from steerkit.report.labelled_grid import draw_missing
-from steerkit.report.lettering import font, shortened
-from steerkit.report.theme import LIGHT, decimal
+from steerkit.report.html.labelled_grid import draw_missing
+from steerkit.report.html.sheets import fit_picture, font, shortened
+from steerkit.report.html.theme import LIGHT, decimal
 
 CELL, PAIR_GAP, GAP, MARGIN = 128, 2, 16, 36
 TITLE, HEAD, CAPTION, ROW_GAP = 40, 26, 20, 22

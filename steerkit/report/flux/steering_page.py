@@ -8,14 +8,12 @@ from steerkit.report.flux import figures
 from steerkit.report.flux.cards import steered_strip
 from steerkit.report.flux.content import FluxContent
 from steerkit.report.flux.features import Feature
-from steerkit.report.flux.rates import Ends
 from steerkit.report.flux.report_folder import ReportFolder
-from steerkit.report.flux.tables import Head, cell, nothing, row_head, sortable
-from steerkit.report.flux.words import chip, points, points_between
-from steerkit.report.html import Html, el
-from steerkit.report.labelled_grid import signed
-from steerkit.report.parts import section
-from steerkit.report.theme import decimal, percent
+from steerkit.report.flux.statistics import Ends
+from steerkit.report.flux.words import Head, cell, chip, nothing, points, points_between, row_head, sortable
+from steerkit.report.html.labelled_grid import signed
+from steerkit.report.html.page import Html, el, section
+from steerkit.report.html.theme import decimal, percent
 
 MODES = {
     "add": ("Direction added", "every token moves along the decoder direction, by the strength times the mean norm"),

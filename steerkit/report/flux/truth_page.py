@@ -9,14 +9,24 @@ from steerkit.report.flux import figures
 from steerkit.report.flux.content import FluxContent
 from steerkit.report.flux.features import Feature
 from steerkit.report.flux.report_folder import ReportFolder
-from steerkit.report.flux.tables import Head, cell, nothing, row_head, share_bar, sortable
-from steerkit.report.flux.truth import Choice, Prediction, by_coherence, choice_table, judged
-from steerkit.report.flux.words import between, chance, chip, density, whole
-from steerkit.report.html import Html, el
-from steerkit.report.labelled_grid import LABELS
-from steerkit.report.parts import section
-from steerkit.report.tables import scrolling, verdict
-from steerkit.report.theme import THIN, decimal, percent, span
+from steerkit.report.flux.statistics import Choice, Prediction, by_coherence, choice_table, judged
+from steerkit.report.flux.words import (
+    Head,
+    between,
+    cell,
+    chance,
+    chip,
+    density,
+    nothing,
+    row_head,
+    share_bar,
+    sortable,
+    whole,
+)
+from steerkit.report.html.labelled_grid import LABELS
+from steerkit.report.html.page import Html, el, section
+from steerkit.report.html.tables import scrolling, verdict
+from steerkit.report.html.theme import THIN, decimal, percent, span
 
 
 def truth_page(

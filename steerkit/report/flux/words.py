@@ -1,16 +1,16 @@
 """What was found, in words: formats of numbers, and the headline numbers of the gallery."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from steerkit.report.flux.content import FluxContent
-from steerkit.report.flux.rates import Ends
-from steerkit.report.flux.truth import Choice, Prediction
-from steerkit.report.html import Html, el
-from steerkit.report.labelled_grid import signed
+from steerkit.report.flux.statistics import Choice, Ends, Prediction
+from steerkit.report.html.labelled_grid import signed
+from steerkit.report.html.page import Html, el
+from steerkit.report.html.theme import DASH, MINUS, THIN, decimal, percent, span
+from steerkit.report.html.words import Headline
 from steerkit.report.latents.words import number
-from steerkit.report.theme import DASH, MINUS, THIN, decimal, percent, span
-from steerkit.report.words import Headline
 
 LEAST_SHARE, LEAST_POINTS = 0.5, 0.4
 MATCHED = 0.7
@@ -68,7 +68,7 @@ def counts(content: FluxContent) -> str:
 
 def chip(label: str | None, text: str) -> Html:
     """A label and value with the label's colour."""
-    from steerkit.report.flux.style import label_variable
+    from steerkit.report.flux.assets import label_variable
 
     return el("span", text, class_="chip", style=f"--chip:var(--{label_variable(label)})")
 
@@ -167,3 +167,52 @@ def said(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(said, value))
     return DASH if value is None else str(value)
+
+
+# Tables that can be sorted by any column, with what each number means under its name.
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A column: its name, what its numbers mean and their unit, and whether they are numbers."""
+
+    name: str
+    words: str = ""
+    number: bool = True
+
+
+def cell(
+    shown: str, value: float | str | None = None, small: str = "", number: bool = True, wrap: bool = False
+) -> Html:
+    """A cell; `value` is what it is sorted by (nothing sorts last), `small` stands below."""
+    kind = "n" if number else "wrap" if wrap else None
+    parts = [shown, el("small", small)] if small else [shown]
+    return el("td", *parts, class_=kind, data_v="" if value is None else f"{value}")
+
+
+def nothing(number: bool = True) -> Html:
+    """The cell of a number that is not known."""
+    return cell(DASH, None, number=number)
+
+
+def row_head(shown: Html | str, value: float | str) -> Html:
+    """The head of a row, with what it is sorted by."""
+    return el("th", shown, scope="row", data_v=f"{value}")
+
+
+def sortable(label: str, heads: Sequence[Head], rows: Sequence[Html], caption: str = "") -> Html:
+    """The table, which scrolls within itself on a narrow screen and can be scrolled by keyboard."""
+    top = [
+        el("th", el("span", head.name), el("small", head.words) if head.words else "", scope="col",
+           class_="n" if head.number else None, data_name=head.name)
+        for head in heads
+    ]  # fmt: skip
+    said = [el("caption", caption)] if caption else []
+    table = el("table", *said, el("thead", el("tr", *top)), el("tbody", *rows), class_="wide sortable")
+    return el("div", table, class_="scroll", role="region", aria_label=label, tabindex=0)
+
+
+def share_bar(value: float | None) -> Html:
+    """A small bar as wide as a share."""
+    width = 0.0 if value is None else min(max(value, 0.0), 1.0)
+    return el("span", el("span", style=f"width:{100 * width:.1f}%"), class_="share", aria_hidden="true")

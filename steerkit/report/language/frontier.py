@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from steerkit.report.figures import Draw
+from steerkit.report.html.figures import Draw
+from steerkit.report.html.theme import LIGHT, THIN
 from steerkit.report.language.content import LanguageContent, concept_name
-from steerkit.report.language.panels import Panels
-from steerkit.report.theme import LIGHT, THIN
+from steerkit.report.language.parts import Panels
 
 SHADES = (("adaptive", "D", "-"), ("fixed", "s", "--"), ("prompt", "^", "-."), ("unsteered", "o", ":"))
 # Beyond this many times the unsteered perplexity, points are drawn at the edge.

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import polars as pl
 
-from steerkit.report.html import Html, el
-from steerkit.report.language import frontier, heat_tables, heatmaps, rates, tables, texts
-from steerkit.report.language.beside import Beside
+from steerkit.report.html.page import Html, document, el, join, section
+from steerkit.report.html.tables import sources, verdict
+from steerkit.report.html.theme import THIN, percent
+from steerkit.report.html.words import Headline
+from steerkit.report.language import figures as heat_tables
+from steerkit.report.language import figures as heatmaps
+from steerkit.report.language import frontier, tables, texts
+from steerkit.report.language import tables as rates
 from steerkit.report.language.content import LanguageContent, concept_name
-from steerkit.report.language.notes import notes
-from steerkit.report.language.style import LANGUAGE_STYLE
+from steerkit.report.language.parts import Beside
 from steerkit.report.language.vectors_part import vectors_part
-from steerkit.report.language.words import counts, decoding_name, headlines, missed, point_words
-from steerkit.report.parts import document, section
-from steerkit.report.tables import sources, verdict
-from steerkit.report.theme import THIN
-from steerkit.report.words import Headline
+from steerkit.report.language.words import PRESENT, counts, decoding_name, headlines, missed, point_words
 
 
 def write_language_report(content: LanguageContent, folder: Path) -> Path:
@@ -205,3 +205,124 @@ def _headline(headline: Headline) -> Html:
     reached = [" Reached: ", verdict(headline.met)] if headline.met is not None else []
     said = el("span", f"Hoped for: {bar}.", *reached, class_="bar") if bar else ""
     return el("li", el("span", headline.number, class_="number"), headline.sentence, said)
+
+
+# How to read the page of language models: what each number is, and what it is not.
+
+
+def notes(content: LanguageContent) -> Html:
+    """Headings with their paragraphs, those of the content last."""
+    judge = content.judge[:1].upper() + content.judge[1:]
+    ratio = f" (here {content.ratio_limit:g} times)" if content.ratio_limit is not None else ""
+    varied = f" (here {percent(content.distinct_limit)})" if content.distinct_limit is not None else ""
+    found = {
+        "Rate": f"The share of texts that show a concept: {content.judge} gives it a probability of at least "
+        f"{percent(PRESENT)}. {judge} sees the text alone, neither the prompt nor the condition, and errs too, so the "
+        "rate of the unsteered texts stands beside.",
+        "Perplexity": "Of the generated tokens given their prompt, to the model without any edit; means are of the "
+        "negative log-likelihood by token. The ratio is to the unsteered texts of the same prompts and seeds. It says "
+        "how far a text is from what the model would write by itself: a text may be coherent and unlikely, and an "
+        "endless repetition can be likely, which distinct-n and repeated are there to show. Texts that were asked for "
+        "a concept in words are judged under the plain prompt, as steered ones are; where a direction was removed, "
+        "under the prompt that asks, and compared with the texts that were asked.",
+        "Distinct-n, repeated and KL": "Distinct-1 and distinct-2 are the shares of different words and of different "
+        "word pairs in all texts of a condition together, so they compare only between equally many texts. Repeated is "
+        "the share of a text's word triples that stood in it before. KL is the mean divergence of the steered "
+        "next-token distribution from the unsteered one, in nats, over the generated tokens.",
+        "Conditions": "All use the same prompts and seeds, and sampled texts share their random numbers, so a pair "
+        "differs by the edit alone. The random direction is added as strongly as the concept's, at the same layer. "
+        "Asked in words names the concept in the prompt, and no edit is made. Removed asks in words too, while the "
+        "direction in which those words move an answer's tokens is projected out of the activations or subtracted "
+        "from them.",
+        "Strength": f"{_strength(content)} At strength 0 nothing is edited.",
+        "Layers and strengths": "Each layer is steered with the vector of that layer. The point of each concept was "
+        "chosen on tuning prompts: the highest rate among the safe points, of equals the lowest perplexity. A point is "
+        f"safe while the perplexity ratio stays within its limit{ratio} and distinct-2 above a share of the unsteered "
+        f"one{varied}. Safe to is the strength up to which every one that was tried at that layer was safe. Nothing "
+        "was chosen on the test prompts that are scored here.",
+        "Separability": "The AUROC with which the projection onto a layer's direction tells held-out texts with the "
+        "concept from their counterparts: 0.5 is chance, 1 is perfect. A layer may separate perfectly and steer badly.",
+        "Intervals": "95 % percentile bootstrap over prompts: all texts of a prompt are drawn together. Where every "
+        "prompt agrees an interval has no width, which is no certainty.",
+        **content.explanations,
+    }
+    return join([join([el("h3", title), el("p", text)]) for title, text in found.items()])
+
+
+def _strength(content: LanguageContent) -> str:
+    """What a strength counts, where all points agree."""
+    units = {str(point.get("units")) for point in content.chosen.values()} or {"relative"}
+    words = {
+        "relative": "How far a token is moved along the direction, as a share of its own norm, so that layers and "
+        "models can be compared.",
+        "unit": "How far a token is moved along the direction, in the units of the activations.",
+        "raw": "How far a token is moved along the direction, in lengths of the difference that it was fitted from.",
+    }
+    return words.get(units.pop() if len(units) == 1 else "", "How far a token is moved along the direction.")
+
+
+# What the page of language models adds to the common style sheet.
+
+LANGUAGE_STYLE = """
+.headlines{grid-template-columns:repeat(auto-fit,minmax(12.4rem,1fr))}
+dl.done{display:grid;grid-template-columns:minmax(7rem,max-content) minmax(0,46rem);gap:.45rem 1.6rem;margin:1rem 0 0}
+dl.done dt{font-weight:600}
+dl.done dd{margin:0}
+.figures{margin-top:1.6rem}
+.figures h3{margin-top:0}
+.figures>div{min-width:0}
+h3+.scroll{margin-top:.6rem}
+td.strong{font-weight:600}
+td.strong small{font-weight:400}
+.n small{margin-left:auto}
+tbody th a{color:inherit}
+.of-concept{margin:0;border-top:1px solid var(--rule);padding:.55rem 0}
+.of-concept:last-of-type{border-bottom:1px solid var(--rule)}
+.of-concept>summary b{font-weight:600;margin-right:.8rem}
+.of-concept>summary small{color:var(--muted);font-size:.8125rem}
+.of-concept[open]{padding-bottom:1.6rem}
+.of-concept span[id]{display:block;scroll-margin-top:3rem}
+.compared{margin-top:1.1rem}
+p.prompt{margin:0 0 .5rem;display:flex;flex-wrap:wrap;gap:.1rem .8rem;align-items:baseline}
+p.prompt b{font-weight:600}
+p.prompt span{color:var(--muted);font-size:.8125rem}
+.side{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,15rem),1fr));gap:.7rem 1.1rem}
+.side figure{margin:0;padding:.65rem .8rem .7rem;background:var(--panel);display:flex;flex-direction:column;min-width:0}
+.side figcaption{margin:0;font-size:.78rem;line-height:1.4}
+.side figcaption small{display:block;font-size:.75rem}
+blockquote{margin:.4rem 0 .5rem;font-family:var(--serif);font-size:1rem;line-height:1.5;overflow-wrap:anywhere;
+white-space:pre-line;flex:1}
+blockquote .cut,blockquote i{color:var(--muted)}
+p.numbers{margin:0;font-size:.75rem;line-height:1.4;color:var(--muted);display:flex;flex-wrap:wrap;gap:0 .8rem}
+h4.of{font-size:1rem;margin:1.8rem 0 0}
+h4.of+.compared{margin-top:.3rem}
+.mixes tr.first th,.mixes tr.first td{padding-top:.8rem}
+.mixes td:last-child.n{padding-right:.9rem}
+.mixes td b{font-weight:600}
+.mixes td b small{font-weight:400}
+.data a{white-space:nowrap}
+.points{margin-top:2.4rem}
+table.heat{table-layout:fixed}
+table.heat th,table.heat td{padding:.3rem .1rem;text-align:center;border:0;font-size:.8125rem}
+table.heat td{border:1px solid var(--paper)}
+table.heat thead th{font-weight:400;color:var(--muted);border-bottom:0}
+table.heat th:first-child{width:2.8rem;text-align:left;color:var(--muted)}
+table.heat td.unsafe,.mark.unsafe{background-image:linear-gradient(225deg,#c8862d .34rem,transparent .38rem)}
+table.heat td.best{outline:2.5px solid #d1491b;outline-offset:-1px;font-weight:600;position:relative}
+.marks{display:flex;flex-wrap:wrap;gap:.2rem 1.4rem;margin-bottom:.8rem}
+.mark{display:inline-block;width:1.1rem;height:.9rem;margin-right:.45rem;vertical-align:-.1rem;background-color:#88b3cf}
+.mark.best{outline:2.5px solid #d1491b;outline-offset:-1px}
+.mixes tr:not(.first)+tr.first th,.mixes tr:not(.first)+tr.first td{border-top:1px solid var(--muted)}
+.mixes tbody tr:not(:last-child):not(:has(+ tr.first)) :is(th,td):not([rowspan]){border-bottom:0}
+.missed{margin-top:1rem}
+@media (max-width:40rem){
+dl.done{grid-template-columns:minmax(0,1fr);gap:0}
+dl.done dd{margin-bottom:.7rem}
+.of-concept>summary small{display:block}
+}
+@media print{
+.heat td,.mark{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.of-concept{break-inside:avoid}
+.side{grid-template-columns:repeat(4,1fr)}
+}
+"""

@@ -6,7 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from steerkit.report.html import Html, el
+from steerkit.report.html.page import Html, el
+from steerkit.report.html.theme import decimal, percent
 from steerkit.report.language.content import (
     ASKED,
     CONDITIONS,
@@ -22,7 +23,6 @@ from steerkit.report.language.content import (
 )
 from steerkit.report.language.tables import text_id
 from steerkit.report.language.words import PRESENT, decoding_name, point_words
-from steerkit.report.theme import decimal, percent
 from steerkit.vectors.mixing import takes_turns
 
 # Prompts of each concept that are shown.

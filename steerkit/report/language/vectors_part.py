@@ -2,11 +2,11 @@
 
 import polars as pl
 
-from steerkit.report.html import Html, el
-from steerkit.report.language import heatmaps
-from steerkit.report.language.beside import Beside
+from steerkit.report.html.page import Html, el
+from steerkit.report.html.theme import percent
+from steerkit.report.language import figures as heatmaps
 from steerkit.report.language.content import LanguageContent
-from steerkit.report.theme import percent
+from steerkit.report.language.parts import Beside
 
 NORMS = heatmaps.Scale((0.05, 0.1, 0.2, 0.4, 0.8), heatmaps.PALE, "%", 100)
 

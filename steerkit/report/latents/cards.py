@@ -8,11 +8,10 @@ import polars as pl
 from PIL import Image
 
 from steerkit.report.attention.tables import slug
-from steerkit.report.html import Html, el
+from steerkit.report.html.page import SMALL, Html, el, picture
+from steerkit.report.html.theme import DASH, THIN, decimal
 from steerkit.report.latents.content import LatentCard, TopPicture, concept_name
 from steerkit.report.latents.heat import overlay, png, shown_steps, strip
-from steerkit.report.parts import SMALL, picture
-from steerkit.report.theme import DASH, THIN, decimal
 
 WIDTH, HEIGHT = 300, 72
 COLOURS = ("adaptive", "random", "fixed", "prompt")

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from steerkit.concepts.concept_moments import ConceptMoments
+from steerkit.concepts.scores import ConceptMoments
 from steerkit.report.latents.content import LatentCard, TopPicture, concept_name
 from steerkit.report.latents.words import concepts_of, number
 from steerkit.scoring.unlearning import UNSTEERED

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from steerkit.report.parts import SHOWN, SMALL, data_uri
+from steerkit.report.html.page import SHOWN, SMALL, data_uri
 
 Maps = NDArray[np.floating[Any]]
 # From the dark of what is not active over red to a bright yellow: the same on a light and on a dark page.

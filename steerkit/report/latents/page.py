@@ -7,23 +7,20 @@ from pathlib import Path
 
 import polars as pl
 
-from steerkit.report import figures as drawing
+from steerkit.report.attention.style import ATTENTION_STYLE
 from steerkit.report.attention.tables import slug
-from steerkit.report.html import Html, el
-from steerkit.report.latents import cards, figures, quality, tables
+from steerkit.report.html import figures as drawing
+from steerkit.report.html.page import Html, document, download, el, figure, join, section
+from steerkit.report.html.tables import sources, verdict
+from steerkit.report.html.theme import THIN
+from steerkit.report.html.words import Headline
+from steerkit.report.latents import cards, figures, tables
+from steerkit.report.latents import figures as quality
 from steerkit.report.latents.content import LatentsContent, concept_name, method_name
-from steerkit.report.latents.grid_table import grid_sheet, grid_table
-from steerkit.report.latents.grids import Grid, grids
+from steerkit.report.latents.grids import Grid, grid_sheet, grid_table, grids
 from steerkit.report.latents.heat import SCALE
-from steerkit.report.latents.notes import notes
-from steerkit.report.latents.style import LATENTS_STYLE
 from steerkit.report.latents.words import counts, headlines
-from steerkit.report.parts import document, download, figure, section
-from steerkit.report.tables import sources, verdict
-from steerkit.report.theme import THIN
-from steerkit.report.words import Headline
-from steerkit.scoring.unlearning import UNSTEERED
-from steerkit.scoring.unlearning_questions import STEERED
+from steerkit.scoring.unlearning import STEERED, UNSTEERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,3 +235,86 @@ def _headline(headline: Headline) -> Html:
     reached = [" Reached: ", verdict(headline.met)] if headline.met is not None else []
     said = el("span", f"Hoped for: {bar}.", *reached, class_="bar") if bar else ""
     return el("li", el("span", headline.number, class_="number"), headline.sentence, said)
+
+
+# How to read the page of latents: what each number is, and what it is not.
+
+
+def notes(content: LatentsContent) -> Html:
+    """Headings with their paragraphs, those of the content last."""
+    found = {
+        "UA, IRA, CRA": "The rates of UnlearnCanvas, read off by a classifier, which errs too. The model itself does "
+        "not draw every label that it is asked for, so each rate stands beside that of the unsteered pictures of the "
+        "same prompts and seeds; an unsteered UA is the share that the model misses by itself. Means count targets "
+        "alike; a mean's relative rate is the ratio of two means.",
+        "Intervals": "95 % percentile bootstrap over prompts, the same draws for all targets and methods, edited and "
+        "unsteered pictures of a prompt together. Where every prompt agrees an interval has no width, which is no "
+        "certainty. FID and times have none.",
+        "Methods": "Ours is the edit at its operating point. Plain ablation sets the same latents to zero. SAeUron is "
+        "the published rule, its error term with the published sign. Random latents is our edit on as many latents "
+        "drawn at random among those that are active. Unsteered pictures are made once.",
+        "Artifacts": "A picture counts if some part of it, or its look as a whole, is farther from all unsteered "
+        "pictures of other prompts, or more like unsteered pictures that were spoilt on purpose (blobs of other "
+        "scenes, bent shapes, stains), than 95 % of unsteered pictures are. So about 5 % of sound pictures count; the "
+        "rate of the unsteered pictures stands beside. No steered picture was used to set this up. Small faults and "
+        "blur often go unseen.",
+        "Distance elsewhere and FID": f"{content.perceptual} compares a picture with the unsteered one of the same "
+        "prompt and seed, where the prompt does not name the target and the unsteered picture does not show it. "
+        f"{content.fid_name} compares all pictures whose prompts do not name the target with the unsteered ones of the "
+        "same prompts; with few pictures it is too large, so compare its values with each other only.",
+        "Latents": "Token means are over one picture's tokens and steps on the conditional branch. FVU is the "
+        "fraction of variance unexplained; L0 the mean number of active latents of a row; a latent is dead if no "
+        "held-out row activates it. AUROC is the chance that a picture of the concept has a larger mean "
+        "activation than one without.",
+        **content.explanations,
+    }
+    return join([join([el("h3", title), el("p", text)]) for title, text in found.items()])
+
+
+# What the page of latents adds to the common style sheet and to that of grids.
+
+LATENTS_STYLE = (
+    ATTENTION_STYLE
+    + """
+.grid th.operating,.grid figcaption .asked{color:var(--ink);font-weight:600}
+.grid thead th{font-weight:600}
+.grid tbody tr.group th{max-width:none;white-space:nowrap}
+.headlines{grid-template-columns:repeat(auto-fit,minmax(12.4rem,1fr))}
+dl.done{display:grid;grid-template-columns:minmax(7rem,max-content) minmax(0,46rem);gap:.45rem 1.6rem;margin:1rem 0 0}
+dl.done dt{font-weight:600}
+dl.done dd{margin:0}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,21rem),1fr));gap:2.2rem 2.4rem;
+margin:1rem 0 0;padding:0;list-style:none}
+.cards li{border-top:1px solid var(--muted);padding-top:.7rem;min-width:0;scroll-margin-top:1rem}
+.cards h4{margin:0;font-size:1rem;font-weight:600}
+.cards h4 small{font-weight:400;color:var(--muted);margin-left:.6rem;font-size:.8125rem}
+.facts{display:flex;flex-wrap:wrap;gap:.1rem 1.1rem;margin:.3rem 0 .6rem;font-size:.8125rem;line-height:1.5}
+.facts div{white-space:nowrap}
+.facts dt,.facts dd{display:inline;margin:0}
+.facts dt{color:var(--muted);margin-right:.35rem}
+.tops{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.6rem,1fr));gap:.7rem .7rem}
+.tops figure{margin:0;display:grid;grid-template-columns:1fr 1fr;gap:2px;align-content:start}
+.tops img{display:block;width:100%;height:auto;background:var(--panel)}
+.tops img.small,img.strip{image-rendering:pixelated}
+.tops figcaption{grid-column:1/-1;margin-top:.15rem;font-size:.75rem;line-height:1.35;overflow-wrap:anywhere}
+.tops figcaption b{color:var(--ink);font-weight:600}
+.by-step{margin:.8rem 0 0}
+.by-step figcaption{margin-top:.2rem;font-size:.75rem}
+.by-step figcaption .key{margin-left:.3rem;margin-right:.25rem}
+img.strip{display:block;width:100%;height:auto}
+.steps{display:grid;grid-auto-flow:column;grid-auto-columns:1fr;font-size:.6875rem;color:var(--muted);text-align:center;
+line-height:1.5}
+svg.spark{display:block;width:100%;height:4.4rem}
+.stack{display:grid;gap:3rem;min-width:0}
+.scale{display:inline-block;width:6rem;height:.7rem;vertical-align:baseline;margin:0 .35rem}
+.concept h3{margin-top:1rem}
+h3+.scroll{margin-top:.6rem}
+@media (max-width:40rem){
+dl.done{grid-template-columns:minmax(0,1fr);gap:0}
+dl.done dd{margin-bottom:.7rem}
+.tops{grid-template-columns:repeat(2,minmax(0,1fr))}
+.grid tbody tr.group th{white-space:normal}
+}
+@media print{.cards{grid-template-columns:1fr 1fr}.cards li{break-inside:avoid}}
+"""
+)

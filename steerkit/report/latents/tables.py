@@ -7,7 +7,9 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from steerkit.report.html import Html, el
+from steerkit.report.html.page import Html, el
+from steerkit.report.html.tables import scrolling, verdict
+from steerkit.report.html.theme import DASH, THIN, decimal
 from steerkit.report.latents.content import LatentsContent, colour, concept_name, mean_name, method_name
 from steerkit.report.latents.words import (
     FURTHER,
@@ -18,9 +20,7 @@ from steerkit.report.latents.words import (
     shown_interval,
     shown_value,
 )
-from steerkit.report.tables import scrolling, verdict
-from steerkit.report.theme import DASH, THIN, decimal
-from steerkit.scoring.unlearning_questions import STEERED
+from steerkit.scoring.unlearning import STEERED
 
 OF_EACH = (
     "ua", "ira", "cra", "ira_relative", "cra_relative", "artifact_rate", "artifact_rate_named", "lpips_elsewhere",

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from steerkit.report.html.theme import THIN, decimal, percent, span
+from steerkit.report.html.words import Headline
 from steerkit.report.latents.content import LatentsContent, concept_name, mean_name
-from steerkit.report.theme import THIN, decimal, percent, span
-from steerkit.report.words import Headline
-from steerkit.scoring.unlearning import UNSTEERED
-from steerkit.scoring.unlearning_questions import STEERED
+from steerkit.scoring.unlearning import STEERED, UNSTEERED
 
 # Metric -> its name, what it means, and whether it is a share.
 METRICS: dict[str, tuple[str, str, bool]] = {

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.sae.activation import Activation, Gated, JumpRelu, Relu, TopK
-from steerkit.sae.formats.checkpoint import Checkpoint
+from steerkit.sae.formats.files import Checkpoint, Unfit
 from steerkit.sae.formats.fold import (
+    ImportedSae,
+    Tensors,
     add_subtraction,
     common_threshold,
     fold_input_norm,
@@ -24,10 +25,8 @@ from steerkit.sae.formats.fold import (
     one_dtype,
     unit_decoder,
 )
-from steerkit.sae.formats.imported import ImportedSae, Tensors
-from steerkit.sae.formats.unfit import Unfit
 from steerkit.sae.input_norm import NoNorm
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import Activation, Gated, JumpRelu, Relu, Sae, TopK
 
 _WEIGHTS, _CONFIG = "ae.pt", "config.json"
 _PREFIXES = ("_orig_mod.", "module.")

@@ -17,14 +17,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint
-from steerkit.sae.activation import Activation, Relu, TopK
-from steerkit.sae.formats.checkpoint import Checkpoint, validated
-from steerkit.sae.formats.fold import add_subtraction, fold_input_norm, one_dtype
-from steerkit.sae.formats.imported import ImportedSae, Tensors
-from steerkit.sae.formats.unfit import Unfit
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.sae.formats.files import Checkpoint, Unfit, validated
+from steerkit.sae.formats.fold import ImportedSae, Tensors, add_subtraction, fold_input_norm, one_dtype
 from steerkit.sae.input_norm import NoNorm
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import Activation, Relu, Sae, TopK
 from steerkit.sae.site import Site
 
 _NAMES = {"pre_bias", "encoder.weight", "encoder.bias", "decoder.weight"}

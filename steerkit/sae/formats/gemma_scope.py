@@ -12,14 +12,11 @@ import numpy as np
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint
-from steerkit.sae.activation import JumpRelu
-from steerkit.sae.formats.checkpoint import Checkpoint
-from steerkit.sae.formats.fold import fold_input_norm, fold_subtraction, one_dtype
-from steerkit.sae.formats.imported import ImportedSae, Tensors
-from steerkit.sae.formats.unfit import Unfit
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.sae.formats.files import Checkpoint, Unfit
+from steerkit.sae.formats.fold import ImportedSae, Tensors, fold_input_norm, fold_subtraction, one_dtype
 from steerkit.sae.input_norm import NoNorm
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import JumpRelu, Sae
 from steerkit.sae.site import Site
 
 _WEIGHTS, _CONFIG = "params.npz", "config.json"

@@ -17,15 +17,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint
-from steerkit.sae.activation import Activation, Relu, TopK
-from steerkit.sae.formats.checkpoint import Checkpoint, validated
-from steerkit.sae.formats.fold import add_subtraction, fold_input_norm, one_dtype
-from steerkit.sae.formats.imported import ImportedSae, Tensors
-from steerkit.sae.formats.layer_norm import LAYER_NORM, is_layer_norm
-from steerkit.sae.formats.unfit import Unfit
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.sae.formats.files import Checkpoint, Unfit, validated
+from steerkit.sae.formats.fold import (
+    LAYER_NORM,
+    ImportedSae,
+    Tensors,
+    add_subtraction,
+    fold_input_norm,
+    is_layer_norm,
+    one_dtype,
+)
 from steerkit.sae.input_norm import NoNorm
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import Activation, Relu, Sae, TopK
 from steerkit.sae.site import Site
 
 _CONFIG, _WEIGHTS = "config.json", "state_dict.pth"

@@ -1,7 +1,7 @@
 """steerkit's own format, as one among the others."""
 
-from steerkit.sae.formats.checkpoint import Checkpoint
-from steerkit.sae.formats.imported import ImportedSae
+from steerkit.sae.formats.files import Checkpoint
+from steerkit.sae.formats.fold import ImportedSae
 from steerkit.sae.sae_file import CONFIG, SCHEMA, describe_sae, load_extra, load_sae
 
 

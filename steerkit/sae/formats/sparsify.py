@@ -15,15 +15,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint
-from steerkit.sae.activation import Activation, GroupMax, TopK
-from steerkit.sae.formats.checkpoint import Checkpoint
-from steerkit.sae.formats.fold import add_subtraction, fold_input_norm, fold_subtraction, one_dtype
-from steerkit.sae.formats.imported import ImportedSae, Tensors
-from steerkit.sae.formats.layer_norm import LAYER_NORM, is_layer_norm
-from steerkit.sae.formats.unfit import Unfit
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.sae.formats.files import Checkpoint, Unfit
+from steerkit.sae.formats.fold import (
+    LAYER_NORM,
+    ImportedSae,
+    Tensors,
+    add_subtraction,
+    fold_input_norm,
+    fold_subtraction,
+    is_layer_norm,
+    one_dtype,
+)
 from steerkit.sae.input_norm import InputNorm, NoNorm, PerRow
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import Activation, GroupMax, Sae, TopK
 from steerkit.sae.site import Site
 
 _WEIGHTS, _CONFIG = "sae.safetensors", "cfg.json"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steerkit.scoring.bootstrap import Bootstrap, Interval
-from steerkit.scoring.language.repetition import distinct
+from steerkit.scoring.language.fluency import distinct
 from steerkit.scoring.language.text_table import shown
+from steerkit.stats.bootstrap import Bootstrap, Interval
 
 if TYPE_CHECKING:
     import polars as pl

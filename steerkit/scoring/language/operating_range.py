@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steerkit.scoring.bootstrap import Bootstrap
 from steerkit.scoring.language.aggregate import perplexity_ratio
-from steerkit.scoring.language.repetition import distinct
+from steerkit.scoring.language.fluency import distinct
 from steerkit.scoring.language.text_table import shown
+from steerkit.stats.bootstrap import Bootstrap
 
 if TYPE_CHECKING:
     import polars as pl

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from steerkit.models.language.generate import Completion
-from steerkit.scoring.language.fluency import Cost
-from steerkit.scoring.language.repetition import repeated
+from steerkit.scoring.language.fluency import Cost, repeated
 
 if TYPE_CHECKING:
     import polars as pl

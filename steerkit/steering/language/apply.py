@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from steerkit.errors import UserError
+from steerkit.models.hookpoints import tensor_in, tensor_out, with_tensor_in, with_tensor_out
 from steerkit.models.language.layers import module_at
 from steerkit.models.language.load import LanguageModel
-from steerkit.models.module_tensor import tensor_in, tensor_out, with_tensor_in, with_tensor_out
-from steerkit.steering.edit import Edit, edited, on_device
+from steerkit.models.language.token_places import TokenPlaces, check_places
+from steerkit.steering.algebra import Edit, edited, on_device
 from steerkit.steering.gates import Always, WherePresent
-from steerkit.steering.language.text_edits import check_vectors, text_edits
-from steerkit.steering.language.token_places import TokenPlaces, check_places
+from steerkit.steering.language.edits import check_vectors, text_edits
 from steerkit.steering.operators import Add, ProjectOut, Replace, Scale, Switch
 
 __all__ = ["check_rows", "check_vectors", "steer_text", "text_edits"]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steerkit.world.language.factors import FACTOR_OF, VALUES
 from steerkit.world.language.grammar import Sentence, answer, pick, random_topic
 from steerkit.world.language.sentences import TEMPLATES
+from steerkit.world.language.topic import FACTOR_OF, VALUES
 
 # One template of each value but the lengths, never trained on: what the classifier makes of them says how far it
 # generalises.

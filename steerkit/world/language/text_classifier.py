@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from steerkit.world.language.factors import VALUES
+from steerkit.world.language.topic import VALUES
 
 WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)?|'[A-Za-z]+|[.,;:!?]|\d+|[^\sA-Za-z\d]+")
 SENTENCE_END = re.compile(r"[.!?]+(?:\s|$)")

@@ -11,15 +11,15 @@ import polars as pl
 import pytest
 import torch
 
-from steerkit.activations.arrow_file import ArrowFile
-from steerkit.activations.manifest import Manifest
-from steerkit.activations.rows import Rows
-from steerkit.activations.shard_writer import ShardWriter
-from steerkit.activations.store import Store, open_store
+from steerkit.activations.store.arrow import ArrowFile
+from steerkit.activations.store.format import Manifest
+from steerkit.activations.store.reader import Store, open_store
+from steerkit.activations.store.rows import Rows
+from steerkit.activations.store.writer import ShardWriter
 from steerkit.errors import UserError
-from steerkit.models.branches import Branch, Step
 from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.models.running import Branch, Step
 
 MODEL = Fingerprint(name="toy", source="toy", revision=None, digest="d" * 64, libraries={"torch": "2"})
 LEFT, RIGHT = Hookpoint.parse("unet.left:out"), Hookpoint.parse("unet.right:update")
@@ -89,7 +89,7 @@ def test_batches_are_single_forwards_or_parts_of_them(tmp_path: Path) -> None:
 
 
 def test_a_stream_gives_every_value_in_the_order_of_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steerkit.activations.store._READ_BYTES", 5 * 32 + 1)  # five rows at a time
+    monkeypatch.setattr("steerkit.activations.store.reader._READ_BYTES", 5 * 32 + 1)  # five rows at a time
     store = written(tmp_path, forwards(), batch_bytes=2000)
     parts = [part.clone() for part in store.stream(RIGHT)]
     assert max(map(len, parts)) == 5

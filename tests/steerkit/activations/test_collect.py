@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from steerkit.activations.collect import collect_text
-from steerkit.activations.manifest import shard_name
-from steerkit.activations.store import open_store
-from steerkit.activations.text import text_activations, token_types
+from steerkit.activations.store.format import shard_name
+from steerkit.activations.store.reader import open_store
+from steerkit.activations.text_encoder import text_activations, token_types
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint, text_encoder_mlps
+from steerkit.models.hookpoints import Hookpoint, text_encoder_mlps
 
 PROMPTS = {
     f"{i}:{side}": f"a {word} house number {i}" for i in range(6) for side, word in (("on", "cold"), ("off", "hot"))

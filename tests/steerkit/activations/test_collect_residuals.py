@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from steerkit.activations.collect_residuals import AnsweredText, collect_residuals
-from steerkit.activations.pooled_texts import pooled_texts
-from steerkit.activations.store import open_store
+from steerkit.activations.residuals import AnsweredText, collect_residuals, pooled_texts
+from steerkit.activations.store.reader import open_store
 from steerkit.errors import UserError
 from steerkit.models.language.encode import encode_texts
 from steerkit.models.language.load import LanguageModel, load_language_model

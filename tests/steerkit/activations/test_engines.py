@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from steerkit.activations.record import capture, record
-from steerkit.activations.text import text_activations, token_types, tokenize
+from steerkit.activations.text_encoder import text_activations, token_types, tokenize
 from steerkit.activations.trace import as_nnsight, trace_images, trace_text, uninstrumented_after
 from steerkit.errors import UserError
 from steerkit.models.generate import generate
-from steerkit.models.hookpoint import Hookpoint, text_encoder_mlps
+from steerkit.models.hookpoints import Hookpoint, text_encoder_mlps
 
 PROMPTS = ["a red house in winter", "the sea", ""]
 UNET = [

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from steerkit.activations import collect_latents
-from steerkit.activations.collect_latents import collect_shard, commit_collection, plan_collection
+from steerkit.activations import denoiser as collect_latents
+from steerkit.activations.denoiser import collect_shard, commit_collection, plan_collection
 from steerkit.activations.estimate import (
     estimate_collection,
     estimate_from_configs,
@@ -16,7 +16,7 @@ from steerkit.activations.estimate import (
     refuse_what_does_not_fit,
 )
 from steerkit.activations.shard_plan import CollectedPrompt, parse_collection
-from steerkit.activations.store import open_store
+from steerkit.activations.store.reader import open_store
 from steerkit.errors import UserError
 from steerkit.models.without_weights import ModelWithoutWeights
 

@@ -11,18 +11,23 @@ import polars as pl
 import pytest
 import torch
 
-from steerkit.activations import collect_latents
-from steerkit.activations.collect_latents import collect_rows, collect_shard, commit_collection, plan_collection
-from steerkit.activations.picture_rows import collect_pictures
-from steerkit.activations.prompt_tokens import prompt_token_types
+from steerkit.activations import denoiser as collect_latents
+from steerkit.activations.denoiser import (
+    collect_pictures,
+    collect_rows,
+    collect_shard,
+    commit_collection,
+    plan_collection,
+)
 from steerkit.activations.record import record
-from steerkit.activations.rows import Rows
 from steerkit.activations.shard_plan import CollectedPrompt, parse_collection
-from steerkit.activations.store import Store, open_store
+from steerkit.activations.store.reader import Store, open_store
+from steerkit.activations.store.rows import Rows
+from steerkit.activations.text_encoder import prompt_token_types
 from steerkit.activations.trace import trace_images
 from steerkit.errors import UserError
 from steerkit.models.generate import batches, generate, run_pipeline
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.load import LoadedModel, load_model
 
 DOUBLE, SINGLE = "transformer.transformer_blocks", "transformer.single_transformer_blocks"

@@ -9,7 +9,7 @@ import torch
 from steerkit.activations.residuals import policy_mask, pooled_residuals, residuals
 from steerkit.errors import UserError
 from steerkit.models.language.encode import encode_texts, last_tokens
-from steerkit.steering.edit import Edit
+from steerkit.steering.algebra import Edit
 from steerkit.steering.language.apply import steer_text
 from steerkit.steering.operators import Add
 from steerkit.vectors.direction import normalised

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from steerkit.activations.token_sample import TokenSample
+from steerkit.activations.denoiser import TokenSample
 
 
 def test_every_token_is_kept_about_equally_often() -> None:

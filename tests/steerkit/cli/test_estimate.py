@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from steerkit.cli.app import app
 from steerkit.cli.estimate import _works, with_file
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint, resolve
+from steerkit.models.hookpoints import Hookpoint, resolve
 from steerkit.models.select import select_model
 
 REPOSITORY = Path(__file__).parents[3]
@@ -33,7 +33,8 @@ latents:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "tasks" / "pipelines").mkdir(parents=True)
+    (tmp_path / "tasks" / "demo").mkdir(parents=True)
+    (tmp_path / "tasks" / "demo" / "pipeline.py").touch()
     (tmp_path / "data" / "latents").mkdir(parents=True)
     (tmp_path / "models").symlink_to(REPOSITORY / "models")
     for split in ("train", "test"):

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from steerkit.cli.app import app
 from steerkit.errors import UserError
-from steerkit.vectors.gguf_file import write_gguf
-from steerkit.vectors.vectors_file import load_vectors
+from steerkit.vectors.formats.gguf import write_gguf
+from steerkit.vectors.formats.vectors_file import load_vectors
 
 REPOSITORY = Path(__file__).parents[3]
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 3463726498\n"

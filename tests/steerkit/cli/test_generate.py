@@ -16,22 +16,22 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from steerkit.activations.collect_attention import attention_moments
+from steerkit.activations.attention import attention_moments
 from steerkit.cli.app import app
 from steerkit.errors import UserError
 from steerkit.models.attention_blocks import attention_blocks
 from steerkit.models.generate import generate
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.load import LoadedModel
 from steerkit.models.schedule import timesteps
 from steerkit.prompts.contrast_pairs import ContrastPair
 from steerkit.steering.apply import steer
-from steerkit.steering.attention_edit import AttentionRecipe, attention_edits
+from steerkit.steering.attention import AttentionRecipe, attention_edits
 from steerkit.steering.pictures import Picture, add, as_grid, erase, make_pictures, open_model
 from steerkit.vectors.direction import normalised
-from steerkit.vectors.from_moments import vectors_from_moments
+from steerkit.vectors.fit import vectors_from_moments
+from steerkit.vectors.formats.vectors_file import load_vectors, save_vectors
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
-from steerkit.vectors.vectors_file import load_vectors, save_vectors
 
 REPOSITORY = Path(__file__).parents[3]
 STEPS = 3

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from steerkit.cli.app import app
 from steerkit.errors import UserError
 from steerkit.models.generate import generate
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.vectors.direction import normalised
+from steerkit.vectors.formats.vectors_file import save_vectors
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
-from steerkit.vectors.vectors_file import save_vectors
 
 
 @pytest.fixture

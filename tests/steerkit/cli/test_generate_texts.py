@@ -12,13 +12,12 @@ from typer.testing import CliRunner
 
 from steerkit.cli.app import app
 from steerkit.errors import UserError
-from steerkit.models.language.generate import complete
-from steerkit.models.language.sampling import Sampling
+from steerkit.models.language.generate import Sampling, complete
 from steerkit.steering.language.apply import text_edits
 from steerkit.vectors.direction import Direction
+from steerkit.vectors.formats.vectors_file import save_vectors
 from steerkit.vectors.mixing import mix
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
-from steerkit.vectors.vectors_file import save_vectors
 
 REPOSITORY = Path(__file__).parents[3]
 PROMPT = "Tell me about the lake."
@@ -246,7 +245,7 @@ def test_outside_of_a_project_a_folder_serves(
 def test_the_embedded_model_is_found_by_its_name_from_anywhere_in_the_project(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from steerkit.cli.model_choice import choose_language_model, is_language
+    from steerkit.cli.choices import choose_language_model, is_language
 
     monkeypatch.chdir(REPOSITORY / "docs")
     spec, models = choose_language_model(None)

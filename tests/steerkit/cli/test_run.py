@@ -7,7 +7,7 @@ import pytest
 
 from steerkit.cli.run import _through_prefect, run
 from steerkit.dag.registry import all_stages
-from steerkit.dag.runners import check_useful
+from steerkit.dag.shards.runners import check_useful
 from steerkit.errors import UserError
 
 

@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 from steerkit.cli.app import app
 from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.vectors.direction import Direction
+from steerkit.vectors.formats.vectors_file import load_vectors, save_vectors
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
-from steerkit.vectors.vectors_file import load_vectors, save_vectors
 
 ROOT = Path(__file__).parents[3]
 MODEL = Fingerprint(name="other", source="nowhere/at-all", revision=None, digest="c3" * 32, libraries={})

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from steerkit.cli.app import app
 from steerkit.errors import UserError
 from steerkit.vectors.direction import normalised
+from steerkit.vectors.formats.vectors_file import load_vectors, save_vectors
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
-from steerkit.vectors.vectors_file import load_vectors, save_vectors
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -97,7 +97,7 @@ def test_each_mistake_has_its_message_and_leaves_no_file(saved: Path, language_f
 
 
 def test_vectors_of_pictures_have_no_gguf(saved: Path) -> None:
-    from steerkit.models.hookpoint import Hookpoint
+    from steerkit.models.hookpoints import Hookpoint
 
     found = load_vectors(saved)
     pictures = {Slot(Hookpoint("unet.mid_block.attentions.0"), branch="cond"): normalised(torch.ones(8))}

@@ -10,13 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from steerkit.activations.rows import Rows
-from steerkit.activations.store import Store, StoreWriter, open_store
-from steerkit.models.branches import Branch, Step
+from steerkit.activations.store.reader import Store, StoreWriter, open_store
+from steerkit.activations.store.rows import Rows
 from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.hookpoint import Hookpoint
-from steerkit.sae.activation import Relu
-from steerkit.sae.sae import Sae
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.models.running import Branch, Step
+from steerkit.sae.sae import Relu, Sae
 from steerkit.sae.site import Site
 
 MODEL = Fingerprint(name="toy", source="toy", revision=None, digest="d" * 64, libraries={"torch": "2"})

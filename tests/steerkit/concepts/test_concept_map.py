@@ -11,10 +11,9 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from steerkit.activations.store import Store
-from steerkit.concepts.concept_labels import concept_labels
+from steerkit.activations.store.reader import Store
 from steerkit.concepts.concept_map import ConceptMap, map_concepts
-from steerkit.concepts.concept_table import TableOptions
+from steerkit.concepts.concept_table import TableOptions, concept_labels
 from steerkit.concepts.select_latents import SCORES, select_latents
 from steerkit.errors import UserError
 from steerkit.sae.sae import Sae

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from steerkit.concepts.concept_moments import ConceptMoments, load_concept_moments, save_concept_moments
+from steerkit.concepts.scores import ConceptMoments, load_concept_moments, save_concept_moments
 from steerkit.errors import UserError
 
 

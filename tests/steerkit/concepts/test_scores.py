@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from steerkit.concepts.concept_moments import ConceptMoments
-from steerkit.concepts.scores import cohens_d, moment_scores, share_difference
+from steerkit.concepts.scores import ConceptMoments, cohens_d, moment_scores, share_difference
 
 
 def moments_of(images: dict[str, list[list[float]]]) -> ConceptMoments:

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from steerkit.concepts.concept_moments import ConceptMoments
+from steerkit.concepts.scores import ConceptMoments
 from steerkit.concepts.select_latents import percentile_count, select_latents
 from steerkit.errors import UserError
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from steerkit.concepts.ranks import StepRanks
-from steerkit.concepts.stability import Stability, prompt_halves
+from steerkit.concepts.concept_table import Stability, prompt_halves
 from steerkit.concepts.token_means import Entries
+from steerkit.stats.ranks import StepRanks
 
 
 def test_halves_are_complements_and_keep_prompts_together() -> None:
@@ -30,7 +30,7 @@ def shares(
 
 @pytest.mark.parametrize("at_once", [20, 10**6])
 def test_share_of_halves_in_which_a_latent_is_among_the_best(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    monkeypatch.setattr("steerkit.concepts.ranks.ENTRIES", at_once)
+    monkeypatch.setattr("steerkit.stats.ranks.ENTRIES", at_once)
     random = np.random.default_rng(0)
     label = np.arange(24) % 3
     dense = random.random((24, 6)) * (random.random((24, 6)) < 0.6)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.synthetic_project import Checkout
-from steerkit.dag import cache_objects, recorded
-from steerkit.dag.heal import heal_cache
+from steerkit.dag.dvc import cache_objects
+from steerkit.dag.dvc import lock as recorded
+from steerkit.dag.dvc.repair import heal_cache
 
 NUMBERS, PICTURES = "artifacts/demo/numbers/numbers.json", "artifacts/demo/pictures/pictures"
 

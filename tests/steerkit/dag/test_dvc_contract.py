@@ -1,4 +1,4 @@
-"""The names of DVC that are not its public interface and that `steerkit.dag.dvc_project` calls, one by one."""
+"""The names of DVC that are not its public interface and that `steerkit.dag.dvc.project` calls, one by one."""
 
 import inspect
 import json

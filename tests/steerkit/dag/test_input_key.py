@@ -3,7 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from steerkit.dag import input_key, up_to_date
+from steerkit.dag import stage_folder as input_key
+from steerkit.dag import up_to_date
 
 
 def test_links_are_followed_and_circles_of_them_end(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from steerkit.dag.layers import layers_of, stages_of_layers
+from steerkit.dag.registry import layers_of, stages_of_layers
 from steerkit.errors import UserError
 
 STAGES = ["flux-model", "flux-sae-early", "flux-sae-late", "flux-grids-early", "flux-grids-late", "flux-report",

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import pytest
 
-from steerkit.dag import Out, Param, Stage, declarations, params, params_edit, stage
+from steerkit.dag import Out, Param, Stage, declarations, params, stage
+from steerkit.dag import params as params_edit
 from steerkit.errors import UserError, UserErrors
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.synthetic_project import HERE, Checkout, copy_checkout
-from steerkit.dag import lockfile, recorded
+from steerkit.dag.dvc import lock as recorded
+from steerkit.dag.dvc import lockfile
 
 BIN = Path(sys.executable).parent
 RUN = HERE.parent / "tasks" / "run.sh"

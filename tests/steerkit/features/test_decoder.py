@@ -5,10 +5,8 @@ import pytest
 import torch
 from scipy.stats import kurtosis, skew
 
-from steerkit.features.decoder import decoder_table, moments, nearest_directions, similarity_matrix
-from steerkit.features.direction_map import direction_map
-from steerkit.sae.activation import Relu
-from steerkit.sae.sae import Sae
+from steerkit.features.decoder import decoder_table, direction_map, moments, nearest_directions, similarity_matrix
+from steerkit.sae.sae import Relu, Sae
 
 
 def dictionary(size: int = 30, width: int = 8) -> Sae:

@@ -5,9 +5,8 @@ import polars as pl
 import pytest
 
 from steerkit.features.chosen_latents import best_by_change, chosen_latents, label_changes, label_of
-from steerkit.features.demo_prompts import neutral_asks
-from steerkit.features.demo_trials import demo_trials
-from steerkit.features.picture_judge import concept_vectors
+from steerkit.features.demos import demo_trials, neutral_asks
+from steerkit.scoring.picture_judge import concept_vectors
 
 LABELS = pl.DataFrame({
     "latent": [0, 1, 2, 3], "label": ["season", "season", "object", None], "value": ["winter", "summer", "cat", None],

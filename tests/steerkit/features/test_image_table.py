@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from steerkit.activations.picture_shards import picture_name, repeated
 from steerkit.activations.shard_plan import CollectedPrompt
 from steerkit.errors import UserError
+from steerkit.experiments.draw_and_record import picture_name, repeated
 from steerkit.features.image_table import image_table, label_columns
-from steerkit.features.picture_judge import PictureJudge
+from steerkit.images import load_images
 from steerkit.scoring.labels import LabelScorer
-from steerkit.scoring.load_images import load_images
+from steerkit.scoring.picture_judge import PictureJudge
 from steerkit.world.captions import full_caption
 from steerkit.world.render import render
 from steerkit.world.scene import sample_scenes

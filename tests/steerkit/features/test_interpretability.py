@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scipy.stats import spearmanr
 
-from steerkit.features.interpretability import area_by_score, interpretability
+from steerkit.features.truth import area_by_score, interpretability
 
 
 def frames(areas: list[float | None], z: list[float | None]) -> tuple[pl.DataFrame, pl.DataFrame]:

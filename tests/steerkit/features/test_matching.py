@@ -8,8 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from steerkit.errors import UserError
-from steerkit.features.latent_assignment import assign
-from steerkit.features.matching import dictionary_facts, match_latents, match_summary, unit_activations
+from steerkit.features.matching import assign, dictionary_facts, match_latents, match_summary, unit_activations
 from steerkit.features.s_matrix import SMatrix
 
 Matrix = Callable[[NDArray[np.floating]], SMatrix]
@@ -84,7 +83,7 @@ def test_the_assignment_has_the_largest_sum_and_the_greedy_one_takes_the_best_pa
 
 @pytest.mark.parametrize("block", [50, 10**6])
 def test_the_greedy_assignment_is_that_of_a_loop(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr("steerkit.features.latent_assignment._BLOCK", block)
+    monkeypatch.setattr("steerkit.features.matching._BLOCK", block)
     generator = torch.Generator().manual_seed(3)
     first, second = (torch.randn(n, 6, generator=generator) for n in (25, 31))
     similarity = (first @ second.T).numpy()

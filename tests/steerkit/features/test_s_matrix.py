@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.features.latent_source import write_at
-from steerkit.features.pooled_latents import top_tokens
-from steerkit.features.s_matrix import SMatrix, SMatrixSource, SMatrixWriter
+from steerkit.features.entries import write_at
+from steerkit.features.s_matrix import SMatrix, SMatrixSource, SMatrixWriter, top_tokens
 from steerkit.sae.latents import SparseLatents
 from steerkit.sae.site import Site
 

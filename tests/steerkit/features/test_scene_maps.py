@@ -11,8 +11,7 @@ from steerkit.errors import UserError
 from steerkit.features.scene_maps import scene_maps
 from steerkit.models.load import LoadedModel, load_model
 from steerkit.models.spec import ModelSpec
-from steerkit.sae.activation import Relu
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import Relu, Sae
 from steerkit.sae.site import Site
 from steerkit.world.captions import full_caption
 from steerkit.world.render import render_with_mask

@@ -4,16 +4,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from steerkit.activations import pooled_once as pooling
-from steerkit.activations.collect_residuals import AnsweredText
+from steerkit.activations import residuals as pooling
+from steerkit.activations.residuals import AnsweredText
 from steerkit.lab.fitting import Recipe, fit_library, library_sides
 from steerkit.lab.workbench import Workbench
 from steerkit.models.language.encode import encode_texts
 from steerkit.prompts.concept_library import read_library
-from steerkit.vectors.vectors_file import load_vectors
-from tasks.collect_residuals import collect_residuals
-from tasks.language_prompts import language_prompts
-from tasks.language_vectors import language_vectors
+from steerkit.vectors.formats.vectors_file import load_vectors
+from tasks.language.activations import collect_residuals
+from tasks.language.prompts import language_prompts
+from tasks.language.vectors import language_vectors
 
 
 def test_a_recipe_is_what_params_say_and_usual_otherwise() -> None:

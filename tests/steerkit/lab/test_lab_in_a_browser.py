@@ -103,7 +103,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     root.mkdir(parents=True)
     for name in ("models", "data", "params.yaml"):
         (root / name).symlink_to(ROOT / name)
-    (root / "tasks" / "pipelines").mkdir(parents=True)
+    (root / "tasks" / "demo").mkdir(parents=True)
+    (root / "tasks" / "demo" / "pipeline.py").touch()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -3,8 +3,7 @@ import time
 
 import pytest
 
-from steerkit.lab.jobs import Cancelled
-from steerkit.lab.turns import FairLock, Turns
+from steerkit.lab.jobs import Cancelled, FairLock, Turns
 
 
 def _wait_until(condition, seconds: float = 5.0) -> None:

@@ -27,17 +27,17 @@ def _imported(folder: Path, first: str) -> list[str]:
 def test_gradio_writes_nothing_beside_its_sources(tmp_path: Path) -> None:
     (tmp_path / "with").mkdir()
     (tmp_path / "without").mkdir()
-    wanted = "from steerkit.lab.without_stubs import import_without_stubs; import_without_stubs()"
+    wanted = "from steerkit.lab.app import import_without_stubs; import_without_stubs()"
     assert _imported(tmp_path / "with", "pass") == ["__init__.py", "component_meta.py", "component_meta.pyi"]
     assert _imported(tmp_path / "without", wanted) == ["__init__.py", "component_meta.py"]
 
 
 def test_the_installed_gradio_has_its_components_all_the_same() -> None:
     code = (
-        "from steerkit.lab.without_stubs import import_without_stubs; import_without_stubs(); "
+        "from steerkit.lab.app import import_without_stubs; import_without_stubs(); "
         "import gradio.component_meta as meta, gradio as gr, sys; "
         "left = [finder for finder in sys.meta_path if type(finder).__module__.startswith('steerkit')]; "
         "print(meta.create_or_modify_pyi.__module__, gr.Button('go').value, len(left))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["steerkit.lab.without_stubs", "go", "0"]
+    assert done.stdout.split() == ["steerkit.lab.app", "go", "0"]

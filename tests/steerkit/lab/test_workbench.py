@@ -9,13 +9,12 @@ from steerkit.errors import UserError
 from steerkit.lab.operations.create_concept import create_concept
 from steerkit.lab.operations.library import import_concept, rename_concept
 from steerkit.lab.operations.mix_concepts import keep_mix
-from steerkit.lab.outline import Outline
-from steerkit.lab.workbench import Workbench
+from steerkit.lab.workbench import Outline, Workbench
 from steerkit.models.folder_digest import content_digest
 from steerkit.models.hub import EMBEDDED_LANGUAGE
 from steerkit.models.language.load import load_language_model
 from steerkit.models.language.spec import LanguageSpec
-from steerkit.vectors.vectors_file import load_vectors, save_vectors
+from steerkit.vectors.formats.vectors_file import load_vectors, save_vectors
 
 
 def _files(folder: Path) -> set[str]:

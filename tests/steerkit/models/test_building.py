@@ -20,8 +20,7 @@ from steerkit.models.without_weights import ModelWithoutWeights
 from steerkit.scoring.clip import ClipScorer
 from steerkit.scoring.fid import FidFeatures
 from steerkit.scoring.labels import LabelScorer
-from steerkit.scoring.language.entailment import Entailment
-from steerkit.scoring.language.text_labels import TextLabels
+from steerkit.scoring.language.judges import Entailment, TextLabels
 from steerkit.scoring.perceptual import Perceptual
 
 ROOT = Path(__file__).parents[3]

@@ -16,7 +16,7 @@ from steerkit.models.language.spec import LanguageSpec
 from steerkit.models.load import load_model
 from steerkit.models.spec import ModelSpec
 from steerkit.scoring.clip import ClipScorer
-from steerkit.scoring.language.entailment import Entailment
+from steerkit.scoring.language.judges import Entailment
 
 CPU = torch.device("cpu")
 

@@ -15,17 +15,17 @@ import torch
 from safetensors.numpy import save_file
 
 from steerkit.errors import UserError
-from steerkit.models import tensor_digest
+from steerkit.models import model_parts as tensor_digest
 from steerkit.models.fingerprint import Fingerprint, check_expected, fingerprint, same_digest
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.language.spec import LanguageSpec
+from steerkit.models.model_parts import tensors_digest
 from steerkit.models.spec import ModelSpec
-from steerkit.models.tensor_digest import tensors_digest
 from steerkit.steering.pictures import check_model
 from steerkit.vectors.direction import Direction
+from steerkit.vectors.formats.vectors_file import load_vectors, save_vectors
 from steerkit.vectors.mixing import mix
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
-from steerkit.vectors.vectors_file import load_vectors, save_vectors
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Edit = Callable[[Path], object]

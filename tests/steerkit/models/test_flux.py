@@ -14,10 +14,10 @@ import torch
 
 from steerkit.activations.record import record
 from steerkit.errors import UserError
-from steerkit.models.branches import carries_prompt, track
 from steerkit.models.generate import batches, generate, image_size, run_pipeline
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.load import load_model, running_dtype
+from steerkit.models.running import carries_prompt, track
 from steerkit.models.schedule import model_timesteps, timesteps
 from steerkit.models.select import select_model
 from steerkit.models.spec import ModelSpec
@@ -253,7 +253,7 @@ def test_a_folder_without_a_transformer_is_named(flux_folder: Callable[[str], Pa
 
 
 def test_a_pipeline_without_a_denoiser_is_said() -> None:
-    from steerkit.models.denoiser import denoiser
+    from steerkit.models.families import denoiser
 
     with pytest.raises(UserError, match="neither a UNet nor a transformer"):
         denoiser(SimpleNamespace())

@@ -13,22 +13,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from steerkit.activations.collect_attention import attention_moments
+from steerkit.activations.attention import attention_moments
 from steerkit.activations.record import Capture, capture
 from steerkit.errors import UserError
 from steerkit.models.attention_blocks import AttentionBlock, attention_blocks, chosen_blocks
-from steerkit.models.branches import track
-from steerkit.models.denoiser import has_branches
+from steerkit.models.families import has_branches
 from steerkit.models.generate import Batch, batches, generate, run_pipeline
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.models.running import track
 from steerkit.models.schedule import timesteps
 from steerkit.prompts.contrast_pairs import ContrastPair
+from steerkit.steering.algebra import Edit
 from steerkit.steering.apply import check_branches, steer, steered_batches
-from steerkit.steering.attention_edit import AttentionRecipe, attention_edits
-from steerkit.steering.edit import Edit
+from steerkit.steering.attention import AttentionRecipe, attention_edits
 from steerkit.steering.operators import Add
 from steerkit.vectors.direction import Direction, normalised
-from steerkit.vectors.from_moments import vectors_from_moments
+from steerkit.vectors.fit import vectors_from_moments
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 
 Load = Callable[[str], Any]

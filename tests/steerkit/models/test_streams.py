@@ -10,8 +10,7 @@ import torch
 from steerkit.activations.record import record
 from steerkit.errors import UserError
 from steerkit.models.generate import generate
-from steerkit.models.hookpoint import Hookpoint
-from steerkit.models.streams import cut_input, cut_output, with_cut_input, with_cut_output
+from steerkit.models.hookpoints import Hookpoint, cut_input, cut_output, with_cut_input, with_cut_output
 
 DOUBLE, SINGLE = "transformer.transformer_blocks", "transformer.single_transformer_blocks"
 NOW = SimpleNamespace(text_tokens=2, image_tokens=3)

@@ -12,7 +12,7 @@ import torch
 from steerkit.activations.record import record
 from steerkit.errors import UserError
 from steerkit.models.generate import batches, run_pipeline
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.spec import ModelSpec
 from steerkit.models.without_weights import ModelWithoutWeights
 

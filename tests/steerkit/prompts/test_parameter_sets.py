@@ -8,12 +8,12 @@ import pytest
 from steerkit.dag.params import load_params
 from steerkit.errors import UserError
 from steerkit.models.select import select_model
-from steerkit.prompts.concept import contrast_pairs, parse_concepts
+from steerkit.prompts.concepts import contrast_pairs, parse_concepts
 from steerkit.prompts.contrast_pairs import read_contrast_pairs
 from steerkit.scoring.named_labels import named_labels
-from steerkit.scoring.shots import parse_seeds
+from steerkit.scoring.samples import parse_seeds
 from steerkit.scoring.target import check_pairs, parse_target
-from steerkit.steering.edit_spec import parse_edits
+from steerkit.steering.attention import parse_edits
 
 ROOT = Path(__file__).parents[3]
 

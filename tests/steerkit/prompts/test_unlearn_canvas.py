@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from steerkit.errors import UserError
-from steerkit.prompts.concept_suite import concept_prompts, parse_suite
-from steerkit.prompts.unlearn_canvas import STYLES
+from steerkit.prompts.concept_suite import STYLES, concept_prompts, parse_suite
 
 
 @pytest.fixture

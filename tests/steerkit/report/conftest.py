@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from steerkit.report.content import ReportContent
-from steerkit.report.page import write_report
 from steerkit.report.provenance import Provenance
-from steerkit.scoring.bootstrap import Bootstrap
+from steerkit.report.winter.content import ReportContent
+from steerkit.report.winter.page import write_report
 from steerkit.scoring.judgements import CONDITIONS
 from steerkit.scoring.winter import score_winter
+from steerkit.stats.bootstrap import Bootstrap
 
 PROMPTS = {0: "a red car on a street in summer", 1: "a <b>blue</b> cat & friends in a room", 2: "a yellow tent"}
 SCENES = [(0, "car", "red", "street"), (1, "cat", "blue", "room"), (2, "tent", "yellow", "lake")]

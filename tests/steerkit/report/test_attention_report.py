@@ -19,7 +19,7 @@ from steerkit.report.attention.content import AttentionContent, EditScores
 from steerkit.report.attention.grid import grid
 from steerkit.report.attention.page import write_attention_report
 from steerkit.report.provenance import Provenance
-from steerkit.scoring.bootstrap import Bootstrap
+from steerkit.stats.bootstrap import Bootstrap
 from steerkit.world.labels import LABELS
 from steerkit.world.render import render
 from steerkit.world.scene import Scene, sample_scene

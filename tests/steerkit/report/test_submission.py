@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from steerkit.cli.submission import submission
+from steerkit.cli.app import submission
 from steerkit.errors import UserError, UserErrors
 from steerkit.report.submission import Columns, decode_submission, encode_submission, pictures_of
 

@@ -5,9 +5,8 @@ import torch
 from sklearn.metrics import explained_variance_score, r2_score
 from torch import Tensor
 
-from steerkit.sae.activation import TopK
 from steerkit.sae.metrics import UnexplainedVariance, evaluate
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import Sae, TopK
 
 
 @dataclass

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from steerkit.sae.config import SaeConfig
-from steerkit.sae.trainee import Trainee
+from steerkit.sae.training.config import SaeConfig
+from steerkit.sae.training.trainer import Trainee
 
 WIDTH, ATOMS, ACTIVE, BATCH = 32, 64, 3, 512
 PLANTED = functional.normalize(torch.randn(ATOMS, WIDTH, generator=torch.Generator().manual_seed(77)), dim=1)

@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 
-from steerkit.activations.shuffle_pool import Batch
-from steerkit.sae.activation import Relu
-from steerkit.sae.quality import DENSITY_EDGES, quality_table
-from steerkit.sae.sae import Sae
+from steerkit.activations.store.shuffle import Batch
+from steerkit.sae.metrics import DENSITY_EDGES, quality_table
+from steerkit.sae.sae import Relu, Sae
 
 
 def half_blind() -> Sae:

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from steerkit.sae.activation import AbsTopK, Activation, Gated, GroupMax, JumpRelu, Relu, TopK
 from steerkit.sae.input_norm import ConstantNorm, InputNorm, NoNorm, PerRow, ScaleBy, Standardise
 from steerkit.sae.latents import SparseLatents
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import AbsTopK, Activation, Gated, GroupMax, JumpRelu, Relu, Sae, TopK
 
 WIDTH, SIZE, K = 12, 60, 5
 
@@ -202,7 +201,7 @@ def test_moving_to_a_dtype_moves_weights_and_not_thresholds() -> None:
 def test_pieces_of_many_rows_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     sae, rows = autoencoder("relu"), random(50, WIDTH, seed=20)
     whole = sae.encode(rows)
-    monkeypatch.setattr("steerkit.sae.encode.PRE_ACTIVATIONS", 7 * SIZE)
+    monkeypatch.setattr("steerkit.sae.sae.PRE_ACTIVATIONS", 7 * SIZE)
     pieces = sae.encode(rows)
     assert torch.equal(pieces.indices, whole.indices)
     torch.testing.assert_close(pieces.values, whole.values)

@@ -7,11 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from steerkit.errors import UserError
-from steerkit.sae.activation import AbsTopK, Activation, Gated, GroupMax, JumpRelu, Relu, TopK
 from steerkit.sae.input_norm import ConstantNorm, InputNorm, NoNorm, PerRow, ScaleBy, Standardise
-from steerkit.sae.sae import Sae
-from steerkit.sae.sae_description import Provenance
-from steerkit.sae.sae_file import describe_sae, load_extra, load_sae, save_sae
+from steerkit.sae.sae import AbsTopK, Activation, Gated, GroupMax, JumpRelu, Relu, Sae, TopK
+from steerkit.sae.sae_file import Provenance, describe_sae, load_extra, load_sae, save_sae
 from steerkit.sae.site import Site
 
 N, D = 8, 4

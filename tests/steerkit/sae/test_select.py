@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steerkit.sae.select import GROUP, above, largest
+from steerkit.sae.products import GROUP, above, largest
 
 
 @settings(deadline=None, max_examples=60)

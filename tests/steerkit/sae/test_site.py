@@ -9,11 +9,9 @@ import torch
 
 from steerkit.errors import UserError
 from steerkit.models.folder_digest import content_digest
-from steerkit.models.hookpoint import Hookpoint
-from steerkit.sae.activation import TopK
-from steerkit.sae.sae import Sae
-from steerkit.sae.sae_description import Provenance
-from steerkit.sae.sae_file import load_sae, save_sae
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.sae.sae import Sae, TopK
+from steerkit.sae.sae_file import Provenance, load_sae, save_sae
 from steerkit.sae.site import Site, require_fit, site_in
 from steerkit.sae.site_statement import SiteStatement
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from steerkit.sae.config import SaeConfig
-from steerkit.sae.trainee import Trainee
+from steerkit.sae.training.config import SaeConfig
+from steerkit.sae.training.trainer import Trainee
 
 WIDTH, LATENTS, ROWS = 12, 96, 40
 AUXK_LATENTS = 5

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn.functional import avg_pool2d, pad
 
-from steerkit.scoring.artifacts import FOLDS, ArtifactDetector, Whitening
+from steerkit.scoring.artifacts import FOLDS, ArtifactDetector, Whitening, spoilt
 from steerkit.scoring.labels import LabelScorer
-from steerkit.scoring.planted_artifacts import spoilt
-from steerkit.world.draw_objects import DRAW
+from steerkit.world.drawing import DRAW
 from steerkit.world.render import render
 from steerkit.world.scene import sample_scene
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from steerkit.errors import UserError
-from steerkit.scoring.card_latents import card_latents
+from steerkit.scoring.latent_cards import card_latents
 
 
 def row(sae: str, concept: str, latent: int, d: float, share: float, step: int | None = None) -> dict[str, Any]:

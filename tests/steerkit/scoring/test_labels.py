@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from steerkit.errors import UserError
 from steerkit.scoring.labels import LabelScorer
-from steerkit.world.label_classifier import LabelClassifier, save_label_classifier
+from steerkit.world.classifiers import LabelClassifier, save_label_classifier
 from steerkit.world.labels import LABELS
 
 

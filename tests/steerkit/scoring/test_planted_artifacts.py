@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from steerkit.scoring import planted_artifacts
-from steerkit.scoring.planted_artifacts import FAULTS, Discriminant, spoilt
+from steerkit.scoring import artifacts as planted_artifacts
+from steerkit.scoring.artifacts import FAULTS, Discriminant, spoilt
 
 
 def scene(count: int) -> np.ndarray:

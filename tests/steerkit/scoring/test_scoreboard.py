@@ -7,11 +7,11 @@ import pytest
 
 from steerkit.errors import UserError
 from steerkit.report.scoreboard import scoreboard_text
-from steerkit.scoring.bootstrap import Bootstrap
 from steerkit.scoring.scoreboard import Entry, scoreboard
 from steerkit.scoring.target import parse_target
-from tasks.compare_methods import _check_alike
-from tasks.latent_winter import _shown
+from steerkit.stats.bootstrap import Bootstrap
+from tasks.latents.winter import _shown
+from tasks.scoreboard.report import _check_alike
 
 BOOTSTRAP = Bootstrap(resamples=100, seed=0)
 

@@ -6,12 +6,12 @@ import polars as pl
 import pytest
 import torch
 
-from steerkit.adaptive.projection import at_once
 from steerkit.errors import UserErrors
+from steerkit.experiments.projection import at_once
 from steerkit.prompts.contrast_pairs import ContrastPair
-from steerkit.scoring.bootstrap import Bootstrap
 from steerkit.scoring.target import WINTER, Target, check_pairs, parse_target, read_target, write_target
 from steerkit.scoring.winter import flat_metrics, score_winter
+from steerkit.stats.bootstrap import Bootstrap
 
 FOG = {"pairs": "fog.csv", "phrases": ["a foggy scene"], "other_phrases": ["a clear scene"]}
 BOTH = {

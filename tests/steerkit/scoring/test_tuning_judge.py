@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from steerkit.adaptive.floors import Floors, Kept
-from steerkit.adaptive.trials import Measured, objective
+from steerkit.experiments.floors import Floors, Kept
+from steerkit.experiments.search import Measured, objective
 from steerkit.scoring.clip import ClipScorer
+from steerkit.scoring.judges import TuningJudge, directional_similarity, kept_by, prompt_share
 from steerkit.scoring.target import parse_target
-from steerkit.scoring.tuning_judge import TuningJudge, directional_similarity, kept_by, prompt_share
 from steerkit.world.render import render
 from steerkit.world.scene import sample_scene
 

@@ -7,10 +7,9 @@ import polars as pl
 import pytest
 
 from steerkit.errors import UserError
-from steerkit.scoring.bootstrap import Bootstrap
 from steerkit.scoring.erasure_target import ErasureTarget
-from steerkit.scoring.unlearning import check_pictures, unlearning
-from steerkit.scoring.unlearning_questions import answers, flat_metrics
+from steerkit.scoring.unlearning import answers, check_pictures, flat_metrics, unlearning
+from steerkit.stats.bootstrap import Bootstrap
 
 BOOTSTRAP = Bootstrap(resamples=300, seed=3)
 # Six prompts: two ask for winter, two for summer, one for autumn, and one names no season.

@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from steerkit.scoring.bootstrap import Bootstrap
 from steerkit.scoring.judgements import judge
 from steerkit.scoring.winter import WinterScores, flat_metrics, score_winter, write_metrics, write_plots
+from steerkit.stats.bootstrap import Bootstrap
 
 PROMPTS = pl.DataFrame(
     {

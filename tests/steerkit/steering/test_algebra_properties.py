@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint
-from steerkit.steering.bounds import Bound, Cap, KeepNorm, Unbounded
-from steerkit.steering.edit import Edit, edited
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.steering.algebra import Bound, Cap, Edit, KeepNorm, Unbounded, edited
 from steerkit.steering.gates import WherePresent
 from steerkit.steering.operators import Add, Operator, ProjectOut, Replace, Scale, Switch
 from steerkit.vectors.direction import Direction

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.steering.algebra import Edit, for_images
 from steerkit.steering.apply import steer
-from steerkit.steering.edit import Edit, for_images
 from steerkit.steering.operators import Add
 from steerkit.vectors.direction import Direction
 

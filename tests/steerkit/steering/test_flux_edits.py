@@ -9,17 +9,15 @@ import torch
 
 from steerkit.activations.record import Capture, record
 from steerkit.errors import UserError
-from steerkit.models.denoiser import execution_device
+from steerkit.models.families import execution_device
 from steerkit.models.generate import batches, generate, run_pipeline
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.load import load_model
-from steerkit.sae.activation import TopK
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import Sae, TopK
+from steerkit.steering.algebra import Edit
 from steerkit.steering.apply import steer, steered_batches
-from steerkit.steering.edit import Edit
 from steerkit.steering.gates import InImage
-from steerkit.steering.latent_change import AddLatents
-from steerkit.steering.latent_operators import EditLatents, LatentPart
+from steerkit.steering.latents.operators import AddLatents, EditLatents, LatentPart
 from steerkit.steering.operators import Add
 from steerkit.vectors.direction import Direction
 

@@ -7,15 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from steerkit.models.hookpoint import Hookpoint
-from steerkit.sae.activation import TopK
-from steerkit.sae.sae import Sae
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.sae.sae import Sae, TopK
+from steerkit.steering.algebra import Edit
 from steerkit.steering.apply import steer
-from steerkit.steering.edit import Edit
 from steerkit.steering.gate_survey import is_gated_by_image, survey
-from steerkit.steering.latent_change import AddLatents, ScaleLatents
-from steerkit.steering.latent_gates import LatentsInImage, image_means, token_values
-from steerkit.steering.latent_operators import EditLatents, LatentPart
+from steerkit.steering.latents.gates import LatentsInImage, image_means, token_values
+from steerkit.steering.latents.operators import AddLatents, EditLatents, LatentPart, ScaleLatents
 
 Draw = Callable[..., Tensor]
 MID = Hookpoint("unet.mid_block.attentions.0")

@@ -9,16 +9,24 @@ from torch import Tensor
 
 from steerkit.activations.record import record
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint
-from steerkit.sae.activation import TopK
-from steerkit.sae.sae import Sae
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.sae.sae import Sae, TopK
 from steerkit.sae.site import Site
+from steerkit.steering.algebra import Edit
 from steerkit.steering.apply import steer
-from steerkit.steering.edit import Edit
 from steerkit.steering.gates import Always
-from steerkit.steering.latent_change import AddLatents, LatentChange, ScaleByMean, ScaleLatents, SetLatents
-from steerkit.steering.latent_gates import LatentsInImage, token_values
-from steerkit.steering.latent_operators import EditLatents, LatentPart, ReplacePatches, SaeuronEdit
+from steerkit.steering.latents.gates import LatentsInImage, token_values
+from steerkit.steering.latents.operators import (
+    AddLatents,
+    EditLatents,
+    LatentChange,
+    LatentPart,
+    ReplacePatches,
+    SaeuronEdit,
+    ScaleByMean,
+    ScaleLatents,
+    SetLatents,
+)
 
 Draw = Callable[..., Tensor]
 MID = Hookpoint("unet.mid_block.attentions.0")

@@ -11,7 +11,7 @@ from PIL import Image
 from steerkit.errors import UserError
 from steerkit.models.attention_blocks import attention_blocks
 from steerkit.models.generate import generate
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.load import load_model
 from steerkit.models.spec import ModelSpec
 from steerkit.steering.pictures import add, add_to_text, as_grid, erase, make_pictures, open_model, replace

@@ -11,9 +11,9 @@ from steerkit.errors import UserError
 from steerkit.models.attention_blocks import AttentionBlock, attention_blocks
 from steerkit.models.generate import generate
 from steerkit.models.schedule import timesteps
+from steerkit.steering.algebra import Edit
 from steerkit.steering.apply import steer, steered_batches
-from steerkit.steering.attention_edit import AttentionRecipe, attention_edits
-from steerkit.steering.edit import Edit
+from steerkit.steering.attention import AttentionRecipe, attention_edits
 from steerkit.steering.gates import InImage
 from steerkit.steering.operators import Add
 from steerkit.vectors.direction import Direction

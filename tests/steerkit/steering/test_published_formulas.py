@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from steerkit.activations.collect_attention import attention_moments
+from steerkit.activations.attention import attention_moments
 from steerkit.models.attention_blocks import attention_blocks
 from steerkit.models.generate import Batch, generate, run_pipeline
 from steerkit.models.load import LoadedModel, load_model
@@ -24,9 +24,9 @@ from steerkit.models.schedule import timesteps
 from steerkit.models.spec import ModelSpec
 from steerkit.prompts.contrast_pairs import ContrastPair
 from steerkit.steering.apply import steered_batches
-from steerkit.steering.attention_edit import Action, AttentionRecipe, attention_edits
-from steerkit.vectors.from_moments import vectors_from_moments
-from steerkit.vectors.imported_pickle import as_layout, imported_vectors, read_layout, to_pickle
+from steerkit.steering.attention import Action, AttentionRecipe, attention_edits
+from steerkit.vectors.fit import vectors_from_moments
+from steerkit.vectors.formats.pickles import as_layout, imported_vectors, read_layout, to_pickle
 from steerkit.vectors.steering_vectors import SteeringVectors
 
 FOLDER = Path(__file__).parents[3] / "models" / "seasons-sd"

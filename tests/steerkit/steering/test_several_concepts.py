@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steerkit.activations.text import text_activations, token_types
+from steerkit.activations.text_encoder import text_activations, token_types
 from steerkit.models.generate import generate
-from steerkit.models.hookpoint import text_encoder_mlps
+from steerkit.models.hookpoints import text_encoder_mlps
 from steerkit.models.load import LoadedModel, load_model
 from steerkit.models.spec import ModelSpec
 from steerkit.scoring.labels import LabelScorer
 from steerkit.steering.apply import steered_batches
-from steerkit.steering.text_edit import text_edit
+from steerkit.steering.text_encoder import text_edit
 from steerkit.vectors.fit import PromptActivations, fit_vectors
 from steerkit.vectors.steering_vectors import SteeringVectors
 from steerkit.world.captions import with_article

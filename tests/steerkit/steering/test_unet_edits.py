@@ -14,16 +14,15 @@ from steerkit.errors import UserError
 from steerkit.models.attention_blocks import attention_blocks
 from steerkit.models.fingerprint import Fingerprint
 from steerkit.models.generate import generate
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.schedule import timesteps
+from steerkit.steering.algebra import Edit, KeepNorm
 from steerkit.steering.apply import steer, steered_batches
-from steerkit.steering.attention_edit import AttentionRecipe, attention_edits
-from steerkit.steering.bounds import KeepNorm
-from steerkit.steering.edit import Edit
+from steerkit.steering.attention import AttentionRecipe, attention_edits
 from steerkit.steering.operators import Add, Operator, ProjectOut, Replace, Scale, Switch
 from steerkit.vectors.direction import Direction
+from steerkit.vectors.formats.vectors_file import load_vectors, save_vectors
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
-from steerkit.vectors.vectors_file import load_vectors, save_vectors
 
 PROMPTS = ["a cat", "a longer one", "dog"]
 MIDDLE = Hookpoint("unet.mid_block.attentions.0.transformer_blocks.0.attn2")

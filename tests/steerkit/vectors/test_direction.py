@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.vectors.direction import Direction, normalised
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 

@@ -3,10 +3,10 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from steerkit.vectors.estimator import ESTIMATORS, estimate
-from steerkit.vectors.logistic_probe import logistic_probe
-from steerkit.vectors.mean_difference import mean_difference
-from steerkit.vectors.principal_component import principal_component
+from steerkit.vectors.estimators.logistic_probe import logistic_probe
+from steerkit.vectors.estimators.mean_difference import mean_difference
+from steerkit.vectors.estimators.principal_component import principal_component
+from steerkit.vectors.estimators.registry import ESTIMATORS, estimate
 
 
 def planted(n: int = 200, d: int = 24, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -3,9 +3,9 @@ import torch
 
 from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.vectors.estimators.random_direction import random_like
 from steerkit.vectors.fit import PromptActivations, fit_vectors
-from steerkit.vectors.random_direction import random_like
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 
 MODEL = Fingerprint(name="tiny", source="here", revision=None, digest="0" * 64, libraries={})

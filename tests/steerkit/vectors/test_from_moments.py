@@ -7,9 +7,9 @@ from steerkit.activations.paired_moments import PairedMoments, shuffle_signs
 from steerkit.errors import UserError
 from steerkit.models.attention_blocks import AttentionBlock
 from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.hookpoint import Hookpoint
-from steerkit.vectors.from_moments import vectors_from_moments
-from steerkit.vectors.geometry import vectors_table
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.vectors.fit import vectors_from_moments
+from steerkit.vectors.statistics import vectors_table
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 
 MODEL = Fingerprint(name="m", source="s", revision=None, digest="0" * 64, libraries={})

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.vectors.direction import Direction, normalised
+from steerkit.vectors.formats.vectors_file import load_vectors, save_vectors
 from steerkit.vectors.mixing import mix, mix_name, parse_mix, takes_turns
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
-from steerkit.vectors.vectors_file import load_vectors, save_vectors
 
 MODEL = Fingerprint(name="tiny", source="tiny", revision=None, digest="a1" * 32, libraries={})
 LAYERS = [Slot(Hookpoint(f"model.layers.{layer}")) for layer in range(3)]

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from steerkit.vectors.removal_vectors import removal_vectors
+from steerkit.vectors.language import removal_vectors
 
 PAIRS = [
     ("Tell me about the lake.", "the lake is by the house"),

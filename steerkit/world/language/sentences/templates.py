@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """Templates with slots (see steerkit.world.language.slots): what an answer opens with, goes on with, is short with.
+    """Templates with slots of grammar: what an answer opens with, goes on with, is short with.
 
     Every opening names the topic. A short one stands alone in a brief answer.
     """

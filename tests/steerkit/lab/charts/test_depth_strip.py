@@ -2,7 +2,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from steerkit.lab.charts.depth_strip import depth_card, depth_strip
+from steerkit.lab.charts.charts import depth_card, depth_strip
 
 
 @pytest.mark.parametrize("layers", [2, 8, 33])

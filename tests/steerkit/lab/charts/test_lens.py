@@ -1,6 +1,6 @@
 from xml.etree import ElementTree
 
-from steerkit.lab.charts.lens import lens_chart
+from steerkit.lab.charts.charts import lens_chart
 from steerkit.lab.operations.explore_layers import Guess, LayerExploration
 
 

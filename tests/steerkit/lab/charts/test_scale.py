@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steerkit.lab.charts.scale import Scale, number, ticks
+from steerkit.lab.charts.style import Scale, number, ticks
 
 
 def test_ticks_are_round_numbers_around_the_values() -> None:

@@ -9,8 +9,7 @@ from steerkit.activations.residuals import residuals
 from steerkit.errors import UserError
 from steerkit.lab.concepts import ConceptEntry
 from steerkit.lab.jobs import Job
-from steerkit.lab.operations.concept_map import ANSWERS, STEPS, ConceptMap, _plane, concept_map
-from steerkit.lab.operations.concept_places import concept_places
+from steerkit.lab.operations.concept_map import ANSWERS, STEPS, ConceptMap, _plane, concept_map, concept_places
 from steerkit.lab.workbench import Workbench
 from steerkit.models.language.encode import encode_texts
 

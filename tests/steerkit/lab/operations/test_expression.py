@@ -3,7 +3,7 @@ import math
 
 import torch
 
-from steerkit.lab.operations.expression import expression
+from steerkit.lab.operations.blend import expression
 from steerkit.lab.workbench import Workbench
 from steerkit.models.language.encode import encode_texts
 from steerkit.models.language.generate import Completion

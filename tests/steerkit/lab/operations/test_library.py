@@ -20,10 +20,10 @@ from steerkit.lab.operations.library import (
     rename_concept,
     temporary_export,
 )
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.vectors.direction import Direction
+from steerkit.vectors.formats.vectors_file import load_vectors, save_vectors
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
-from steerkit.vectors.vectors_file import load_vectors, save_vectors
 
 ROOT = Path(__file__).parents[4]
 

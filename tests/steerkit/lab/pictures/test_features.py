@@ -9,11 +9,9 @@ import pytest
 import torch
 
 from steerkit.errors import UserError
-from steerkit.lab.pictures.feature_tables import offered, two_rows
-from steerkit.lab.pictures.features import Feature, FluxLayer, read_layer, write_layer
+from steerkit.lab.pictures.features import Feature, FluxLayer, offered, read_layer, two_rows, write_layer
 from steerkit.lab.pictures.sources import read_json
-from steerkit.sae.activation import Relu
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import Relu, Sae
 from steerkit.sae.sae_file import save_sae
 
 

@@ -13,9 +13,8 @@ from steerkit.lab.pictures.drawing import draw_picture
 from steerkit.lab.pictures.heat_sources import AttentionHeat, LatentHeat, PresenceHeat, _Maps, attention_shares
 from steerkit.models.attention_blocks import attention_blocks, chosen_blocks
 from steerkit.models.generate import generate
-from steerkit.models.hookpoint import resolve
-from steerkit.sae.activation import Relu
-from steerkit.sae.sae import Sae
+from steerkit.models.hookpoints import resolve
+from steerkit.sae.sae import Relu, Sae
 from steerkit.sae.site import Site
 from steerkit.vectors.direction import Direction
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors

@@ -8,7 +8,7 @@ import torch
 from steerkit.lab.pictures.kit import attention_choices, latent_choices, text_choices
 from steerkit.lab.pictures.sources import AttentionSource, LatentsSource, TextSource
 from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.vectors.direction import Direction
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from steerkit.concepts.concept_moments import ConceptMoments, save_concept_moments
+from steerkit.concepts.scores import ConceptMoments, save_concept_moments
 from steerkit.errors import UserError
 from steerkit.lab.pictures.part_moments import load_part_moments, save_part_moments
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from steerkit.lab.pictures.prompt_words import prompt_words
+from steerkit.lab.pictures.edits import prompt_words
 
 
 def test_tokens_at_the_places_of_a_word_spell_it(sd: Any) -> None:

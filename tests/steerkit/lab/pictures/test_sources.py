@@ -12,8 +12,8 @@ from steerkit.errors import UserError
 from steerkit.lab.pictures.sources import attention_source, latents_source, starters_folder, text_source
 from steerkit.models.fingerprint import same_digest
 from steerkit.vectors.direction import Direction
+from steerkit.vectors.formats.vectors_file import load_vectors, save_vectors
 from steerkit.vectors.steering_vectors import SteeringVectors
-from steerkit.vectors.vectors_file import load_vectors, save_vectors
 
 
 @pytest.fixture

@@ -7,20 +7,18 @@ import polars as pl
 import pytest
 import torch
 
-from steerkit.concepts.concept_moments import ConceptMoments, save_concept_moments
+from steerkit.concepts.scores import ConceptMoments, save_concept_moments
 from steerkit.errors import UserError
 from steerkit.lab.pictures import starters
 from steerkit.lab.pictures.sources import added_by_winter, steered
 from steerkit.lab.pictures.starters import Finished
-from steerkit.sae.activation import Relu
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import Relu, Sae
 from steerkit.sae.sae_file import load_sae, save_sae
 from steerkit.sae.site import Site
-from steerkit.steering.edit import Edit
-from steerkit.steering.latent_edit import ConceptLatents, latent_edits
-from steerkit.steering.latent_gates import LatentsInImage
-from steerkit.steering.latent_operators import EditLatents
-from steerkit.steering.latent_recipe import LatentRecipe
+from steerkit.steering.algebra import Edit
+from steerkit.steering.latents.edits import ConceptLatents, LatentRecipe, latent_edits
+from steerkit.steering.latents.gates import LatentsInImage
+from steerkit.steering.latents.operators import EditLatents
 
 CONCEPTS = ("object:cat", "object:horse", "season:spring", "season:summer", "season:winter", "time:day", "time:night")
 STEPS, SIZE = (0, 1, 2), 40
@@ -68,7 +66,7 @@ def moved(edit: Edit, rows: torch.Tensor) -> torch.Tensor:
 
 
 def test_shipped_latents_make_the_edits_of_the_run(finished: Finished, tmp_path: Path) -> None:
-    from steerkit.concepts.concept_moments import load_concept_moments
+    from steerkit.concepts.scores import load_concept_moments
     from steerkit.lab.pictures.part_moments import load_part_moments
 
     folder = tmp_path / "starters"

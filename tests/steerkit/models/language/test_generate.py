@@ -10,9 +10,8 @@ import torch
 
 from steerkit.errors import UserError
 from steerkit.models.language.encode import encode
-from steerkit.models.language.generate import Completion, complete
-from steerkit.models.language.sampling import Sampling
-from steerkit.steering.edit import Edit
+from steerkit.models.language.generate import Completion, Sampling, complete
+from steerkit.steering.algebra import Edit
 from steerkit.steering.operators import Replace
 
 PROMPTS = ["Tell me about the lake.", "The old house?", "Tell me about the market by the lake, and the boat."]

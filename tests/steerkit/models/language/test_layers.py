@@ -8,7 +8,7 @@ import transformers
 from torch import nn
 
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.language.layers import block_hookpoints, blocks, module_at
 from steerkit.vectors.steering_vectors import layer_number
 

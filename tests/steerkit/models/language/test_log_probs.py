@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 import torch
 
+from steerkit.activations.logit_lens import logit_lens
 from steerkit.errors import UserError
 from steerkit.models.language import log_probs
 from steerkit.models.language.encode import encode
-from steerkit.models.language.generate import Completion, complete
+from steerkit.models.language.generate import Completion, Sampling, complete
 from steerkit.models.language.log_probs import next_token_log_probs, token_log_probs, written_tokens
-from steerkit.models.language.logit_lens import logit_lens
-from steerkit.models.language.sampling import Sampling
-from steerkit.steering.edit import Edit
+from steerkit.steering.algebra import Edit
 from steerkit.steering.operators import Add
 from steerkit.vectors.direction import normalised
 

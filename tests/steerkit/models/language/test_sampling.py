@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from steerkit.errors import UserError
-from steerkit.models.language.sampling import Noise, Sampling, kept_tokens
+from steerkit.models.language.generate import Noise, Sampling, kept_tokens
 
 LOGITS = torch.tensor([[0.15, 0.5, 0.05, 0.3]]).log()
 NONE = torch.zeros(0)

@@ -11,12 +11,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from steerkit.report.flux.content import FluxContent, LayerContent
-from steerkit.report.flux.distributions import score_histogram, score_levels
+from steerkit.report.flux.content import FluxContent, LayerContent, score_histogram, score_levels
 from steerkit.report.flux.overlay_files import write_overlays
 from steerkit.report.flux.page import write_flux_report
 from steerkit.report.provenance import Provenance
-from steerkit.scoring.bootstrap import Bootstrap
+from steerkit.stats.bootstrap import Bootstrap
 from steerkit.world.labels import LABELS
 from steerkit.world.render import render_with_mask
 from steerkit.world.scene import Scene, sample_scene

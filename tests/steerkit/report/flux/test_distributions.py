@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from steerkit.report.flux.distributions import score_histogram, score_levels
+from steerkit.report.flux.content import score_histogram, score_levels
 
 SCORES = np.array([[0.0, 1.0], [10.0, 0.0], [9.2, 0.0], [5.1, 0.0], [4.9, 0.0], [1.0, 0.0], [8.0, 0.0]])
 

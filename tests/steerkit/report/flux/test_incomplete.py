@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steerkit.report import figures as drawing
 from steerkit.report.flux.content import LAYER_FRAMES, FluxContent, LayerContent, empty
 from steerkit.report.flux.page import PAGES, write_flux_report
-from steerkit.scoring.bootstrap import Bootstrap
+from steerkit.report.html import figures as drawing
+from steerkit.stats.bootstrap import Bootstrap
 
 Read = Callable[[Path], Any]
 FEW = Bootstrap(resamples=50)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from steerkit.report.flux.overlay_files import write_overlays
-from steerkit.report.overlay import overlay
+from steerkit.report.html.overlays import overlay
 
 EXAMPLES = {7: [2, 5], 9: [1]}
 

@@ -15,7 +15,7 @@ from PIL import Image
 from steerkit.report.flux.content import FluxContent
 from steerkit.report.flux.features import features
 from steerkit.report.flux.page import PAGES, write_flux_report
-from steerkit.scoring.bootstrap import Bootstrap
+from steerkit.stats.bootstrap import Bootstrap
 
 Read = Callable[[Path], Any]
 

@@ -7,8 +7,8 @@ import pytest
 
 from steerkit.report.flux.content import LayerContent
 from steerkit.report.flux.features import Feature
-from steerkit.report.flux.rates import ends, label_rates
-from steerkit.scoring.bootstrap import Bootstrap
+from steerkit.report.flux.statistics import ends, label_rates
+from steerkit.stats.bootstrap import Bootstrap
 
 SEEN = {  # prompt -> what is seen at -1, 0, +1
     "a": ("summer", "summer", "winter"), "b": ("winter", "winter", "winter"), "c": ("summer", "winter", "winter"),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from steerkit.report.flux.rates import Ends
+from steerkit.report.flux.statistics import Ends
 from steerkit.report.flux.words import _steered
 
 

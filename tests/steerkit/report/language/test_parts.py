@@ -8,12 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from steerkit.report.language.beside import Beside
 from steerkit.report.language.content import CONDITIONS, KINDS, LanguageContent, nothing
+from steerkit.report.language.figures import RATES, Scale, rate_table, ratio_table, ratios, short
 from steerkit.report.language.frontier import front, frontier_table
 from steerkit.report.language.gather import judge_name, read_table, what_was_done
-from steerkit.report.language.heat_tables import rate_table, ratio_table
-from steerkit.report.language.heatmaps import RATES, Scale, ratios, short
+from steerkit.report.language.parts import Beside
 from steerkit.report.language.texts import comparison, comparisons, concept_texts
 from steerkit.report.language.vectors_part import vectors_part
 

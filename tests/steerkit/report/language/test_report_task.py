@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from steerkit.report.language.content import LanguageContent
-from tasks.write_language_report import write_language_report
+from tasks.language.report import write_language_report
 
 
 def lay(folder: Path, content: LanguageContent) -> dict[str, Any]:

@@ -8,8 +8,7 @@ import polars as pl
 import pytest
 
 from steerkit.report.language.content import Bars, LanguageContent
-from steerkit.report.language.verdicts import reached, verdicts
-from steerkit.report.language.words import PRESENT, headlines, missed, numbers, point_words
+from steerkit.report.language.words import PRESENT, headlines, missed, numbers, point_words, reached, verdicts
 
 Make = Callable[..., LanguageContent]
 CLOSE = {("happy", "unsteered"): 0.2, ("happy", "random"): 0.3}

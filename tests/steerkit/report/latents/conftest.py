@@ -12,10 +12,9 @@ from PIL import Image
 
 from steerkit.report.latents.content import LatentCard, LatentsContent, TopPicture
 from steerkit.report.provenance import Provenance
-from steerkit.scoring.bootstrap import Bootstrap
 from steerkit.scoring.erasure_target import ErasureTarget
-from steerkit.scoring.unlearning import unlearning
-from steerkit.scoring.unlearning_questions import answers
+from steerkit.scoring.unlearning import answers, unlearning
+from steerkit.stats.bootstrap import Bootstrap
 from steerkit.world.labels import LABELS
 from steerkit.world.render import render
 from steerkit.world.scene import Scene, sample_scene

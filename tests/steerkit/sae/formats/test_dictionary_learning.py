@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.sae.activation import AbsTopK, Gated, JumpRelu, Relu, TopK
-from steerkit.sae.formats.imported import ImportedSae
+from steerkit.sae.formats.fold import ImportedSae
 from steerkit.sae.formats.registry import export_checkpoint, read_checkpoint
 from steerkit.sae.input_norm import PerRow
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import AbsTopK, Gated, JumpRelu, Relu, Sae, TopK
 
 N, D, K = 8, 4, 3
 

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from steerkit.errors import UserError
-from steerkit.sae.activation import Relu, TopK
-from steerkit.sae.formats import encode_rows as module
-from steerkit.sae.formats.encode_rows import encode_rows, read_rows, write_npz
-from steerkit.sae.sae import Sae
+from steerkit.sae.formats import registry as module
+from steerkit.sae.formats.registry import encode_rows, read_rows, write_npz
+from steerkit.sae.sae import Relu, Sae, TopK
 
 
 def identity(activation: TopK | Relu) -> Sae:

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.sae.activation import JumpRelu, Relu, TopK
-from steerkit.sae.formats.import_sae import import_sae
-from steerkit.sae.formats.imported import ImportedSae
-from steerkit.sae.formats.registry import export_checkpoint, read_checkpoint
+from steerkit.sae.formats.fold import ImportedSae
+from steerkit.sae.formats.registry import export_checkpoint, import_sae, read_checkpoint
 from steerkit.sae.input_norm import PerRow
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import JumpRelu, Relu, Sae, TopK
 from steerkit.sae.sae_file import load_sae
 from steerkit.sae.site import Site
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from steerkit.sae.activation import AbsTopK, Gated, JumpRelu, Relu, TopK
+from steerkit.sae.formats.files import Unfit
 from steerkit.sae.formats.fold import (
     add_subtraction,
     fold_affine,
@@ -17,9 +17,8 @@ from steerkit.sae.formats.fold import (
     one_dtype,
     unit_decoder,
 )
-from steerkit.sae.formats.unfit import Unfit
 from steerkit.sae.input_norm import NoNorm, ScaleBy, Standardise
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import AbsTopK, Gated, JumpRelu, Relu, Sae, TopK
 
 N, D = 16, 5
 GATED = Gated(torch.linspace(-0.5, 0.5, N), torch.linspace(0.5, -0.5, N), torch.linspace(-1, 1, N))

@@ -10,10 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from steerkit.errors import UserError
-from steerkit.sae.activation import JumpRelu, TopK
-from steerkit.sae.formats.imported import ImportedSae
+from steerkit.sae.formats.fold import ImportedSae
 from steerkit.sae.formats.registry import export_checkpoint, read_checkpoint
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import JumpRelu, Sae, TopK
 
 D, N = 6, 24
 TWO = {

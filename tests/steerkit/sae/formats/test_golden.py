@@ -12,8 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from steerkit.sae.formats.import_sae import import_sae
-from steerkit.sae.formats.registry import export_checkpoint, read_checkpoint
+from steerkit.sae.formats.registry import export_checkpoint, import_sae, read_checkpoint
 from steerkit.sae.sae import Sae
 from steerkit.sae.sae_file import load_sae
 

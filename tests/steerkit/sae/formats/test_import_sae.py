@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from steerkit.errors import UserError
-from steerkit.sae.formats.import_sae import import_sae
-from steerkit.sae.formats.registry import export_checkpoint, read_checkpoint
+from steerkit.sae.formats.registry import export_checkpoint, import_sae, read_checkpoint
 from steerkit.sae.sae_file import describe_sae, load_sae
 
 GOLDEN = Path(__file__).parents[3] / "data" / "sae"

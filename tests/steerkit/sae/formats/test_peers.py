@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from steerkit.sae.activation import AbsTopK, Gated, GroupMax, JumpRelu, Relu, TopK
-from steerkit.sae.formats.imported import ImportedSae
+from steerkit.sae.formats.fold import ImportedSae
 from steerkit.sae.formats.registry import export_checkpoint, read_checkpoint
 from steerkit.sae.input_norm import ConstantNorm, PerRow, ScaleBy, Standardise
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import AbsTopK, Gated, GroupMax, JumpRelu, Relu, Sae, TopK
 
 pytestmark = pytest.mark.slow
 

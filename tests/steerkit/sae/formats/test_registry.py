@@ -5,10 +5,9 @@ import torch
 from safetensors.torch import save_file
 
 from steerkit.errors import UserError
-from steerkit.sae.activation import TopK
-from steerkit.sae.formats.imported import ImportedSae
+from steerkit.sae.formats.fold import ImportedSae
 from steerkit.sae.formats.registry import FORMATS, WRITABLE, export_checkpoint, read_checkpoint
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import Sae, TopK
 from steerkit.sae.sae_file import save_sae
 
 GOLDEN = Path(__file__).parents[3] / "data" / "sae"

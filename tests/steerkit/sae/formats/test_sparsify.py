@@ -11,11 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from steerkit.errors import UserError
-from steerkit.sae.activation import GroupMax, Relu, TopK
-from steerkit.sae.formats.imported import ImportedSae
+from steerkit.sae.formats.fold import ImportedSae
 from steerkit.sae.formats.registry import export_checkpoint, read_checkpoint
 from steerkit.sae.input_norm import ConstantNorm, PerRow
-from steerkit.sae.sae import Sae
+from steerkit.sae.sae import GroupMax, Relu, Sae, TopK
 
 N, D, K = 12, 6, 3
 Save = Callable[..., Path]

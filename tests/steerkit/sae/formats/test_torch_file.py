@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from steerkit.errors import UserError
+from steerkit.sae.formats.files import load_torch
 from steerkit.sae.formats.registry import read_checkpoint
-from steerkit.sae.formats.torch_file import load_torch
 
 
 class Hostile:

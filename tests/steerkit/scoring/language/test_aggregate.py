@@ -6,8 +6,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from steerkit.scoring.bootstrap import Bootstrap
 from steerkit.scoring.language.aggregate import aggregate, flat_metrics, mix_table
+from steerkit.stats.bootstrap import Bootstrap
 
 BOOTSTRAP = Bootstrap(resamples=500, seed=1)
 

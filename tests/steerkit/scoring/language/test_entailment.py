@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from steerkit.errors import UserError
-from steerkit.scoring.language.entailment import Entailment
+from steerkit.scoring.language.judges import Entailment
 
 TEXTS = ["arr the ship be gold", "the lake is deep", ""]
 HYPOTHESES = {"pirate": "this text is of a pirate", "calm": "this text is calm"}

@@ -11,7 +11,7 @@ from steerkit.models.language.generate import Completion, Sampling, complete
 from steerkit.models.language.load import LanguageModel, load_language_model
 from steerkit.models.language.spec import LanguageSpec
 from steerkit.scoring.language.fluency import costs, under
-from steerkit.steering.edit import Edit
+from steerkit.steering.algebra import Edit
 from steerkit.steering.operators import Add
 from steerkit.vectors.direction import Direction
 

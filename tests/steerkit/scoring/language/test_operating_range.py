@@ -6,8 +6,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from steerkit.scoring.bootstrap import Bootstrap
 from steerkit.scoring.language.operating_range import Limits, chosen_points, sweep_table
+from steerkit.stats.bootstrap import Bootstrap
 
 LIMITS = Limits(perplexity_ratio=1.5, distinct=0.5)
 BOOTSTRAP = Bootstrap(resamples=200)

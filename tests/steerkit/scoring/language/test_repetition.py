@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from steerkit.scoring.language.repetition import distinct, repeated, words
+from steerkit.scoring.language.fluency import distinct, repeated, words
 
 
 def test_words_have_no_case_and_no_punctuation_but_their_apostrophes() -> None:

@@ -11,13 +11,17 @@ import pytest
 import torch
 
 from steerkit.errors import UserError
+from steerkit.experiments.language import (
+    Condition,
+    LanguageTools,
+    SweepShard,
+    plan_answers,
+    write_answers_shard,
+    write_sweep_shard,
+)
 from steerkit.models.language.generate import Sampling, complete
-from steerkit.models.language.in_processes import LanguageTools
-from steerkit.scoring.language.answers_shard import plan_answers, write_answers_shard
-from steerkit.scoring.language.sweep_shard import SweepShard, write_sweep_shard
-from steerkit.scoring.language.text_conditions import Condition
-from steerkit.steering import language_sweep
-from steerkit.steering.language_sweep import SteeringWay, asked_with_seeds
+from steerkit.steering.language import sweep as language_sweep
+from steerkit.steering.language.sweep import SteeringWay, asked_with_seeds
 from steerkit.vectors.steering_vectors import SteeringVectors
 
 PROMPTS = (("a", "Tell me about the lake."), ("b", "Tell me about the boat."))
@@ -78,7 +82,7 @@ def test_files_that_are_there_are_kept_and_only_the_others_written(
 def test_answers_are_planned_in_full_batches_and_greedy_ones_need_one_seed(
     tools: LanguageTools, vectors: SteeringVectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from steerkit.scoring.language import answers_shard
+    from steerkit.experiments import language as answers_shard
 
     monkeypatch.setattr(answers_shard, "ROWS", 4)
     assert language_sweep.ROWS > 4

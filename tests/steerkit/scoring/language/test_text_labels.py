@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from steerkit.errors import UserError
-from steerkit.scoring.language.text_labels import PRESENT, TextLabels
-from steerkit.world.language.factors import FACTORS, VALUES
+from steerkit.scoring.language.judges import PRESENT, TextLabels
+from steerkit.world.language.topic import FACTORS, VALUES
 
 ROOT = Path(__file__).parents[4]
 

@@ -10,15 +10,13 @@ from torch import Tensor
 
 from steerkit.activations.residuals import residuals
 from steerkit.errors import UserError
-from steerkit.models.hookpoint import Hookpoint
+from steerkit.models.hookpoints import Hookpoint
 from steerkit.models.language.encode import encode, encode_texts, last_tokens
-from steerkit.models.language.generate import complete
+from steerkit.models.language.generate import Sampling, complete
 from steerkit.models.language.load import load_language_model
 from steerkit.models.language.log_probs import token_log_probs
-from steerkit.models.language.sampling import Sampling
 from steerkit.models.language.spec import LanguageSpec
-from steerkit.steering.bounds import Cap, KeepNorm
-from steerkit.steering.edit import Edit
+from steerkit.steering.algebra import Cap, Edit, KeepNorm
 from steerkit.steering.gates import InImage, WherePresent
 from steerkit.steering.language.apply import steer_text
 from steerkit.steering.operators import Add, ProjectOut, Replace, Scale, Switch

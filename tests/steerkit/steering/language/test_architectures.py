@@ -11,12 +11,11 @@ import transformers
 from steerkit.activations.residuals import residuals
 from steerkit.errors import UserError
 from steerkit.models.language.encode import encode, encode_texts
-from steerkit.models.language.generate import complete
+from steerkit.models.language.generate import Sampling, complete
 from steerkit.models.language.load import load_language_model
 from steerkit.models.language.log_probs import next_token_log_probs
-from steerkit.models.language.sampling import Sampling
 from steerkit.models.language.spec import LanguageSpec
-from steerkit.steering.edit import Edit
+from steerkit.steering.algebra import Edit
 from steerkit.steering.language.apply import steer_text
 from steerkit.steering.operators import Add
 from steerkit.vectors.direction import Direction, normalised
@@ -173,7 +172,7 @@ def test_generation_whose_tokens_are_counted_wrong_is_refused(
     family: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = family("mamba")
-    monkeypatch.setattr("steerkit.steering.language.token_places._MEMORIES", ("past_key_values",))  # as it was
+    monkeypatch.setattr("steerkit.models.language.token_places._MEMORIES", ("past_key_values",))  # as it was
     with pytest.raises(UserError, match=r"'mamba': the new tokens of MambaForCausalLM cannot be told .*\(1 counted"):
         complete(model, PROMPTS[:1], [0], GREEDY, [edit(model, 1.0, "generated")])
 

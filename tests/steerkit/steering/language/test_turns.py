@@ -5,9 +5,9 @@ import torch
 
 from steerkit.errors import UserError
 from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.hookpoint import Hookpoint
-from steerkit.steering.language.turns import Turns, whose_turn
-from steerkit.steering.language_sweep import SteeringWay, sweep_layers
+from steerkit.models.hookpoints import Hookpoint
+from steerkit.steering.language.edits import Turns, whose_turn
+from steerkit.steering.language.sweep import SteeringWay, sweep_layers
 from steerkit.steering.operators import Add
 from steerkit.vectors.direction import Direction
 from steerkit.vectors.steering_vectors import Slot, SteeringVectors

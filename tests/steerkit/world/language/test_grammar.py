@@ -7,13 +7,21 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from steerkit.world.language.factors import FACTOR_OF, VALUES
-from steerkit.world.language.grammar import TOPICS, answer, document, request, two_values
-from steerkit.world.language.nouns import NOUNS
-from steerkit.world.language.requests import INSTRUCTIONS, MANNERS
+from steerkit.world.language.grammar import (
+    INSTRUCTIONS,
+    MANNERS,
+    NOUNS,
+    TOPICS,
+    Slots,
+    answer,
+    before_noun,
+    document,
+    fill,
+    request,
+    two_values,
+)
 from steerkit.world.language.sentences import COLOURS, PLAIN, TEMPLATES
-from steerkit.world.language.slots import Slots, before_noun, fill
-from steerkit.world.language.topic import topic
+from steerkit.world.language.topic import FACTOR_OF, VALUES, topic
 
 MILL = topic("the mill", "at the mill", "the miller", "the wheel", "grinds corn", "stopped the wheel")
 GEESE = topic("geese", "by the pond", "a girl", "the nest", "eat grass", "fed the geese", plural=True)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from steerkit.world.language.factors import VALUES
 from steerkit.world.language.labelled_texts import LabelledText, labelled_text
 from steerkit.world.language.text_classifier import (
     TextClassifier,
@@ -16,7 +15,8 @@ from steerkit.world.language.text_classifier import (
     save_text_classifier,
     words_of,
 )
-from steerkit.world.language.train_text_classifier import learn_vocabulary, recalls, train_text_classifier
+from steerkit.world.language.topic import VALUES
+from tasks.world.text_labels import learn_vocabulary, recalls, train_text_classifier
 
 ROOT = Path(__file__).parents[4]
 UNSEEN = 7731

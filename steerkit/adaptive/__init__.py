@@ -1,1 +1,0 @@
-"""How strongly to steer: a dose for each prompt, and the search for the configuration that doses multiply."""

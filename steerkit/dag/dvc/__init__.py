@@ -1,0 +1,1 @@
+"""DVC: dvc.yaml, dvc.lock, the cache and its repair."""

@@ -1,0 +1,1 @@
+"""Prefect: flows, progress, artifacts, retries and crashed runs."""

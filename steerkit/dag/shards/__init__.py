@@ -1,0 +1,1 @@
+"""A stage in many processes: shards, workers and clusters."""

@@ -1,0 +1,1 @@
+"""Experiments: conditions and samples, drawing them, and the search for what to draw."""

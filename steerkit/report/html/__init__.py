@@ -1,0 +1,1 @@
+"""HTML pages: tables, figures, contact sheets and overlays."""

@@ -1,0 +1,1 @@
+"""Statistics: bootstrap, ranks, significance, moments."""

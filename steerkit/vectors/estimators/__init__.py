@@ -1,0 +1,1 @@
+"""Estimators of steering vectors, one file each."""

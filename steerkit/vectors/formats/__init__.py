@@ -1,0 +1,1 @@
+"""Files that steering vectors are read from and written to."""

@@ -1,0 +1,1 @@
+"""The attention pipeline, one file per stage."""

@@ -1,0 +1,97 @@
+"""The pictures of every edit: each strength, the operating point on all seeds, and the controls."""
+
+import json
+import logging
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Any
+
+from steerkit.dag import Dep, Out, Param, progress
+from steerkit.experiments.unsteered_pictures import draw_unsteered
+from steerkit.images import PictureFolder
+from steerkit.models.attention_blocks import Attention, attention_blocks
+from steerkit.models.generate import generate, guided
+from steerkit.models.load import load_model
+from steerkit.models.schedule import timesteps
+from steerkit.models.select import read_model
+from steerkit.scoring.samples import UNSTEERED, EditPlan
+from steerkit.steering.algebra import Edit
+from steerkit.steering.apply import check_branches, steered_batches
+from steerkit.steering.attention import attention_edits
+from steerkit.vectors.estimators.random_direction import random_like
+from steerkit.vectors.formats.vectors_file import load_vectors
+
+BATCH = 16
+log = logging.getLogger(__name__)
+
+
+def steer_images(
+    model: Annotated[Path, Dep()],
+    prompts: Annotated[Path, Dep()],
+    vectors: Annotated[Path, Dep()],
+    chosen: Annotated[Path, Dep()],
+    attention: Annotated[list[Attention], Param("/attention.activations.attention")],
+    edits: Annotated[dict[str, Any], Param("/attention.edits")],
+    seeds: Annotated[dict[str, Any], Param()],
+    random_direction_seed: Annotated[int, Param()],
+    pictures: Annotated[Path, Out("pictures", resume=True)],
+) -> None:
+    """Make the pictures of every edit and of its controls, on the same seeds."""
+    spec, identity = read_model(model)
+    loaded = load_model(spec, identity.digest)
+    blocks = attention_blocks(loaded.pipeline, attention)
+    schedule = timesteps(loaded.pipeline, spec.steps)
+    plan = EditPlan.read(prompts, edits)
+    decided = json.loads(chosen.read_text())
+    planned = {name: plan.shots(name, decided[name]["strength"], seeds) for name in plan.edits}
+    if not guided(loaded):
+        log.warning("%s runs no unconditional branch: there is no control by a negative prompt", spec.name)
+        planned = {name: [shot for shot in some if not shot.negative] for name, some in planned.items()}
+    total, done = sum(map(len, planned.values())), 0
+
+    def edits_of(name: str, strength: float, *, randomly: bool = False) -> list[Edit]:
+        edit = plan.edits[name]
+        found = load_vectors(vectors / f"{edit.concept}.safetensors", identity)
+        target = load_vectors(vectors / f"{edit.target}.safetensors", identity) if edit.target else None
+        made = attention_edits(
+            edit.action, found, strength, blocks=blocks, timesteps=schedule, target=target,
+            recipe=edit.recipe(tuple(decided[name]["places"])),
+            along=random_like(found, random_direction_seed) if randomly else None,
+        )  # fmt: skip
+        check_branches(loaded, made)
+        return made
+
+    acts: dict[str, set[tuple[int, int]]] = {}
+    for name, edit in plan.edits.items():
+        suite = PictureFolder(pictures / edit.suite)
+        for condition, group in groupby(planned[name], key=lambda shot: shot.condition):
+            some = list(group)
+            folder = PictureFolder(pictures / some[0].folder)
+            if condition == UNSTEERED and name not in acts:
+                watched = {other: edits_of(other, 1.0) for other, it in plan.edits.items() if it.suite == edit.suite}
+                count = partial(lambda before, now: progress(before + now, total, "pictures"), done)
+                acts |= draw_unsteered(loaded, suite, UNSTEERED, some, watched, BATCH, count)
+            missing = [shot for shot in some if not folder.has(shot.prompt_id, shot.seed, condition)]
+            if some[0].steering != "none":
+                # Where no gate of the edit opens it leaves the unsteered picture.
+                for shot in missing:
+                    if (shot.prompt_id, shot.seed) not in acts[name]:
+                        folder.take(shot.prompt_id, shot.seed, condition, suite, UNSTEERED)
+                missing = [shot for shot in missing if (shot.prompt_id, shot.seed) in acts[name]]
+            done += len(some) - len(missing)
+            for start in range(0, len(missing), BATCH):
+                part = missing[start : start + BATCH]
+                shot = part[0]
+                changes = [] if shot.steering == "none" else edits_of(
+                    name, shot.strength, randomly=shot.steering == "random"
+                )  # fmt: skip
+                images = generate(
+                    loaded, [shot.asked for shot in part], [shot.seed for shot in part], batch_size=BATCH,
+                    negative_prompt=shot.negative, edits=steered_batches(loaded, changes),
+                )  # fmt: skip
+                for shot, image in zip(part, images, strict=True):
+                    folder.save(shot.prompt_id, shot.seed, condition, image)
+                done += len(part)
+                progress(done, total, "pictures")
+    progress(total, total, "pictures")

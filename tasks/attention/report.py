@@ -1,0 +1,75 @@
+"""The report page of the attention pipeline."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+
+from steerkit.dag import Dep, Out, Param
+from steerkit.images import PictureFolder
+from steerkit.report.attention.content import AttentionContent
+from steerkit.report.attention.page import write_attention_report as write_page
+from steerkit.report.provenance import Provenance, file_hashes, library_versions
+from steerkit.scoring.edits import COMPARISONS
+from steerkit.scoring.fid import fid_name
+from steerkit.scoring.perceptual import score_name
+from steerkit.scoring.samples import EditPlan
+
+
+def write_attention_report(
+    model: Annotated[Path, Dep()],
+    prompts: Annotated[Path, Dep()],
+    vectors: Annotated[Path, Dep()],
+    geometry: Annotated[Path, Dep()],
+    trials: Annotated[Path, Dep()],
+    chosen: Annotated[Path, Dep()],
+    pictures: Annotated[Path, Dep()],
+    images: Annotated[Path, Dep()],
+    aggregate: Annotated[Path, Dep()],
+    comparisons: Annotated[Path, Dep()],
+    params: Annotated[dict[str, Any], Param("/attention")],
+    scorers: Annotated[dict[str, str], Param("/scorers")],
+    report: Annotated[Path, Out("report")],
+) -> None:
+    """Write the report: pictures over strength, curves, controls, and the geometry of the vectors."""
+    identity = json.loads(model.read_text())
+    spec = identity["spec"]
+    plan = EditPlan.read(prompts, params["edits"])
+    decided = json.loads(chosen.read_text())
+    seeds = params["images"]["seeds"]
+    shown: dict[str, Any] = {}
+    for name in plan.edits:
+        rows = [
+            {"prompt_id": shot.prompt_id, "seed": shot.seed, "condition": shot.shown_as, "strength": shot.strength,
+             "path": str(PictureFolder(pictures / shot.folder).path(shot.prompt_id, shot.seed, shot.condition))}
+            for shot in plan.shots(name, decided[name]["strength"], seeds)
+        ]  # fmt: skip
+        shown[name] = pl.DataFrame(rows)
+    table = pl.read_parquet(geometry)
+    write_page(
+        report,
+        AttentionContent(
+            title="Cross-attention steering",
+            model=f"{spec['name']} ({spec['source']})",
+            images=pl.read_parquet(images),
+            aggregate=pl.read_parquet(aggregate),
+            comparisons=pl.DataFrame(json.loads(comparisons.read_text()), schema=COMPARISONS),
+            chosen={name: decided[name] for name in plan.edits},
+            trials=pl.read_parquet(trials),
+            pictures=shown,
+            vectors={name: table.filter(pl.col("concept") == name).drop("concept") for name in plan.concepts},
+            provenance=Provenance(
+                facts={
+                    "Model": f"{spec['source']}, {spec['steps']} steps, guidance {spec['guidance']}",
+                    "Model fingerprint": identity["fingerprint"]["digest"],
+                    "Seeds": "; ".join(f"{suite}: {', '.join(map(str, of['scored']))}" for suite, of in seeds.items()),
+                },
+                params={"attention": params, "scorers": scorers},
+                hashes=file_hashes({"vectors": vectors, "pictures": pictures, "scores": images}),
+                versions=library_versions(),
+            ),
+            perceptual=score_name(scorers["lpips"]),
+            fid_name=fid_name(params["scores"]["fid"]),
+        ),
+    )

@@ -1,0 +1,1 @@
+"""The FLUX pipeline, one file per stage."""

@@ -1,0 +1,59 @@
+"""How much pictures change when the most coherent latents are steered: what selection may be joined with."""
+
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+
+from steerkit.dag import Dep, Out, Param, map_shards
+from steerkit.experiments.draw import ModelTools
+from steerkit.experiments.steered_pictures import SteeredSite, Steering, draw_steered, plan_steered
+from steerkit.features.demos import neutral_asks
+from steerkit.features.responsiveness import responsiveness
+from steerkit.models.select import read_model
+from steerkit.prompts.concept_suite import read_concept_prompts
+from steerkit.scoring.picture_judge import PictureJudge
+
+SCHEMA = {"latent": pl.Int64, "lpips_plus": pl.Float64, "lpips_minus": pl.Float64, "score": pl.Float64}
+
+
+def latent_responses(
+    model: Annotated[Path, Dep()],
+    prompts: Annotated[Path, Dep()],
+    saes: Annotated[Path, Dep()],
+    facts: Annotated[Path, Dep()],
+    coherence: Annotated[Path, Dep()],
+    judges: Annotated[list[Path], Dep()],  # noqa: ARG001  # read by their names in params; here so that new weights count
+    scorers: Annotated[dict[str, str], Param("/scorers")],
+    steps: Annotated[list[int] | None, Param("/flux.features.steps")],
+    candidates: Annotated[int, Param()],
+    strength: Annotated[float, Param()],
+    asked: Annotated[int, Param("prompts")],
+    pictures: Annotated[Path, Out("pictures", resume=True)],
+    responses: Annotated[Path, Out("responses.parquet")],
+) -> None:
+    """Steer the `candidates` most coherent latents to plus and minus; none of them where selection does not ask."""
+    pictures.mkdir(parents=True, exist_ok=True)
+    if candidates == 0:
+        # DVC warns of a folder without files.
+        (pictures / "none.txt").write_text("No latent was steered: `candidates` is 0.\n")
+        pl.DataFrame(schema=SCHEMA).write_parquet(responses)
+        return
+    spec, identity = read_model(model)
+    ranked = pl.read_parquet(coherence).drop_nulls("z").sort(["z", "latent"], descending=[True, False])
+    asks = neutral_asks(read_concept_prompts(prompts).filter(split="tuning"), None, asked)
+    plan = [
+        (Steering(latent=latent, mode="add", strength=sign * strength), asks)
+        for latent in ranked["latent"].to_list()[:candidates]
+        for sign in (1, -1)
+    ]
+    site = SteeredSite.read(saes, facts, steps)
+    jobs, frame = plan_steered(ModelTools.here(spec, identity.digest), site, plan, pictures)
+    map_shards(draw_steered, jobs, "shards of pictures")
+    judged = PictureJudge(scorers).measured(frame, pictures)
+    means = judged.group_by("latent", maintain_order=True).agg(
+        pl.col("lpips").filter(pl.col("strength") > 0).mean().alias("lpips_plus"),
+        pl.col("lpips").filter(pl.col("strength") < 0).mean().alias("lpips_minus"),
+    )
+    scores = responsiveness(means["lpips_plus"].to_numpy(), means["lpips_minus"].to_numpy())
+    means.with_columns(pl.Series("score", scores)).select(*SCHEMA).write_parquet(responses)

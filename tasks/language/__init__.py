@@ -1,0 +1,1 @@
+"""The language pipeline, one file per stage."""

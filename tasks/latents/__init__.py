@@ -1,0 +1,1 @@
+"""The latents pipeline, one file per stage."""

@@ -1,0 +1,123 @@
+"""How each concept is erased: recipe and strength chosen on tuning prompts, never on the prompts that are scored."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+
+from steerkit.dag import Dep, Out, Param, map_shards
+from steerkit.experiments.draw import Frame, in_shards
+from steerkit.experiments.latent_pictures import PictureJob, Tools, draw_pictures, where_edits_act
+from steerkit.experiments.search_latents import Attempt, SearchJob, Tuned, search_target
+from steerkit.models.select import read_model
+from steerkit.prompts.concept_suite import read_concept_prompts
+from steerkit.scoring.axis_judge import axis_values
+from steerkit.scoring.erasure_shots import STEERED, concepts_of, named_rows, tuning_rows
+from steerkit.steering.latents.edits import LatentRecipe
+from steerkit.steering.latents.erasure import ErasedConcept, parse_methods
+
+
+def search_latents(
+    model: Annotated[Path, Dep()],
+    prompts: Annotated[Path, Dep()],
+    saes: Annotated[Path, Dep()],
+    moments: Annotated[Path, Dep()],
+    judges: Annotated[Path, Dep()],  # noqa: ARG001  # read by its name in params; here so that new weights count
+    clip: Annotated[str, Param("/scorers.clip")],
+    axes: Annotated[list[str], Param("/latents.concepts.axes")],
+    targets: Annotated[list[str], Param()],
+    methods: Annotated[dict[str, Any], Param()],
+    named: Annotated[int, Param()],
+    others: Annotated[int, Param()],
+    goal: Annotated[float, Param()],
+    floor: Annotated[float, Param()],
+    work: Annotated[Path, Out("tried", resume=True)],
+    trials: Annotated[Path, Out("trials.parquet")],
+    chosen: Annotated[Path, Out("chosen.json")],
+    metrics: Annotated[Path, Out("metrics.json", kind="metrics", cache=False)],
+) -> None:
+    """Try each method's recipes on every target, the least edit first, until one erases it and keeps the rest."""
+    spec, identity = read_model(model)
+    table = read_concept_prompts(prompts)
+    concepts = concepts_of(table, targets, axes)
+    candidates = parse_methods(methods, list(dict.fromkeys(concept.partition(":")[0] for concept in concepts)))
+    tools = Tools.at(spec, identity.digest, saes, moments)
+    tuning = table.filter(split="tuning")
+    rows = {concept: tuning_rows(tuning, concept, named, others) for concept in concepts}
+    used = sorted({row for some in rows.values() for row in some})
+    frames = {
+        row: Frame(prompt=tuning["prompt"][row], seed=tuning["seed"][row], path=f"unsteered/{row}.png") for row in used
+    }
+    watched: dict[str, tuple[ErasedConcept, ...]] = {}
+    for concept in concepts:
+        for recipe, _ in candidates.get(STEERED, {}).get(concept.partition(":")[0], []):
+            one = ErasedConcept(concept=concept, recipe=recipe, strength=1.0)
+            if recipe.gate is not None:
+                watched.setdefault(_gate(concept, recipe), (one,))
+    unsteered = [
+        PictureJob(tools=tools, folder=work.absolute(), frames=some, watched=watched,
+                   note=work.absolute() / "notes" / f"{number}.json")
+        for number, some in enumerate(in_shards(list(frames.values())))
+    ]  # fmt: skip
+    map_shards(draw_pictures, unsteered, "shards of unsteered pictures")
+    acting, values = where_edits_act(unsteered), axis_values(table, axes)
+    # A folder, or a name that open_clip knows.
+    scorer = str(Path(clip).absolute()) if Path(clip).is_dir() else clip
+    jobs = [
+        SearchJob(
+            tools=tools, target=concept, method=method, pictures=work.absolute(), folder=work.absolute() / "trials",
+            attempts=tuple(
+                Attempt(recipe=recipe, strength=strength,
+                        acts=_acts(acting.get(_gate(concept, recipe)), [frames[row] for row in rows[concept]]))
+                for recipe, strength in by_axis[concept.partition(":")[0]]
+            ),
+            frames=tuple(frames[row] for row in rows[concept]),
+            named=tuple(named_rows(tuning, concept)[row] for row in rows[concept]),
+            axes=values, clip=scorer, rule="least" if method == STEERED else "best", goal=goal, floor=floor,
+        )
+        for method, by_axis in candidates.items()
+        for concept in concepts
+    ]  # fmt: skip
+    found = [Tuned.model_validate(one) for one in map_shards(search_target, jobs, "targets")]
+    pl.DataFrame(
+        [row for job, tuned in zip(jobs, found, strict=True) for row in _trials(job, tuned)],
+        schema={"target": pl.String, "method": pl.String, "number": pl.Int64, "recipe": pl.String,
+                "strength": pl.Float64, "wanted": pl.Float64, "kept": pl.Float64, "chosen": pl.Boolean},
+    ).write_parquet(trials)  # fmt: skip
+    decided: dict[str, dict[str, Any]] = {concept: {} for concept in concepts}
+    for job, tuned in zip(jobs, found, strict=True):
+        attempt = job.attempts[tuned.chosen]
+        wanted, kept = tuned.trials[tuned.chosen] if tuned.trials else (None, None)
+        decided[job.target][job.method] = {
+            "recipe": attempt.recipe.model_dump(exclude_defaults=True), "strength": attempt.strength,
+            "wanted": wanted, "kept": kept, "reached": tuned.reached,
+        }  # fmt: skip
+    chosen.write_text(json.dumps(decided, indent=1) + "\n")
+    numbers = {
+        concept: {key: steered[key] for key in ("strength", "wanted", "kept")}
+        for concept, by_method in decided.items()
+        if (steered := by_method.get(STEERED))
+    }
+    metrics.write_text(json.dumps(numbers, indent=1) + "\n")
+
+
+def _gate(concept: str, recipe: LatentRecipe) -> str:
+    """A name for the gate by image that `recipe` has for `concept`: recipes that look alike share it."""
+    at = recipe.gate_at or recipe.places[0]
+    return f"{concept} {at} {recipe.gate_top} {recipe.gate} {recipe.gate_until} {recipe.window} {recipe.branch}"
+
+
+def _acts(acting: Mapping[str, bool] | None, frames: Sequence[Frame]) -> tuple[int, ...] | None:
+    return None if acting is None else tuple(number for number, frame in enumerate(frames) if acting[frame.path])
+
+
+def _trials(job: SearchJob, tuned: Tuned) -> Iterator[dict[str, Any]]:
+    for number, (wanted, kept) in enumerate(tuned.trials):
+        attempt = job.attempts[number]
+        yield {
+            "target": job.target, "method": job.method, "number": number,
+            "recipe": attempt.recipe.model_dump_json(exclude_defaults=True), "strength": attempt.strength,
+            "wanted": wanted, "kept": kept, "chosen": number == tuned.chosen,
+        }  # fmt: skip

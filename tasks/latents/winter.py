@@ -1,0 +1,135 @@
+"""The thirty winter prompts steered by latents, so that this method stands in the table of all methods."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+
+from steerkit.dag import Dep, Out, Param, progress
+from steerkit.errors import UserError
+from steerkit.experiments.operating_point import Tried, operating_point
+from steerkit.images import PictureFolder
+from steerkit.models.generate import generate
+from steerkit.models.load import load_model
+from steerkit.models.schedule import timesteps
+from steerkit.models.select import read_model
+from steerkit.prompts.concepts import Concept
+from steerkit.prompts.suite import evenly
+from steerkit.scoring.clip import ClipScorer
+from steerkit.scoring.edits import judged_edits
+from steerkit.scoring.judges import ConceptJudge, kept_by, labels_kept
+from steerkit.scoring.labels import LabelScorer
+from steerkit.scoring.perceptual import Perceptual
+from steerkit.scoring.samples import Shot
+from steerkit.steering.apply import check_branches, steered_batches
+from steerkit.steering.attention import Candidate, EditSpec
+from steerkit.steering.latents.edits import latent_edits
+from steerkit.steering.latents.erasure import load_places, parse_towards
+
+BATCH = 16
+
+
+def latent_winter(
+    model: Annotated[Path, Dep()],
+    prompts: Annotated[Path, Dep()],
+    saes: Annotated[Path, Dep()],
+    moments: Annotated[Path, Dep()],
+    judges: Annotated[list[Path], Dep()],  # noqa: ARG001  # read by their names in params; here so that new weights count
+    scorers: Annotated[dict[str, str], Param("/scorers")],
+    concepts: Annotated[dict[str, Any], Param("/attention.prompts.concepts")],
+    concept: Annotated[str, Param()],
+    recipes: Annotated[list[dict[str, Any]], Param()],
+    tuning_prompts: Annotated[int, Param()],
+    tuning_seeds: Annotated[list[int], Param()],
+    goal: Annotated[float, Param()],
+    kept: Annotated[Literal["labels", "prompt", "directional"], Param()],
+    floor: Annotated[float, Param()],
+    seeds: Annotated[list[int], Param()],
+    random_seed: Annotated[int, Param()],
+    pictures: Annotated[Path, Out("pictures", resume=True)],
+    trials: Annotated[Path, Out("trials.parquet")],
+    images: Annotated[Path, Out("images.parquet")],
+    metrics: Annotated[Path, Out("metrics.json", kind="metrics", cache=False)],
+) -> None:
+    """Choose recipe and strength on the tuning prompts, then steer the scored ones, beside random latents."""
+    spec, identity = read_model(model)
+    loaded = load_model(spec, identity.digest)
+    steps = len(timesteps(loaded.pipeline, spec.steps))
+    places, texts = load_places(saes, moments), json.loads(prompts.read_text())
+    name, wanted = _shown(concept, concepts)
+    judge = ConceptJudge(ClipScorer(scorers["clip"]))
+    tried_recipes = parse_towards(recipes, "latents.winter.recipes")
+    options = [(one.recipe, strength) for one in tried_recipes for strength in one.strengths]
+    tuning = evenly([row["prompt"] for row in texts["tuning"]], tuning_prompts)
+    asked, drawn = [text for text in tuning for _ in tuning_seeds], [seed for _ in tuning for seed in tuning_seeds]
+    plain = judge.see(generate(loaded, asked, drawn, batch_size=BATCH))
+    lacking = torch.tensor([wanted.kind(text) != "contains" for text in asked])
+    tried: list[Tried] = []
+    for number, (recipe, strength) in enumerate(options):
+        progress(number, len(options), "candidates")
+        edits = latent_edits("add", places, concept, recipe, strength, steps=steps)
+        check_branches(loaded, edits)
+        seen = judge.see(generate(loaded, asked, drawn, batch_size=BATCH, edits=steered_batches(loaded, edits)))
+        if kept == "labels":
+            same = labels_kept(seen.labels, plain.labels, wanted.label)
+        else:
+            meant = [text if wanted.kind(text) == "contains" else f"{text} {wanted.text}" for text in asked]
+            same = kept_by(kept, judge.clip, seen.embeddings, plain.embeddings, asked, meant)
+        tried.append(Tried(Candidate((str(number),), strength), judge.probability(seen, wanted)[lacking].mean().item(),
+                           same.mean().item()))  # fmt: skip
+    best = operating_point(tried, goal=goal, floor=floor)
+    recipe, strength = options[tried.index(best)]
+    pl.DataFrame(
+        [{"concept": concept, "recipe": one.model_dump_json(exclude_defaults=True), "strength": far,
+          "wanted": t.wanted, "kept": t.kept, "chosen": t is best}
+         for (one, far), t in zip(options, tried, strict=True)]
+    ).write_parquet(trials)  # fmt: skip
+
+    folder, classifier = PictureFolder(pictures), None
+    if scorers["labels"] != "clip":
+        classifier = LabelScorer.load(scorers["labels"])
+    perceptual = Perceptual(scorers["lpips"])
+    edit = EditSpec(action="add", concept=name, suite="winter", strengths=(strength,), goal=goal)
+    tables: list[pl.DataFrame] = []
+    for condition, random in (("unsteered", None), ("steered", None), ("random", random_seed)):
+        steered = condition != "unsteered"
+        changes = latent_edits("add", places, concept, recipe, strength, steps=steps, random=random) if steered else []
+        made = [
+            Shot("winter", condition, int(row["id"]), row["prompt"], seed, row["prompt"],
+                 strength=strength if steered else 0.0)
+            for row in texts["scored"] for seed in seeds
+        ]  # fmt: skip
+        missing = [shot for shot in made if not folder.has(shot.prompt_id, shot.seed, condition)]
+        for start in range(0, len(missing), BATCH):
+            part = missing[start : start + BATCH]
+            drawn_now = generate(
+                loaded, [shot.asked for shot in part], [shot.seed for shot in part], batch_size=BATCH,
+                edits=steered_batches(loaded, changes),
+            )  # fmt: skip
+            for shot, image in zip(part, drawn_now, strict=True):
+                folder.save(shot.prompt_id, shot.seed, condition, image)
+            progress(start + len(part), len(missing), f"{condition} pictures")
+        pixels = folder.load_all([(shot.prompt_id, shot.seed, condition) for shot in made])
+        beside = folder.load_all([(shot.prompt_id, shot.seed, "unsteered") for shot in made])
+        tables.append(judged_edits("latents", edit, {name: wanted}, made, pixels, np.ascontiguousarray(beside),
+                                   judge, classifier, perceptual))  # fmt: skip
+    table = pl.concat(tables)
+    table.write_parquet(images)
+    shown = table.group_by("condition", maintain_order=True).agg(pl.col("concept_by_clip").mean())
+    numbers = {"strength": strength, "wanted": best.wanted, "kept": best.kept, **dict(shown.iter_rows())}
+    metrics.write_text(json.dumps(numbers, indent=1) + "\n")
+
+
+def _shown(concept: str, concepts: dict[str, Any]) -> tuple[str, Concept]:
+    """The concept of the attention pipeline that says how pictures show `concept`, such as season:winter, by name."""
+    label, _, value = concept.partition(":")
+    for name, one in concepts.items():
+        if (one.get("label"), one.get("value")) == (label, value):
+            return name, Concept.model_validate(one)
+    raise UserError(
+        f"latents.winter.concept is {concept}, but no concept of attention.prompts.concepts has `label: {label}` and "
+        f"`value: {value}`, which say how prompts and pictures show it; add one."
+    )

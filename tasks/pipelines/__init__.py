@@ -1,1 +1,0 @@
-"""How stages are wired, one file per pipeline. The registry imports every module here."""

@@ -1,6 +1,0 @@
-"""The model that all pipelines steer."""
-
-from steerkit.dag import File, stage
-from tasks.fingerprint_model import fingerprint_model
-
-fingerprint = stage("model-fingerprint", fingerprint_model, embedded=File("models/seasons-sd"))

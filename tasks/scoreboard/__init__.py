@@ -1,0 +1,1 @@
+"""The scoreboard: the methods of the pipelines beside each other."""

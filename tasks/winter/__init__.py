@@ -1,0 +1,1 @@
+"""The winter pipeline, one file per stage."""

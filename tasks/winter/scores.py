@@ -1,0 +1,135 @@
+"""What the pictures show, by three judges: labels, CLIP and LPIPS."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from steerkit.dag import Dep, Out, Param, progress
+from steerkit.experiments.strategy import resistance_groups
+from steerkit.images import PictureFolder
+from steerkit.scoring.clip import ClipScorer, paired_similarity
+from steerkit.scoring.judgements import CONDITIONS
+from steerkit.scoring.labels import LabelScorer
+from steerkit.scoring.named_labels import named_labels
+from steerkit.scoring.perceptual import Perceptual
+from steerkit.scoring.target import ShownConcept, Target, column, read_target
+from steerkit.scoring.winter import score_winter, write_metrics, write_plots
+from steerkit.scoring.zero_shot_labels import CONCEPTS, zero_shot_labels
+from steerkit.stats.bootstrap import Bootstrap
+
+
+def evaluate(
+    target: Annotated[Path, Dep()],
+    prompts: Annotated[Path, Dep()],
+    pictures: Annotated[Path, Dep()],
+    judges: Annotated[list[Path], Dep()],  # noqa: ARG001  # read by their names in params; here so that new weights count
+    scorers: Annotated[dict[str, str], Param("/scorers")],
+    words: Annotated[dict[str, Any], Param("/winter.resistance")],
+    seeds: Annotated[list[int], Param("/winter.images.seeds")],
+    resamples: Annotated[int, Param()],
+    bootstrap_seed: Annotated[int, Param()],
+    images: Annotated[Path, Out("images.parquet")],
+    per_prompt: Annotated[Path, Out("per_prompt.parquet")],
+    aggregate: Annotated[Path, Out("aggregate.parquet")],
+    comparisons: Annotated[Path, Out("comparisons.json")],
+    metrics: Annotated[Path, Out("metrics.json", kind="metrics", cache=False)],
+    rates: Annotated[
+        Path,
+        Out("rates.csv", kind="plots", template="intervals", x="estimate", y="condition", title="Concept rate"),
+    ],
+    similarity: Annotated[
+        Path,
+        Out(
+            "similarity.csv",
+            kind="plots",
+            template="points",
+            x="prompt_similarity",
+            y="concept_similarity",
+            title="Similarity to the prompt and to the concept",
+        ),
+    ],
+) -> None:
+    """Score the pictures of all conditions, with bootstrap intervals over prompts."""
+    wanted = read_target(target)
+    scored = json.loads(prompts.read_text())["scored"]
+    texts = [row["prompt"] for row in scored]
+    folder = PictureFolder(pictures)
+    clip = ClipScorer(scorers["clip"])
+    classifier = None if scorers["labels"] == "clip" else LabelScorer.load(scorers["labels"])
+    perceptual = Perceptual(scorers["lpips"])
+    said = clip.texts(texts)
+    keys = [(row["id"], seed) for row in scored for seed in seeds]
+    owners = [index for index in range(len(scored)) for _ in seeds]
+    plain = folder.load_all((key, seed, "unsteered") for key, seed in keys)
+    tables = []
+    for done, condition in enumerate(CONDITIONS):
+        progress(done, len(CONDITIONS), "conditions")
+        pixels = folder.load_all((key, seed, condition) for key, seed in keys)
+        embedded = clip.images(pixels)
+        found = classifier.predict(pixels) if classifier else zero_shot_labels(clip, embedded)
+        distances = np.zeros(len(keys)) if condition == "unsteered" else perceptual.distances(plain, pixels).numpy()
+        columns: dict[str, Any] = {
+            "prompt_id": [key for key, _ in keys],
+            "seed": [seed for _, seed in keys],
+            "condition": [condition] * len(keys),
+            **found.names,
+            **target_columns(clip, embedded, wanted),
+            "prompt_similarity": paired_similarity(embedded, said[owners]).tolist(),
+            "lpips": distances.astype(float).tolist(),
+        }
+        tables.append(pl.DataFrame(columns))
+    listed = pl.DataFrame(
+        {
+            "prompt_id": [row["id"] for row in scored],
+            "prompt": texts,
+            "resistance": resistance_groups(words, texts),
+            **{label: [named_labels(text)[label] for text in texts] for label in wanted.kept_labels},
+        },
+        schema_overrides=dict.fromkeys(wanted.kept_labels, pl.String),
+    )
+    scores = score_winter(pl.concat(tables), listed, Bootstrap(resamples=resamples, seed=bootstrap_seed), wanted)
+    scores.images.write_parquet(images)
+    scores.per_prompt.write_parquet(per_prompt)
+    scores.aggregate.write_parquet(aggregate)
+    # JSON knows no NaN: an interval that is not defined is null.
+    comparisons.write_text(json.dumps(scores.comparisons.fill_nan(None).to_dicts(), indent=1) + "\n")
+    write_metrics(scores, metrics)
+    write_plots(scores, rates, similarity)
+    progress(len(CONDITIONS), len(CONDITIONS), "conditions")
+
+
+# What CLIP says of pictures and a target: how near they are to it, and whether they show what no label shows.
+
+
+def target_columns(clip: ClipScorer, images: Tensor, target: Target) -> dict[str, Any]:
+    """Columns for image embeddings [n, e]: KEY_similarity and KEY_margin, of several concepts the least.
+
+    Similarity: cosine to the concept's phrases. Margin: less the largest cosine to its label's other values, or to the
+    phrases without it. Of a concept that no label shows also its column: whether the phrases with it are nearer.
+    """
+    similarities, margins = [], []
+    shown: dict[str, Any] = {}
+    for name, concept in target.concepts.items():
+        asked, value = _phrases(concept)
+        similarities.append(clip.concept_similarity(images, asked[value]))
+        margins.append(clip.concept_margin(images, value, asked))
+        if concept.label is None:
+            shown[column(name)] = (margins[-1] > 0).tolist()
+    return {
+        **shown,
+        f"{target.key}_similarity": torch.stack(similarities).amin(0).tolist(),
+        f"{target.key}_margin": torch.stack(margins).amin(0).tolist(),
+    }
+
+
+def _phrases(concept: ShownConcept) -> tuple[dict[str, tuple[str, ...]], str]:
+    """Phrases of the concept and of what it is told from, and the name of the concept among them."""
+    if concept.phrases:
+        return {"with": concept.phrases, "without": concept.other_phrases or ("a photo",)}, "with"
+    assert concept.label is not None and concept.value is not None, "checked by the model"
+    return CONCEPTS[concept.label], concept.value
