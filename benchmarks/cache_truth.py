@@ -4,7 +4,7 @@
     python -m benchmarks.cache_truth --flow everything --changes 40 --seed 3
 
 The copy steers a model of its own, in a folder outside the project whose UNet is a link, and is judged by a CLIP of its
-own. After each change `steerkit status` and `dvc status` must name exactly the stages that read what changed; it is
+own. After each change `steerwright status` and `dvc status` must name exactly the stages that read what changed; it is
 taken back before the next one. Every twentieth change is run, by a door drawn at random: every stage that reads what
 changed must be computed, no stage may be that does not stand on one of these, both doors must then find nothing to do,
 and once the change is taken back dvc.lock must come back byte for byte. Changes are drawn again until a run concerns at
@@ -12,7 +12,7 @@ most sixteen stages: a line in a module that all stages import would take an hou
 
 What should be named is worked out without the engine: files by the wiring, code by the import graph of grimp, libraries
 by the same graph. `dvc status` cannot look at libraries and folders outside the project: it reports the stage
-`environment` as always changed, and is asked after `steerkit status`, which brings artifacts/environment.json up to
+`environment` as always changed, and is asked after `steerwright status`, which brings artifacts/environment.json up to
 date.
 Exit code 1 if a single answer was wrong.
 """
@@ -47,7 +47,7 @@ PRELOADED = [
     "torch", "polars", "dvc.cli", "dvc.repo", "dvc.repo.status", "dvc.commands.data_sync", "typer", "rich.table",
     "ruamel.yaml", "pydantic", "diffusers", "transformers",
 ]  # fmt: skip
-ENGINE = re.compile(r"(steerkit\.(dag|cli)|tasks\.__main__|tasks\.\w+\.(\w+_)?pipeline)(\.|$)")
+ENGINE = re.compile(r"(steerwright\.(dag|cli)|tasks\.__main__|tasks\.\w+\.(\w+_)?pipeline)(\.|$)")
 # Import name -> distribution, and what each brings along without our importing it (docs/dvc.md).
 LIBRARIES = {
     "diffusers": "diffusers", "lpips": "lpips", "matplotlib": "matplotlib", "nnsight": "nnsight",
@@ -72,7 +72,7 @@ def main() -> int:
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # also of the process that commands are forked from
     _processes.set_forkserver_preload(PRELOADED)
-    home = Path(tempfile.mkdtemp(prefix="steerkit-cache-truth-"))
+    home = Path(tempfile.mkdtemp(prefix="steerwright-cache-truth-"))
     try:
         begun = time.monotonic()
         base = make_base(home / "base", options.flow) if options.base is None else Place(options.base, options.flow)
@@ -128,9 +128,9 @@ def _answer(sender: Any, root: Path, environment: dict[str, str], command: tuple
 
             code = main(list(command[1:]))
         else:
-            from steerkit.cli.main import main as steerkit_main
+            from steerwright.cli.main import main as steerwright_main
 
-            code = steerkit_main() or 0
+            code = steerwright_main() or 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException as error:
@@ -184,13 +184,13 @@ class Place:
             "PYTHONDONTWRITEBYTECODE": "1",
             "DVC_NO_ANALYTICS": "1",
             "DVC_SITE_CACHE_DIR": str(self.home / "dvc-site-cache"),
-            "STEERKIT_JOURNAL": str(self.journal),
+            "STEERWRIGHT_JOURNAL": str(self.journal),
             "OMP_NUM_THREADS": "1",
             "COLUMNS": "1000",
         }
 
     def answer(self, *command: str) -> str:
-        """What `steerkit` or `dvc` prints with these arguments, forked from a process that has imported libraries."""
+        """What `steerwright` or `dvc` prints with these arguments, forked from a process that has imported libraries."""
         receiver, sender = _processes.Pipe(duplex=False)
         process = _processes.Process(target=_answer, args=(sender, self.root, self.environment(), command))
         process.start()
@@ -209,12 +209,12 @@ class Place:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
-    def steerkit(self, *arguments: str) -> str:
-        return self.call(sys.executable, "-m", "steerkit.cli.main", *arguments)
+    def steerwright(self, *arguments: str) -> str:
+        return self.call(sys.executable, "-m", "steerwright.cli.main", *arguments)
 
-    def named_by_steerkit(self) -> set[str]:
-        """Stages that `steerkit status` says would run by what they read themselves."""
-        said = self.answer("steerkit", "status", self.flow)
+    def named_by_steerwright(self) -> set[str]:
+        """Stages that `steerwright status` says would run by what they read themselves."""
+        said = self.answer("steerwright", "status", self.flow)
         return {line.split()[0] for line in said.splitlines() if re.search(r"\s{2}would run\s", line)}
 
     def named_by_dvc(self) -> set[str]:
@@ -229,7 +229,7 @@ class Place:
         if door == "dvc repro":
             self.call("dvc", "repro", *([] if self.flow == "everything" else [f"{self.flow}-report"]))
         else:
-            self.steerkit("run", self.flow, "--no-prefect")
+            self.steerwright("run", self.flow, "--no-prefect")
         lines = self.journal.read_text().splitlines() if self.journal.exists() else []
         return [line.split()[2] for line in lines if line.split()[1] == "started"]
 
@@ -268,8 +268,8 @@ def make_base(home: Path, flow: str) -> Place:
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
     for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
         place.call(*git, *arguments)
-    place.steerkit("run", "winter", "--only", "winter-prompts", "--no-prefect", "--params", "params/tiny.yaml")
-    place.steerkit("run", flow, "--no-prefect", "--params", str(own))
+    place.steerwright("run", "winter", "--only", "winter-prompts", "--no-prefect", "--params", "params/tiny.yaml")
+    place.steerwright("run", flow, "--no-prefect", "--params", str(own))
     return place
 
 
@@ -281,12 +281,12 @@ class Truth:
 
         self.place = place
         code = (
-            "import json; from pathlib import Path; from steerkit.dag import registry\n"
+            "import json; from pathlib import Path; from steerwright.dag import registry\n"
             "print(json.dumps({s.name: [s.function.__module__, s.dep_paths(), sorted(set(s.params.values())), s.frozen]"
             " for s in registry.all_stages(Path.cwd()).values()}))"
         )
         wired = json.loads(place.call(sys.executable, "-c", code))
-        in_flow = set(re.findall(r"[\w-]+", place.steerkit("dag", "--show"))) & set(wired)
+        in_flow = set(re.findall(r"[\w-]+", place.steerwright("dag", "--show"))) & set(wired)
         if place.flow != "everything":
             in_flow = {name for name in in_flow if name.startswith((f"{place.flow}-", "model-"))}
         self.stages = {name: wired[name] for name in sorted(in_flow) if not wired[name][3]}
@@ -295,7 +295,11 @@ class Truth:
         sys.path.insert(0, str(place.root))
         try:
             graph = grimp.build_graph(
-                "steerkit", "tasks", include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
+                "steerwright",
+                "tasks",
+                include_external_packages=True,
+                exclude_type_checking_imports=True,
+                cache_dir=None,
             )
         finally:
             sys.path[:] = before
@@ -556,24 +560,24 @@ def try_change(place: Place, kind: str, chance: random.Random, run: bool) -> Tri
     """Make a change, ask both doors, perhaps run one, and take it back; None for one that concerns too much to run."""
     lock = place.lock()
     wrong: list[str] = []
-    door, other = chance.sample(["steerkit run", "dvc repro"], 2)
+    door, other = chance.sample(["steerwright run", "dvc repro"], 2)
     with KINDS[kind](place, chance, run) as change:
         if run and len(place.truth.after(change.affected) & set(place.truth.stages)) > MOST_RUN:
             return None
-        for asked, named in (("steerkit status", place.named_by_steerkit), ("dvc status", place.named_by_dvc)):
+        for asked, named in (("steerwright status", place.named_by_steerwright), ("dvc status", place.named_by_dvc)):
             wrong += difference(asked, named(), change.affected)
         if run:
             ran = set(place.run(door))
             wanted = change.affected if change.computed is None else change.computed
             wrong += [f"{door} did not run {name}" for name in sorted(wanted - ran)]
             wrong += [f"{door} ran {name} for nothing" for name in sorted(ran - place.truth.after(change.affected))]
-            wrong += difference(f"steerkit status after {door}", place.named_by_steerkit(), set())
+            wrong += difference(f"steerwright status after {door}", place.named_by_steerwright(), set())
             wrong += difference(f"dvc status after {door}", place.named_by_dvc(), set())
     if run:
         place.run(other)
         if place.lock() != lock:
             wrong.append(f"dvc.lock is another one after the change was taken back and {other}")
-        wrong += difference("steerkit status, taken back", place.named_by_steerkit(), set())
+        wrong += difference("steerwright status, taken back", place.named_by_steerwright(), set())
     return Tried(kind, change.what, len(change.affected), run, wrong)
 
 

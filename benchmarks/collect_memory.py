@@ -12,11 +12,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from steerkit.activations.attention import attention_moments
-from steerkit.models.attention_blocks import attention_blocks
-from steerkit.models.load import load_model
-from steerkit.models.spec import ModelSpec
-from steerkit.prompts.contrast_pairs import ContrastPair
+from steerwright.activations.attention import attention_moments
+from steerwright.models.attention_blocks import attention_blocks
+from steerwright.models.load import load_model
+from steerwright.models.spec import ModelSpec
+from steerwright.prompts.contrast_pairs import ContrastPair
 
 COUNTS = (10, 100, 1000)
 

@@ -3,8 +3,8 @@
     python -m benchmarks.crash --runs 20 --seed 1            the winter pipeline, parameters of params/tiny.yaml
     python -m benchmarks.crash --runs 20 --synthetic         a small pipeline that only sleeps, in a few minutes
 
-Half of the runs are killed while `steerkit run` is at work and half while `dvc repro` is, the whole process group at
-once. The next run is by the same door; before `dvc repro` comes `steerkit heal`, and the table says if it had to mend
+Half of the runs are killed while `steerwright run` is at work and half while `dvc repro` is, the whole process group at
+once. The next run is by the same door; before `dvc repro` comes `steerwright heal`, and the table says if it had to mend
 anything. Work counts as done twice when a stage that had returned is started again, or when a finished unit (an image,
 a shard: see --units) that lay in the temporary folder at the kill is another file (inode, time) in the final output.
 Everything happens in copies of the checkout in a temporary folder. Exit code 1 if any run fails in any of this.
@@ -55,14 +55,14 @@ class Pipeline:
 
     def command(self, checkout: Checkout, door: str) -> list[str]:
         if door == "engine":
-            return checkout.steerkit("run", self.flow, "--no-prefect")
+            return checkout.steerwright("run", self.flow, "--no-prefect")
         stages = [name for name in lock_or_yaml_stages(checkout.root / "dvc.yaml") if name.startswith(f"{self.flow}-")]
         return ["dvc", "repro", *stages]
 
 
 def main() -> int:
     options = parse()
-    home = Path(tempfile.mkdtemp(prefix="steerkit-crash-", dir=options.folder))
+    home = Path(tempfile.mkdtemp(prefix="steerwright-crash-", dir=options.folder))
     print(f"in {home}")
     try:
         if options.synthetic:
@@ -128,7 +128,7 @@ def kill_and_recover(trial: Trial, checkout: Checkout, pipeline: Pipeline, expec
     made = units_in_progress(checkout.root, pipeline.units)
     trial.units = len(made)
     if trial.door == "dvc":
-        said = checkout.call(checkout.steerkit("heal"), check=False).stdout.strip()
+        said = checkout.call(checkout.steerwright("heal"), check=False).stdout.strip()
         trial.mended = "" if said == "nothing to mend" else said
     again = checkout.call(pipeline.command(checkout, trial.door), check=False)
     if again.returncode != 0:
@@ -214,12 +214,12 @@ def copy_of_repository(root: Path, params: Path) -> Checkout:
             shutil.copy2(source, target)
     checkout = Checkout(root, {"PYTHONPATH": str(root)})
     merge = (
-        "import sys; from pathlib import Path; from steerkit.dag import params_edit, registry; root = Path.cwd();"
+        "import sys; from pathlib import Path; from steerwright.dag import params_edit, registry; root = Path.cwd();"
         "free = {key for stage in registry.all_stages(root).values() for key in stage.params.values()};"
         "params_edit.merge_file(root, Path(sys.argv[1]), free)"
     )
     checkout.call([sys.executable, "-c", merge, str(params.resolve())])
-    checkout.call(checkout.steerkit("dag", "--write"))
+    checkout.call(checkout.steerwright("dag", "--write"))
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "copy"]):
         checkout.call([*GIT, *command])
     return checkout

@@ -30,23 +30,23 @@ from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # forked processes cannot use threads that their parent has begun
-os.environ["STEERKIT_DEVICE"] = "cpu"
+os.environ["STEERWRIGHT_DEVICE"] = "cpu"
 
 import torch
 
-from steerkit.activations.denoiser import collect_shard, commit_collection, load_once, plan_collection
-from steerkit.activations.shard_plan import CollectedPrompt, Collection
-from steerkit.activations.store.format import MANIFEST
-from steerkit.activations.store.loader import RowLoader
-from steerkit.activations.store.reader import StoreWriter, open_store
-from steerkit.activations.store.rows import Rows
-from steerkit.models.fingerprint import Fingerprint, fingerprint
-from steerkit.models.hookpoints import Hookpoint
-from steerkit.models.running import Step
-from steerkit.models.spec import ModelSpec
-from steerkit.sae.training import loop as training
-from steerkit.sae.training.config import SaeConfig
-from steerkit.sae.training.stream import StoreStream
+from steerwright.activations.denoiser import collect_shard, commit_collection, load_once, plan_collection
+from steerwright.activations.shard_plan import CollectedPrompt, Collection
+from steerwright.activations.store.format import MANIFEST
+from steerwright.activations.store.loader import RowLoader
+from steerwright.activations.store.reader import StoreWriter, open_store
+from steerwright.activations.store.rows import Rows
+from steerwright.models.fingerprint import Fingerprint, fingerprint
+from steerwright.models.hookpoints import Hookpoint
+from steerwright.models.running import Step
+from steerwright.models.spec import ModelSpec
+from steerwright.sae.training import loop as training
+from steerwright.sae.training.config import SaeConfig
+from steerwright.sae.training.stream import StoreStream
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PARTS = ("training", "collection")
@@ -104,7 +104,7 @@ def _at_work(work: Work, folder: Path, rows: int, say: Connection) -> None:
 def main() -> int:
     options = parse()
     torch.set_num_threads(1)
-    home = Path(tempfile.mkdtemp(prefix="steerkit-crash-sae-", dir=options.folder))
+    home = Path(tempfile.mkdtemp(prefix="steerwright-crash-sae-", dir=options.folder))
     print(f"in {home}")
     try:
         return max(benchmark(part, home / part, options) for part in PARTS if options.only in (None, part))
@@ -152,7 +152,7 @@ def state(part: str, folder: Path) -> dict[str, Any]:
             return {"step": 0}
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return {"step": json.loads(header["__metadata__"]["steerkit"])["facts"]["step"]}
+        return {"step": json.loads(header["__metadata__"]["steerwright"])["facts"]["step"]}
     listed: list[Any] = []
     for path in folder.glob("rows/*.json"):
         content = json.loads(path.read_text())

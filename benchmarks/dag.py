@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.synthetic_project import Checkout, copy_checkout, make_checkout
-from steerkit.loopback import go_direct
+from steerwright.loopback import go_direct
 
 BRANCHES = ("demo-left", "demo-right")
 ALLOWED = 1.15
@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="how long each branch sleeps")
     parser.add_argument("--no-prefect", action="store_true")
     options = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="steerkit-dag-"))
+    home = Path(tempfile.mkdtemp(prefix="steerwright-dag-"))
     try:
         prepared = make_checkout(home / "prepared")
         prepared.call(["dvc", "repro", "demo-shards"])
@@ -45,7 +45,9 @@ def main() -> int:
         prepared.edit("params.yaml", "count: 8", "count: 1")
         print(f"{'door':34s} {'wall s':>8s} {'branches s':>11s} {'/ longer branch':>16s}")
         engine = copy_checkout(prepared, home / "engine")
-        measure("steerkit run, no server", engine, engine.steerkit("run", "demo", "--no-prefect"), options.seconds)
+        measure(
+            "steerwright run, no server", engine, engine.steerwright("run", "demo", "--no-prefect"), options.seconds
+        )
         under_prefect = 0.0
         with server(home, not options.no_prefect) as environment:
             flow = copy_checkout(prepared, home / "prefect")
@@ -56,9 +58,9 @@ def main() -> int:
             dvc = copy_checkout(prepared, home / "dvc")
             measure("dvc repro", dvc, ["dvc", "repro"], options.seconds)
             print(f"\n{'nothing to do':34s} {'wall s':>8s} {'processor s':>11s}")
-            nothing("steerkit run, sizes and times", engine, engine.steerkit("run", "demo"))
+            nothing("steerwright run, sizes and times", engine, engine.steerwright("run", "demo"))
             (engine.root / "params.yaml").touch()
-            nothing("steerkit run, contents", engine, engine.steerkit("run", "demo", "--no-prefect"))
+            nothing("steerwright run, contents", engine, engine.steerwright("run", "demo", "--no-prefect"))
             if environment:
                 nothing("Prefect, running server", flow, [sys.executable, "-m", "flows.demo"])
             nothing("dvc repro", dvc, ["dvc", "repro"])

@@ -31,13 +31,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.clock import Clock, watched_memory
-from steerkit.features.coherence import coherence
-from steerkit.features.labels import label_matches
-from steerkit.features.s_matrix import SMatrix, SMatrixSource, SMatrixWriter
-from steerkit.features.selection import select_features
-from steerkit.features.statistics import ALIVE_ABOVE, statistics
-from steerkit.sae.latents import SparseLatents
-from steerkit.sae.site import Site
+from steerwright.features.coherence import coherence
+from steerwright.features.labels import label_matches
+from steerwright.features.s_matrix import SMatrix, SMatrixSource, SMatrixWriter
+from steerwright.features.selection import select_features
+from steerwright.features.statistics import ALIVE_ABOVE, statistics
+from steerwright.sae.latents import SparseLatents
+from steerwright.sae.site import Site
 
 SECONDS, BYTES = 60.0, 4e9
 WIDTH, TOKENS, PLACES = 512, 64, 64
@@ -155,7 +155,7 @@ def main() -> int:
         select(options.select, options.labels)
         return 0
     latents, images = (4096, 1000) if options.quick else (options.latents, options.images)
-    with tempfile.TemporaryDirectory(prefix="steerkit-features-", dir=options.folder) as name:
+    with tempfile.TemporaryDirectory(prefix="steerwright-features-", dir=options.folder) as name:
         begun = time.perf_counter()
         write_matrix(Path(name), latents, images)
         written = time.perf_counter() - begun

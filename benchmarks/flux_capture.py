@@ -30,15 +30,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.hooks import Way, ratios
-from steerkit.activations.denoiser import BATCH_BYTES, PictureRows, collect_rows
-from steerkit.activations.record import capture
-from steerkit.activations.shard_plan import CollectedPrompt, Collection
-from steerkit.activations.store.rows import Rows, dtype_name
-from steerkit.activations.store.writer import ShardWriter
-from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.generate import Batch, image_size, run_pipeline
-from steerkit.models.load import LoadedModel
-from steerkit.models.spec import ModelSpec
+from steerwright.activations.denoiser import BATCH_BYTES, PictureRows, collect_rows
+from steerwright.activations.record import capture
+from steerwright.activations.shard_plan import CollectedPrompt, Collection
+from steerwright.activations.store.rows import Rows, dtype_name
+from steerwright.activations.store.writer import ShardWriter
+from steerwright.models.fingerprint import Fingerprint
+from steerwright.models.generate import Batch, image_size, run_pipeline
+from steerwright.models.load import LoadedModel
+from steerwright.models.spec import ModelSpec
 
 ALLOWED = 1.05
 HOOKPOINTS = ("transformer.transformer_blocks.0.ff", "transformer.single_transformer_blocks.0")

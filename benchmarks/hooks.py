@@ -31,20 +31,20 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.collect_memory import collect, memory
-from steerkit.activations.attention import attention_moments
-from steerkit.activations.record import Capture, capture
-from steerkit.activations.trace import as_nnsight, uninstrumented_after
-from steerkit.models.attention_blocks import AttentionBlock, attention_blocks
-from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.generate import Batch, run_pipeline
-from steerkit.models.load import LoadedModel, load_model
-from steerkit.models.schedule import timesteps
-from steerkit.models.spec import ModelSpec
-from steerkit.prompts.contrast_pairs import ContrastPair
-from steerkit.steering.apply import steered_batches
-from steerkit.steering.attention import Action, attention_edits
-from steerkit.vectors.direction import normalised
-from steerkit.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.activations.attention import attention_moments
+from steerwright.activations.record import Capture, capture
+from steerwright.activations.trace import as_nnsight, uninstrumented_after
+from steerwright.models.attention_blocks import AttentionBlock, attention_blocks
+from steerwright.models.fingerprint import Fingerprint
+from steerwright.models.generate import Batch, run_pipeline
+from steerwright.models.load import LoadedModel, load_model
+from steerwright.models.schedule import timesteps
+from steerwright.models.spec import ModelSpec
+from steerwright.prompts.contrast_pairs import ContrastPair
+from steerwright.steering.apply import steered_batches
+from steerwright.steering.attention import Action, attention_edits
+from steerwright.vectors.direction import normalised
+from steerwright.vectors.steering_vectors import Slot, SteeringVectors
 
 ALLOWED = 1.05
 PROMPTS = ("a house in winter", "a house in summer")

@@ -1,6 +1,6 @@
 """Pictures of the tabs of the lab, and how long a visitor waits: `python -m benchmarks.lab_pictures [--output FOLDER]`.
 
-Starts `steerkit lab` in a project of its own (the checkout's models and texts, no pipeline that has run), opens it in
+Starts `steerwright lab` in a project of its own (the checkout's models and texts, no pipeline that has run), opens it in
 headless Chromium as a visitor does, uses every tab, and takes a picture of each. Prints seconds from the command to a
 page on which a button can be pressed, and from pressing it to a steered answer of 30 tokens; the first one is asked for
 at once, while the model is still being loaded. Needs playwright and chromium.
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from steerkit.loopback import go_direct
+from steerwright.loopback import go_direct
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOWEST = 180_000
@@ -79,7 +79,7 @@ def _lab(project: Path) -> tuple[subprocess.Popen[str], str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "steerkit.cli.main", "lab", "--port", str(port), "--no-browser"],
+        [sys.executable, "-m", "steerwright.cli.main", "lab", "--port", str(port), "--no-browser"],
         cwd=project, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None

@@ -8,7 +8,7 @@ The weights are random, float32 on a CPU. Each library runs in a process of its 
 that of an environment in which it is installed (repeng wants numpy < 2, steering-vectors transformers < 5). All add one
 vector to every token after the first layer, and must write the same tokens. The processes take turns; in each turn a
 plain call and a steered one follow each other, and the turn's ratio is of these two. Ratios are also given in processor
-time, which neighbours on a busy machine disturb less. Exit code 1 when steerkit costs more than 5 %.
+time, which neighbours on a busy machine disturb less. Exit code 1 when steerwright costs more than 5 %.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def compare(folder: Path, pythons: dict[str, str], batch: int, options: argparse
         for turn in range(options.turns):
             for one in libraries:
                 # In turn, so that neither call always comes first.
-                calls = ["plain", "steered", *(["last"] if one.name == "steerkit" else [])]
+                calls = ["plain", "steered", *(["last"] if one.name == "steerwright" else [])]
                 for what in calls if turn % 2 == 0 else calls[::-1]:
                     one.call(what)
             loads.append(os.getloadavg()[0])
@@ -135,7 +135,7 @@ def _table(libraries: list[Library], batch: int, width: int, loads: list[float],
                 continue
             found = {clock: one.ratios(what, clock) for clock in ("wall", "processor")}
             within = statistics.median(found["processor"]) <= ALLOWED
-            ours = one.name == "steerkit"
+            ours = one.name == "steerwright"
             met &= within or not ours
             table.add_row(
                 f"{one.name}{', last tokens' if what == 'last' else ''}",
@@ -173,7 +173,7 @@ def main() -> int:
     parser.add_argument("--repeng", metavar="PYTHON", help="of an environment with repeng")
     parser.add_argument("--steering-vectors", metavar="PYTHON", help="of an environment with steering-vectors")
     options = parser.parse_args()
-    pythons = {"steerkit": sys.executable}
+    pythons = {"steerwright": sys.executable}
     for name in ("repeng", "steering-vectors"):
         if python := getattr(options, name.replace("-", "_")):
             pythons[name] = python

@@ -1,4 +1,4 @@
-"""The process in which one library steers: run by benchmarks/language.py, also in environments without steerkit.
+"""The process in which one library steers: run by benchmarks/language.py, also in environments without steerwright.
 
 Arguments: the library, a folder with a model, and a JSON of {vector, layer, strength, ids, tokens, threads}. Each line
 of standard input asks for one call, `plain` or `steered`, and is answered with a line of JSON: seconds on the wall and
@@ -99,14 +99,14 @@ def steering_vectors(folder: str, asked: dict[str, Any]) -> dict[str, Callable[[
     return {"plain": generate, "steered": steered}
 
 
-def steerkit(folder: str, asked: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+def steerwright(folder: str, asked: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     """`steered` is generate of transformers inside `steer_text`; `last` the same on last tokens alone."""
-    from steerkit.models.language.load import load_language_model
-    from steerkit.models.language.spec import LanguageSpec
-    from steerkit.steering.algebra import Edit
-    from steerkit.steering.language.apply import steer_text
-    from steerkit.steering.operators import Add
-    from steerkit.vectors.direction import normalised
+    from steerwright.models.language.load import load_language_model
+    from steerwright.models.language.spec import LanguageSpec
+    from steerwright.steering.algebra import Edit
+    from steerwright.steering.language.apply import steer_text
+    from steerwright.steering.operators import Add
+    from steerwright.vectors.direction import normalised
 
     model = load_language_model(LanguageSpec(name="phi-3 widths", source=folder), device=torch.device("cpu"))
     direction = normalised(torch.tensor(asked["vector"]))
@@ -125,7 +125,7 @@ def steerkit(folder: str, asked: dict[str, Any]) -> dict[str, Callable[[], Any]]
 
 
 LIBRARIES: dict[str, Callable[[str, dict[str, Any]], dict[str, Callable[[], Any]]]] = {
-    "steerkit": steerkit,
+    "steerwright": steerwright,
     "repeng": repeng,
     "steering-vectors": steering_vectors,
 }

@@ -29,7 +29,7 @@ from typing import Any
 
 from benchmarks.crash import hashes
 from benchmarks.synthetic_project import Checkout, copy_checkout, make_checkout
-from steerkit.loopback import go_direct
+from steerwright.loopback import go_direct
 
 STAGE = "demo-shards"
 ROWS = [
@@ -68,7 +68,7 @@ class Row:
 def main() -> int:
     go_direct()
     options = parse()
-    with tempfile.TemporaryDirectory(prefix="steerkit-runners-", dir=options.folder) as folder:
+    with tempfile.TemporaryDirectory(prefix="steerwright-runners-", dir=options.folder) as folder:
         home = Path(folder)
         pristine = make_checkout(home / "pristine")
         pristine.edit("params.yaml", "count: 6 ", f"count: {options.shards} ")
@@ -105,8 +105,8 @@ def run(
     log = checkout.root.parent / f"{checkout.root.name}.shards"
     checkout.environment["SYNTHETIC_SHARD_LOG"] = str(log)
     if runner is not None:
-        checkout.environment |= {"STEERKIT_RUNNER": runner, "STEERKIT_RUNNER_WORKERS": str(workers)}
-    command = checkout.steerkit("run", STAGE, "--no-prefect")
+        checkout.environment |= {"STEERWRIGHT_RUNNER": runner, "STEERWRIGHT_RUNNER_WORKERS": str(workers)}
+    command = checkout.steerwright("run", STAGE, "--no-prefect")
     if api is not None:
         checkout.environment |= {"PREFECT_API_URL": api, "DO_NOT_TRACK": "1"}
         # A commit of its own, because flow runs are named by it.

@@ -34,7 +34,7 @@ from rich.table import Table
 
 from benchmarks.sae_peers.environment import python_of
 from benchmarks.sae_peers.worker import ANSWER, Shape
-from steerkit.sae.training.trainer import multiplies_bfloat16
+from steerwright.sae.training.trainer import multiplies_bfloat16
 
 LEFT_OUT = 2
 """First steps, in which libraries allocate and compile."""
@@ -89,7 +89,7 @@ class Entrant:
             stdout=subprocess.PIPE,
             stderr=self.said,
             text=True,
-            env=os.environ | {"STEERKIT_BENCHMARK_DEVICE": shape.device, "OMP_NUM_THREADS": str(shape.threads)},
+            env=os.environ | {"STEERWRIGHT_BENCHMARK_DEVICE": shape.device, "OMP_NUM_THREADS": str(shape.threads)},
         )
         self.ask(do="start")
 

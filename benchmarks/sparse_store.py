@@ -8,9 +8,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from steerkit.activations.store.format import Layout, Manifest, Shard, ShardFile
-from steerkit.activations.store.rows import BRANCHES, TOKEN_TYPES, schema
-from steerkit.models.fingerprint import Fingerprint
+from steerwright.activations.store.format import Layout, Manifest, Shard, ShardFile
+from steerwright.activations.store.rows import BRANCHES, TOKEN_TYPES, schema
+from steerwright.models.fingerprint import Fingerprint
 
 # SD 1.4 at the hookpoint of SAeUron (arXiv:2501.18052): 256 tokens of 1280 half-precision values, 50 steps.
 HOOKPOINT, WIDTH, GRID, STEPS = "unet.up_blocks.1.attentions.1:out", 1280, (16, 16), 50

@@ -8,7 +8,7 @@
 pictures, each in a process of its own: the rows of a real batch over and over, under other ids and seeds. `read`
 copies every value of such a store out of its files, and lets `cat` read the same files; cold: after the system was
 told to forget them. `open` opens a store of 50 GB, whose files are real but for the zeros in them, which are holes;
-and asks `steerkit status` in a project that it is an output of. Exit code 1 when a bar is missed: 5 % of the time of
+and asks `steerwright status` in a project that it is an output of. Exit code 1 when a bar is missed: 5 % of the time of
 generation, 300 MB, 80 % of `cat`, a second, 0.3 seconds.
 """
 
@@ -34,16 +34,16 @@ from rich.table import Table
 from benchmarks.clock import Clock, watched_memory
 from benchmarks.sparse_store import write_sparse_store
 from benchmarks.synthetic_project import make_checkout
-from steerkit.activations.denoiser import BATCH_BYTES, collect_rows, load_once
-from steerkit.activations.shard_plan import CollectedPrompt, Collection
-from steerkit.activations.store.format import Manifest, Shard
-from steerkit.activations.store.reader import open_store
-from steerkit.activations.store.rows import Rows, dtype_name
-from steerkit.activations.store.writer import ShardWriter
-from steerkit.dag import up_to_date
-from steerkit.models.fingerprint import fingerprint
-from steerkit.models.load import LoadedModel
-from steerkit.models.spec import ModelSpec
+from steerwright.activations.denoiser import BATCH_BYTES, collect_rows, load_once
+from steerwright.activations.shard_plan import CollectedPrompt, Collection
+from steerwright.activations.store.format import Manifest, Shard
+from steerwright.activations.store.reader import open_store
+from steerwright.activations.store.rows import Rows, dtype_name
+from steerwright.activations.store.writer import ShardWriter
+from steerwright.dag import up_to_date
+from steerwright.models.fingerprint import fingerprint
+from steerwright.models.load import LoadedModel
+from steerwright.models.spec import ModelSpec
 
 SPEC = ModelSpec(name="seasons-sd", source="models/seasons-sd", steps=20, guidance=4.0)
 # Two hookpoints, and files of 42 and 84 MB.
@@ -79,7 +79,7 @@ def main() -> int:
     if options.replay is not None:
         replay(options.replay, options.folder)
         return 0
-    home = Path(tempfile.mkdtemp(prefix="steerkit-store-", dir=options.folder))
+    home = Path(tempfile.mkdtemp(prefix="steerwright-store-", dir=options.folder))
     lines: list[Bar] = []
     try:
         if "write" in options.only:
@@ -216,7 +216,7 @@ def rehash(folder: Path) -> list[Bar]:
 
 
 def opening(home: Path) -> list[Bar]:
-    """Open a store of 50 GB, take its first rows, and ask `steerkit status` in a project that has it as an output."""
+    """Open a store of 50 GB, take its first rows, and ask `steerwright status` in a project that has it as an output."""
     checkout = make_checkout(home / "project")
     folder = checkout.root / "artifacts" / "demo" / "rows"
     size = write_sparse_store(folder, BIG)
@@ -230,7 +230,7 @@ def opening(home: Path) -> list[Bar]:
     asked = []
     for _ in range(5):
         with Clock() as clock:
-            said = checkout.call(checkout.steerkit("status", "demo")).stdout
+            said = checkout.call(checkout.steerwright("status", "demo")).stdout
         asked.append(clock)
         assert "up to date" in said, said
     begun = time.perf_counter()
@@ -244,7 +244,7 @@ def opening(home: Path) -> list[Bar]:
         Bar(f"opening {size / 1e9:.0f} GB ({files} files, sparse)", f"{opened * 1000:.0f} ms", "1 s", opened < 1),
         Bar("... and having its first rows", f"{first * 1000:.0f} ms"),
         Bar(f"finding its {batches:,} record batches", f"{found * 1000:.0f} ms"),
-        Bar("steerkit status on it, median of 5", said, "300 ms", middle < 0.3),
+        Bar("steerwright status on it, median of 5", said, "300 ms", middle < 0.3),
     ]  # fmt: skip
 
 

@@ -47,15 +47,15 @@ class Checkout:
             "PYTHONDONTWRITEBYTECODE": "1",
             "DVC_NO_ANALYTICS": "1",
             "DVC_SITE_CACHE_DIR": str(self.root.parent / "dvc-site-cache"),
-            "STEERKIT_JOURNAL": str(self.journal),
+            "STEERWRIGHT_JOURNAL": str(self.journal),
             "OMP_NUM_THREADS": "1",
             **self.environment,
             **more,
         }
 
-    def steerkit(self, *arguments: str) -> list[str]:
-        """The command line of steerkit with these arguments."""
-        return [sys.executable, "-m", "steerkit.cli.main", *arguments]
+    def steerwright(self, *arguments: str) -> list[str]:
+        """The command line of steerwright with these arguments."""
+        return [sys.executable, "-m", "steerwright.cli.main", *arguments]
 
     def call(self, command: list[str], *, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; with ``check`` its failure is an error that shows what it said."""
@@ -65,8 +65,8 @@ class Checkout:
         return done
 
     def run(self, *options: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
-        """`steerkit run demo` by the engine's own scheduler."""
-        return self.call(self.steerkit("run", "demo", "--no-prefect", *options), check=check, **more)
+        """`steerwright run demo` by the engine's own scheduler."""
+        return self.call(self.steerwright("run", "demo", "--no-prefect", *options), check=check, **more)
 
     def repro(self, *options: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
         """`dvc repro`."""
@@ -108,7 +108,7 @@ def make_checkout(root: Path) -> Checkout:
     (root / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
     checkout = Checkout(root)
     checkout.call([*GIT, "init", "-q"])
-    checkout.call(checkout.steerkit("dag", "--write"))
+    checkout.call(checkout.steerwright("dag", "--write"))
     checkout.git("add", "-A")
     checkout.git("commit", "-q", "-m", "start")
     return checkout

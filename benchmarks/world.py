@@ -17,16 +17,16 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from steerkit.models.generate import generate
-from steerkit.models.load import load_model
-from steerkit.models.spec import ModelSpec
-from steerkit.scoring.clip import ClipScorer
-from steerkit.scoring.labels import LabelScorer, Predictions
-from steerkit.scoring.zero_shot_labels import zero_shot_labels
-from steerkit.world.captions import full_caption
-from steerkit.world.labels import LABELS
-from steerkit.world.render import render_all
-from steerkit.world.scene import Scene, sample_scenes
+from steerwright.models.generate import generate
+from steerwright.models.load import load_model
+from steerwright.models.spec import ModelSpec
+from steerwright.scoring.clip import ClipScorer
+from steerwright.scoring.labels import LabelScorer, Predictions
+from steerwright.scoring.zero_shot_labels import zero_shot_labels
+from steerwright.world.captions import full_caption
+from steerwright.world.labels import LABELS
+from steerwright.world.render import render_all
+from steerwright.world.scene import Scene, sample_scenes
 
 RENDERED_SEED, CAPTIONS_SEED = 902, 903
 BARS = {

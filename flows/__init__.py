@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from steerkit.dag.prefect.settings import configure
+from steerwright.dag.prefect.settings import configure
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from flows import ROOT
-from steerkit.dag.prefect.flow import pipeline_flow, run_plan
-from steerkit.dag.prefect.settings import flow_from_command_line
+from steerwright.dag.prefect.flow import pipeline_flow, run_plan
+from steerwright.dag.prefect.settings import flow_from_command_line
 
 
 @pipeline_flow(

@@ -2,7 +2,7 @@
 
 import sys
 
-from steerkit.dag.run_stage import main
+from steerwright.dag.run_stage import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -62,7 +62,7 @@ python=$(candidates 2>/dev/null | while IFS= read -r one; do
     fi
 done)
 if [ -z "$python" ]; then
-    echo "steerkit: no python with the libraries of this project was found: not the one that runs dvc, none activated," \
+    echo "steerwright: no python with the libraries of this project was found: not the one that runs dvc, none activated," \
         "no .venv here or above, none on PATH; install as README says, then start DVC as .venv/bin/dvc" >&2
     exit 2
 fi

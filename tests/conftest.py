@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from steerkit.loopback import go_direct
+from steerwright.loopback import go_direct
 
 # Servers that tests start are on this machine, also for those who sit behind a proxy.
 go_direct()
@@ -19,19 +19,19 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # And a long file must not be the last one, when one process has nothing left.
 LONG_FILES = (
     "pipeline/test_everything_tiny.py",
-    "steerkit/models/test_real_shapes.py",
-    "steerkit/lab/operations/test_lessons.py",
-    "steerkit/dag/test_doors.py",
+    "steerwright/models/test_real_shapes.py",
+    "steerwright/lab/operations/test_lessons.py",
+    "steerwright/dag/test_doors.py",
     "flows/test_shard_runs.py",
-    "steerkit/dag/test_crash.py",
-    "steerkit/lab/operations/test_steer_picture.py",
-    "steerkit/lab/test_images_in_a_browser.py",
+    "steerwright/dag/test_crash.py",
+    "steerwright/lab/operations/test_steer_picture.py",
+    "steerwright/lab/test_images_in_a_browser.py",
     "flows/test_winter_flow.py",
-    "steerkit/dag/shards/test_runners.py",
-    "steerkit/cli/test_generate.py",
-    "steerkit/activations/store/test_loader.py",
-    "steerkit/activations/test_denoiser.py",
-    "steerkit/report/test_attention_report.py",
+    "steerwright/dag/shards/test_runners.py",
+    "steerwright/cli/test_generate.py",
+    "steerwright/activations/store/test_loader.py",
+    "steerwright/activations/test_denoiser.py",
+    "steerwright/report/test_attention_report.py",
     "flows/test_nightly_deployment.py",
     "pipeline/test_winter_tiny.py",
     "pipeline/test_flux_tiny.py",

@@ -1,12 +1,12 @@
-"""steerkit's TopK autoencoder; variant "bf16" multiplies by the encoder in bfloat16."""
+"""steerwright's TopK autoencoder; variant "bf16" multiplies by the encoder in bfloat16."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from benchmarks.sae_peers.worker import Shape, serve
-from steerkit.sae.training.config import SaeConfig
-from steerkit.sae.training.trainer import Trainee
+from steerwright.sae.training.config import SaeConfig
+from steerwright.sae.training.trainer import Trainee
 
 
 class Ours:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-if "cuda" not in os.environ.get("STEERKIT_BENCHMARK_DEVICE", "cpu"):
+if "cuda" not in os.environ.get("STEERWRIGHT_BENCHMARK_DEVICE", "cpu"):
     os.environ["SPARSIFY_DISABLE_TRITON"] = "1"
 
 import torch

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from steerkit.activations.attention import collect_attention as collect
-from steerkit.dag import Dep, Out, Param, code_digest, previous_output, progress
-from steerkit.models.attention_blocks import Attention, attention_blocks
-from steerkit.models.load import load_model
-from steerkit.models.select import read_model
-from steerkit.prompts.contrast_pairs import ContrastPair
+from steerwright.activations.attention import collect_attention as collect
+from steerwright.dag import Dep, Out, Param, code_digest, previous_output, progress
+from steerwright.models.attention_blocks import Attention, attention_blocks
+from steerwright.models.load import load_model
+from steerwright.models.select import read_model
+from steerwright.prompts.contrast_pairs import ContrastPair
 
 
 def collect_attention(

@@ -7,20 +7,20 @@ from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
-from steerkit.dag import Dep, Out, Param, progress
-from steerkit.experiments.unsteered_pictures import draw_unsteered
-from steerkit.images import PictureFolder
-from steerkit.models.attention_blocks import Attention, attention_blocks
-from steerkit.models.generate import generate, guided
-from steerkit.models.load import load_model
-from steerkit.models.schedule import timesteps
-from steerkit.models.select import read_model
-from steerkit.scoring.samples import UNSTEERED, EditPlan
-from steerkit.steering.algebra import Edit
-from steerkit.steering.apply import check_branches, steered_batches
-from steerkit.steering.attention import attention_edits
-from steerkit.vectors.estimators.random_direction import random_like
-from steerkit.vectors.formats.vectors_file import load_vectors
+from steerwright.dag import Dep, Out, Param, progress
+from steerwright.experiments.unsteered_pictures import draw_unsteered
+from steerwright.images import PictureFolder
+from steerwright.models.attention_blocks import Attention, attention_blocks
+from steerwright.models.generate import generate, guided
+from steerwright.models.load import load_model
+from steerwright.models.schedule import timesteps
+from steerwright.models.select import read_model
+from steerwright.scoring.samples import UNSTEERED, EditPlan
+from steerwright.steering.algebra import Edit
+from steerwright.steering.apply import check_branches, steered_batches
+from steerwright.steering.attention import attention_edits
+from steerwright.vectors.estimators.random_direction import random_like
+from steerwright.vectors.formats.vectors_file import load_vectors
 
 BATCH = 16
 log = logging.getLogger(__name__)

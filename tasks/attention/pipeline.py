@@ -1,6 +1,6 @@
 """Cross-attention steering: a concept added, erased or replaced inside the UNet (spec of seed 002)."""
 
-from steerkit.dag import File, stage
+from steerwright.dag import File, stage
 from tasks.attention.activations import collect_attention
 from tasks.attention.images import steer_images
 from tasks.attention.prompts import contrast_prompts

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.errors import UserError
-from steerkit.prompts.concepts import contrast_pairs, parse_concepts
-from steerkit.prompts.suite import check_disjoint, read_prompts
-from steerkit.scoring.judge_domain import check_judges
-from steerkit.steering.attention import parse_edits
+from steerwright.dag import Dep, Out, Param
+from steerwright.errors import UserError
+from steerwright.prompts.concepts import contrast_pairs, parse_concepts
+from steerwright.prompts.suite import check_disjoint, read_prompts
+from steerwright.scoring.judge_domain import check_judges
+from steerwright.steering.attention import parse_edits
 
 
 def contrast_prompts(

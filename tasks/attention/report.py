@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.images import PictureFolder
-from steerkit.report.attention.content import AttentionContent
-from steerkit.report.attention.page import write_attention_report as write_page
-from steerkit.report.provenance import Provenance, file_hashes, library_versions
-from steerkit.scoring.edits import COMPARISONS
-from steerkit.scoring.fid import fid_name
-from steerkit.scoring.perceptual import score_name
-from steerkit.scoring.samples import EditPlan
+from steerwright.dag import Dep, Out, Param
+from steerwright.images import PictureFolder
+from steerwright.report.attention.content import AttentionContent
+from steerwright.report.attention.page import write_attention_report as write_page
+from steerwright.report.provenance import Provenance, file_hashes, library_versions
+from steerwright.scoring.edits import COMPARISONS
+from steerwright.scoring.fid import fid_name
+from steerwright.scoring.perceptual import score_name
+from steerwright.scoring.samples import EditPlan
 
 
 def write_attention_report(

@@ -7,16 +7,16 @@ from typing import Annotated, Any
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param, progress
-from steerkit.images import PictureFolder
-from steerkit.scoring.clip import ClipScorer
-from steerkit.scoring.edits import flat_metrics, judged_edits, score_edits
-from steerkit.scoring.fid import FidFeatures
-from steerkit.scoring.judges import ConceptJudge
-from steerkit.scoring.labels import LabelScorer
-from steerkit.scoring.perceptual import Perceptual
-from steerkit.scoring.samples import EditPlan
-from steerkit.stats.bootstrap import Bootstrap
+from steerwright.dag import Dep, Out, Param, progress
+from steerwright.images import PictureFolder
+from steerwright.scoring.clip import ClipScorer
+from steerwright.scoring.edits import flat_metrics, judged_edits, score_edits
+from steerwright.scoring.fid import FidFeatures
+from steerwright.scoring.judges import ConceptJudge
+from steerwright.scoring.labels import LabelScorer
+from steerwright.scoring.perceptual import Perceptual
+from steerwright.scoring.samples import EditPlan
+from steerwright.stats.bootstrap import Bootstrap
 
 
 def evaluate_edits(

@@ -7,20 +7,20 @@ from typing import Annotated, Any, Literal
 import polars as pl
 import torch
 
-from steerkit.dag import Dep, Out, Param, progress
-from steerkit.experiments.operating_point import Tried, operating_point
-from steerkit.models.attention_blocks import Attention, attention_blocks
-from steerkit.models.generate import generate
-from steerkit.models.load import load_model
-from steerkit.models.schedule import timesteps
-from steerkit.models.select import read_model
-from steerkit.prompts.suite import evenly
-from steerkit.scoring.clip import ClipScorer
-from steerkit.scoring.judges import ConceptJudge, Seen, kept_by, labels_kept
-from steerkit.scoring.samples import EditPlan, reworded_for
-from steerkit.steering.apply import check_branches, steered_batches
-from steerkit.steering.attention import attention_edits
-from steerkit.vectors.formats.vectors_file import load_vectors
+from steerwright.dag import Dep, Out, Param, progress
+from steerwright.experiments.operating_point import Tried, operating_point
+from steerwright.models.attention_blocks import Attention, attention_blocks
+from steerwright.models.generate import generate
+from steerwright.models.load import load_model
+from steerwright.models.schedule import timesteps
+from steerwright.models.select import read_model
+from steerwright.prompts.suite import evenly
+from steerwright.scoring.clip import ClipScorer
+from steerwright.scoring.judges import ConceptJudge, Seen, kept_by, labels_kept
+from steerwright.scoring.samples import EditPlan, reworded_for
+from steerwright.steering.apply import check_branches, steered_batches
+from steerwright.steering.attention import attention_edits
+from steerwright.vectors.formats.vectors_file import load_vectors
 
 BATCH = 16
 

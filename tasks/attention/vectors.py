@@ -6,17 +6,17 @@ from typing import Annotated, Literal
 
 import polars as pl
 
-from steerkit.activations.attention_rows import moments_of_rows
-from steerkit.activations.moments_file import Sums, load_moments, merged
-from steerkit.activations.store.reader import open_store
-from steerkit.dag import Dep, Out, Param, progress
-from steerkit.models.attention_blocks import Attention, attention_blocks
-from steerkit.models.load import load_model
-from steerkit.models.schedule import timesteps
-from steerkit.models.select import read_model
-from steerkit.vectors.fit import vectors_from_moments
-from steerkit.vectors.formats.vectors_file import save_vectors
-from steerkit.vectors.statistics import vectors_table
+from steerwright.activations.attention_rows import moments_of_rows
+from steerwright.activations.moments_file import Sums, load_moments, merged
+from steerwright.activations.store.reader import open_store
+from steerwright.dag import Dep, Out, Param, progress
+from steerwright.models.attention_blocks import Attention, attention_blocks
+from steerwright.models.load import load_model
+from steerwright.models.schedule import timesteps
+from steerwright.models.select import read_model
+from steerwright.vectors.fit import vectors_from_moments
+from steerwright.vectors.formats.vectors_file import save_vectors
+from steerwright.vectors.statistics import vectors_table
 
 
 def attention_vectors(

@@ -6,9 +6,9 @@ from typing import Annotated
 import numpy as np
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param, progress
-from steerkit.images import load_images
-from steerkit.scoring.clip import ClipScorer
+from steerwright.dag import Dep, Out, Param, progress
+from steerwright.images import load_images
+from steerwright.scoring.clip import ClipScorer
 
 _AT_ONCE = 256
 

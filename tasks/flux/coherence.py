@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import numpy as np
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.features.coherence import coherence as measure
-from steerkit.features.s_matrix import SMatrix
+from steerwright.dag import Dep, Out, Param
+from steerwright.features.coherence import coherence as measure
+from steerwright.features.s_matrix import SMatrix
 
 
 def latent_coherence(

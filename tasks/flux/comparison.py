@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.features.matching import match_latents, match_summary
-from steerkit.features.s_matrix import SMatrix
-from steerkit.features.token_maps import TokenMaps
-from steerkit.sae.sae_file import load_sae
+from steerwright.dag import Dep, Out, Param
+from steerwright.features.matching import match_latents, match_summary
+from steerwright.features.s_matrix import SMatrix
+from steerwright.features.token_maps import TokenMaps
+from steerwright.sae.sae_file import load_sae
 
 
 def compare_layers(

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.features.decoder import decoder_table, similarity_matrix
-from steerkit.features.s_matrix import SMatrix
-from steerkit.sae.sae_file import load_sae
+from steerwright.dag import Dep, Out, Param
+from steerwright.features.decoder import decoder_table, similarity_matrix
+from steerwright.features.s_matrix import SMatrix
+from steerwright.sae.sae_file import load_sae
 
 
 def describe_decoder(

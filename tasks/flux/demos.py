@@ -6,17 +6,17 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param, map_shards, progress
-from steerkit.experiments.draw import ModelTools
-from steerkit.experiments.steered_pictures import Ask, SteeredSite, Steering, draw_steered, plan_steered
-from steerkit.features.chosen_latents import chosen_latents, label_changes, label_of
-from steerkit.features.demos import demo_trials, neutral_asks
-from steerkit.features.responsiveness import demo_candidates
-from steerkit.features.s_matrix import SMatrix
-from steerkit.features.top_images import top_images
-from steerkit.models.select import read_model
-from steerkit.prompts.concept_suite import read_concept_prompts
-from steerkit.scoring.picture_judge import PictureJudge, concept_vectors
+from steerwright.dag import Dep, Out, Param, map_shards, progress
+from steerwright.experiments.draw import ModelTools
+from steerwright.experiments.steered_pictures import Ask, SteeredSite, Steering, draw_steered, plan_steered
+from steerwright.features.chosen_latents import chosen_latents, label_changes, label_of
+from steerwright.features.demos import demo_trials, neutral_asks
+from steerwright.features.responsiveness import demo_candidates
+from steerwright.features.s_matrix import SMatrix
+from steerwright.features.top_images import top_images
+from steerwright.models.select import read_model
+from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.scoring.picture_judge import PictureJudge, concept_vectors
 
 
 def search_demos(

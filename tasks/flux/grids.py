@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param, map_shards, progress
-from steerkit.experiments.draw import ModelTools
-from steerkit.experiments.steered_pictures import Ask, SteeredSite, Steering, draw_steered, plan_steered
-from steerkit.features.chosen_latents import best_by_change, label_of
-from steerkit.features.demos import neutral_asks
-from steerkit.models.select import read_model
-from steerkit.prompts.concept_suite import read_concept_prompts
-from steerkit.report.html.labelled_grid import arrange_grid, draw_grid
-from steerkit.scoring.picture_judge import PictureJudge
+from steerwright.dag import Dep, Out, Param, map_shards, progress
+from steerwright.experiments.draw import ModelTools
+from steerwright.experiments.steered_pictures import Ask, SteeredSite, Steering, draw_steered, plan_steered
+from steerwright.features.chosen_latents import best_by_change, label_of
+from steerwright.features.demos import neutral_asks
+from steerwright.models.select import read_model
+from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.report.html.labelled_grid import arrange_grid, draw_grid
+from steerwright.scoring.picture_judge import PictureJudge
 
 
 def demo_grids(

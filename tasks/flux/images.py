@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.activations.denoiser import commit_collection, load_once, plan_collection
-from steerkit.activations.estimate import refuse_what_does_not_fit
-from steerkit.activations.shard_plan import collected_prompts, parse_collection
-from steerkit.dag import Dep, Out, Param, code_digest, map_shards, previous_output, progress
-from steerkit.experiments.draw_and_record import commit_pictures, draw_shard, plan_pictures, repeated
-from steerkit.features.image_table import image_table
-from steerkit.models.select import read_model
-from steerkit.prompts.concept_suite import read_concept_prompts
-from steerkit.scoring.labels import LabelScorer
+from steerwright.activations.denoiser import commit_collection, load_once, plan_collection
+from steerwright.activations.estimate import refuse_what_does_not_fit
+from steerwright.activations.shard_plan import collected_prompts, parse_collection
+from steerwright.dag import Dep, Out, Param, code_digest, map_shards, previous_output, progress
+from steerwright.experiments.draw_and_record import commit_pictures, draw_shard, plan_pictures, repeated
+from steerwright.features.image_table import image_table
+from steerwright.models.select import read_model
+from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.scoring.labels import LabelScorer
 
 
 def make_pictures(

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.features.image_table import ASKED, label_columns
-from steerkit.features.labels import label_matches
-from steerkit.features.s_matrix import SMatrix
-from steerkit.report.flux.content import empty
+from steerwright.dag import Dep, Out, Param
+from steerwright.features.image_table import ASKED, label_columns
+from steerwright.features.labels import label_matches
+from steerwright.features.s_matrix import SMatrix
+from steerwright.report.flux.content import empty
 
 
 def label_latents(

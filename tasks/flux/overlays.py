@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.features.token_maps import TokenMaps
-from steerkit.report.flux.overlay_files import write_overlays
+from steerwright.dag import Dep, Out, Param
+from steerwright.features.token_maps import TokenMaps
+from steerwright.report.flux.overlay_files import write_overlays
 
 
 def overlay_latents(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from steerkit.dag import File, Stage, StageOutput, stage
+from steerwright.dag import File, Stage, StageOutput, stage
 from tasks.flux.clip import embed_images
 from tasks.flux.coherence import latent_coherence
 from tasks.flux.comparison import compare_layers

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.report.flux.content import FluxContent
-from steerkit.report.flux.gather import LayerFiles, export_layer, headlines, layer_content, what_was_done
-from steerkit.report.flux.page import write_flux_report as write_pages
-from steerkit.report.provenance import Provenance, file_hashes, library_versions
-from steerkit.scoring.perceptual import score_name
+from steerwright.dag import Dep, Out, Param
+from steerwright.report.flux.content import FluxContent
+from steerwright.report.flux.gather import LayerFiles, export_layer, headlines, layer_content, what_was_done
+from steerwright.report.flux.page import write_flux_report as write_pages
+from steerwright.report.provenance import Provenance, file_hashes, library_versions
+from steerwright.scoring.perceptual import score_name
 
 
 def write_flux_report(

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param, map_shards
-from steerkit.experiments.draw import ModelTools
-from steerkit.experiments.steered_pictures import SteeredSite, Steering, draw_steered, plan_steered
-from steerkit.features.demos import neutral_asks
-from steerkit.features.responsiveness import responsiveness
-from steerkit.models.select import read_model
-from steerkit.prompts.concept_suite import read_concept_prompts
-from steerkit.scoring.picture_judge import PictureJudge
+from steerwright.dag import Dep, Out, Param, map_shards
+from steerwright.experiments.draw import ModelTools
+from steerwright.experiments.steered_pictures import SteeredSite, Steering, draw_steered, plan_steered
+from steerwright.features.demos import neutral_asks
+from steerwright.features.responsiveness import responsiveness
+from steerwright.models.select import read_model
+from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.scoring.picture_judge import PictureJudge
 
 SCHEMA = {"latent": pl.Int64, "lpips_plus": pl.Float64, "lpips_minus": pl.Float64, "score": pl.Float64}
 

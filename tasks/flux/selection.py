@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.features.s_matrix import SMatrix
-from steerkit.features.selection import select_features
-from steerkit.sae.sae_file import load_sae
+from steerwright.dag import Dep, Out, Param
+from steerwright.features.s_matrix import SMatrix
+from steerwright.features.selection import select_features
+from steerwright.sae.sae_file import load_sae
 
 
 def select_latents(

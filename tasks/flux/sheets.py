@@ -6,8 +6,8 @@ from typing import Annotated
 
 import polars as pl
 
-from steerkit.dag import Dep, Out
-from steerkit.report.flux.sheets import feature_sheet, sheet_rows
+from steerwright.dag import Dep, Out
+from steerwright.report.flux.sheets import feature_sheet, sheet_rows
 
 
 def contact_sheet(

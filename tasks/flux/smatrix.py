@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 import polars as pl
 
-from steerkit.activations.store.reader import open_store
-from steerkit.dag import Dep, Out, Param, progress
-from steerkit.features.images import image_latents, mean_norm
-from steerkit.features.s_matrix import SMatrix
-from steerkit.models.hookpoints import Hookpoint
-from steerkit.models.load import default_device
+from steerwright.activations.store.reader import open_store
+from steerwright.dag import Dep, Out, Param, progress
+from steerwright.features.images import image_latents, mean_norm
+from steerwright.features.s_matrix import SMatrix
+from steerwright.models.hookpoints import Hookpoint
+from steerwright.models.load import default_device
 
 
 def s_matrix(

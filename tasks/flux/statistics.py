@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.features.s_matrix import SMatrix
-from steerkit.features.statistics import statistics as measure
+from steerwright.dag import Dep, Out, Param
+from steerwright.features.s_matrix import SMatrix
+from steerwright.features.statistics import statistics as measure
 
 
 def latent_statistics(

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.features.s_matrix import SMatrix
-from steerkit.features.scene_maps import scene_maps
-from steerkit.features.truth import area_by_score, interpretability, pointing_game, regions
-from steerkit.models.load import load_model
-from steerkit.models.select import read_model
-from steerkit.sae.sae_file import load_sae
-from steerkit.world.scene import sample_scenes
+from steerwright.dag import Dep, Out, Param
+from steerwright.features.s_matrix import SMatrix
+from steerwright.features.scene_maps import scene_maps
+from steerwright.features.truth import area_by_score, interpretability, pointing_game, regions
+from steerwright.models.load import load_model
+from steerwright.models.select import read_model
+from steerwright.sae.sae_file import load_sae
+from steerwright.world.scene import sample_scenes
 
 # What a label's value is seen on: the object has a shape and a colour; season, place and time are all around it.
 REGION = {"object": "object", "colour": "object", "season": "background", "place": "background", "time": "background"}

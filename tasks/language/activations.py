@@ -5,13 +5,13 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.activations.residuals import collect_residuals as collect
-from steerkit.activations.text_encoder import Engine
-from steerkit.dag import Dep, Out, Param, code_digest, previous_output, progress
-from steerkit.models.language.encode import Padding
-from steerkit.models.language.load import load_language_model
-from steerkit.models.language.select import read_language_model
-from steerkit.vectors.language import Contrast, contrast_texts, role_of, unread
+from steerwright.activations.residuals import collect_residuals as collect
+from steerwright.activations.text_encoder import Engine
+from steerwright.dag import Dep, Out, Param, code_digest, previous_output, progress
+from steerwright.models.language.encode import Padding
+from steerwright.models.language.load import load_language_model
+from steerwright.models.language.select import read_language_model
+from steerwright.vectors.language import Contrast, contrast_texts, role_of, unread
 
 log = logging.getLogger(__name__)
 

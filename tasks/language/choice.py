@@ -6,12 +6,12 @@ from typing import Annotated
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.scoring.language.judges import TextJudge
-from steerkit.scoring.language.operating_range import Limits, chosen_points, sweep_table
-from steerkit.stats.bootstrap import Bootstrap
-from steerkit.steering.language.edits import TextUnits
-from steerkit.vectors.mixing import parse_mix
+from steerwright.dag import Dep, Out, Param
+from steerwright.scoring.language.judges import TextJudge
+from steerwright.scoring.language.operating_range import Limits, chosen_points, sweep_table
+from steerwright.stats.bootstrap import Bootstrap
+from steerwright.steering.language.edits import TextUnits
+from steerwright.vectors.mixing import parse_mix
 
 
 def language_choice(

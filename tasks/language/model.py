@@ -5,9 +5,9 @@ import logging
 from pathlib import Path
 from typing import Annotated, Any
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.models.language.load import load_or_fall_back
-from steerkit.models.language.select import select_language_model
+from steerwright.dag import Dep, Out, Param
+from steerwright.models.language.load import load_or_fall_back
+from steerwright.models.language.select import select_language_model
 
 log = logging.getLogger(__name__)
 

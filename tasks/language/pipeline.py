@@ -1,6 +1,6 @@
 """Concepts in a language model: directions from contrast pairs, steered at every layer, measured (seed 003)."""
 
-from steerkit.dag import File, stage
+from steerwright.dag import File, stage
 from tasks.language.activations import collect_residuals
 from tasks.language.choice import language_choice
 from tasks.language.model import language_model

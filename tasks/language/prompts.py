@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.errors import UserError
-from steerkit.prompts.concept_library import check_held_out, chosen_concepts, read_libraries
-from steerkit.prompts.suite import check_disjoint, evenly, read_prompts
-from steerkit.scoring.judge_domain import check_judges
+from steerwright.dag import Dep, Out, Param
+from steerwright.errors import UserError
+from steerwright.prompts.concept_library import check_held_out, chosen_concepts, read_libraries
+from steerwright.prompts.suite import check_disjoint, evenly, read_prompts
+from steerwright.scoring.judge_domain import check_judges
 
 
 def language_prompts(

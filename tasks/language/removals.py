@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.models.language.load import load_language_model
-from steerkit.models.language.select import read_language_model
-from steerkit.vectors.estimators.registry import EstimatorName
-from steerkit.vectors.formats.vectors_file import save_vectors
-from steerkit.vectors.language import removal_vectors
+from steerwright.dag import Dep, Out, Param
+from steerwright.models.language.load import load_language_model
+from steerwright.models.language.select import read_language_model
+from steerwright.vectors.estimators.registry import EstimatorName
+from steerwright.vectors.formats.vectors_file import save_vectors
+from steerwright.vectors.language import removal_vectors
 
 
 def language_removals(

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.report.language.content import LanguageContent
-from steerkit.report.language.gather import judge_name, read_table, what_was_done
-from steerkit.report.language.page import write_language_report as write_page
-from steerkit.report.language.words import numbers
-from steerkit.report.provenance import Provenance, file_hashes, library_versions
+from steerwright.dag import Dep, Out, Param
+from steerwright.report.language.content import LanguageContent
+from steerwright.report.language.gather import judge_name, read_table, what_was_done
+from steerwright.report.language.page import write_language_report as write_page
+from steerwright.report.language.words import numbers
+from steerwright.report.provenance import Provenance, file_hashes, library_versions
 
 
 def write_language_report(

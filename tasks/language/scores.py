@@ -6,12 +6,12 @@ from typing import Annotated
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.scoring.language.aggregate import aggregate as aggregated
-from steerkit.scoring.language.aggregate import flat_metrics, mix_table
-from steerkit.scoring.language.judges import TextJudge
-from steerkit.stats.bootstrap import Bootstrap
-from steerkit.vectors.mixing import parse_mix
+from steerwright.dag import Dep, Out, Param
+from steerwright.scoring.language.aggregate import aggregate as aggregated
+from steerwright.scoring.language.aggregate import flat_metrics, mix_table
+from steerwright.scoring.language.judges import TextJudge
+from steerwright.stats.bootstrap import Bootstrap
+from steerwright.vectors.mixing import parse_mix
 
 
 def language_scores(

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param, map_shards
-from steerkit.experiments.language import LanguageTools, SweepShard, all_vectors, write_sweep_shard
-from steerkit.models.language.generate import Sampling
-from steerkit.models.language.select import read_language_model
-from steerkit.steering.language.sweep import SteeringWay, sweep_layers
+from steerwright.dag import Dep, Out, Param, map_shards
+from steerwright.experiments.language import LanguageTools, SweepShard, all_vectors, write_sweep_shard
+from steerwright.models.language.generate import Sampling
+from steerwright.models.language.select import read_language_model
+from steerwright.steering.language.sweep import SteeringWay, sweep_layers
 
 
 def language_sweep(

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param, map_shards
-from steerkit.experiments.language import (
+from steerwright.dag import Dep, Out, Param, map_shards
+from steerwright.experiments.language import (
     LanguageTools,
     Removal,
     all_vectors,
@@ -16,10 +16,10 @@ from steerkit.experiments.language import (
     plan_answers,
     write_answers_shard,
 )
-from steerkit.models.language.generate import Sampling
-from steerkit.models.language.select import read_language_model
-from steerkit.scoring.language.text_table import Decoding
-from steerkit.steering.language.sweep import SteeringWay
+from steerwright.models.language.generate import Sampling
+from steerwright.models.language.select import read_language_model
+from steerwright.scoring.language.text_table import Decoding
+from steerwright.steering.language.sweep import SteeringWay
 
 
 def language_texts(

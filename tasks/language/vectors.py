@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 import polars as pl
 import torch
 
-from steerkit.activations.residuals import pooled_texts
-from steerkit.activations.store.reader import open_store
-from steerkit.dag import Dep, Out, Param, progress
-from steerkit.models.language.select import read_language_model
-from steerkit.vectors.estimators.registry import EstimatorName
-from steerkit.vectors.formats.vectors_file import save_vectors
-from steerkit.vectors.language import (
+from steerwright.activations.residuals import pooled_texts
+from steerwright.activations.store.reader import open_store
+from steerwright.dag import Dep, Out, Param, progress
+from steerwright.models.language.select import read_language_model
+from steerwright.vectors.estimators.registry import EstimatorName
+from steerwright.vectors.formats.vectors_file import save_vectors
+from steerwright.vectors.language import (
     Contrast,
     contrast_texts,
     described_policy,
@@ -21,7 +21,7 @@ from steerkit.vectors.language import (
     pair_sides,
     residual_vectors,
 )
-from steerkit.vectors.residual_statistics import cosine_table, statistics_table
+from steerwright.vectors.residual_statistics import cosine_table, statistics_table
 
 
 def language_vectors(

@@ -8,14 +8,14 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import save
 
-from steerkit.dag import Dep, Out, Param, progress
-from steerkit.models.load import load_model
-from steerkit.models.select import read_model
-from steerkit.prompts.suite import evenly
-from steerkit.sae.sae_file import load_sae
-from steerkit.scoring.latent_cards import card_latents, latent_maps, top_maps
-from steerkit.scoring.latent_shots import read_shots
-from steerkit.scoring.unlearning import UNSTEERED
+from steerwright.dag import Dep, Out, Param, progress
+from steerwright.models.load import load_model
+from steerwright.models.select import read_model
+from steerwright.prompts.suite import evenly
+from steerwright.sae.sae_file import load_sae
+from steerwright.scoring.latent_cards import card_latents, latent_maps, top_maps
+from steerwright.scoring.latent_shots import read_shots
+from steerwright.scoring.unlearning import UNSTEERED
 
 
 def latent_cards(

@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 import polars as pl
 
-from steerkit.activations.store.reader import open_store
-from steerkit.concepts.concept_map import map_concepts as map_latents
-from steerkit.concepts.concept_table import TableOptions, concept_labels, concept_metrics
-from steerkit.concepts.scores import save_concept_moments
-from steerkit.dag import Dep, Out, Param, progress
-from steerkit.errors import UserError
-from steerkit.prompts.concept_suite import read_concept_prompts
-from steerkit.sae.sae_file import is_sae_folder, load_sae
+from steerwright.activations.store.reader import open_store
+from steerwright.concepts.concept_map import map_concepts as map_latents
+from steerwright.concepts.concept_table import TableOptions, concept_labels, concept_metrics
+from steerwright.concepts.scores import save_concept_moments
+from steerwright.dag import Dep, Out, Param, progress
+from steerwright.errors import UserError
+from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.sae.sae_file import is_sae_folder, load_sae
 
 
 def map_concepts(

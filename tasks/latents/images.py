@@ -9,16 +9,16 @@ from typing import Annotated, Any
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param, map_shards
-from steerkit.errors import UserError
-from steerkit.experiments.draw import Frame, draw, in_shards
-from steerkit.experiments.latent_pictures import PictureJob, Tools, draw_pictures, where_edits_act
-from steerkit.models.select import read_model
-from steerkit.prompts.concept_suite import read_concept_prompts
-from steerkit.prompts.suite import evenly
-from steerkit.scoring.erasure_shots import STEERED, UNSTEERED, Shot, named_rows, steered_shots, unsteered_shots
-from steerkit.scoring.erasure_target import TOGETHER, ErasureTarget
-from steerkit.steering.latents.erasure import ErasedConcept
+from steerwright.dag import Dep, Out, Param, map_shards
+from steerwright.errors import UserError
+from steerwright.experiments.draw import Frame, draw, in_shards
+from steerwright.experiments.latent_pictures import PictureJob, Tools, draw_pictures, where_edits_act
+from steerwright.models.select import read_model
+from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.prompts.suite import evenly
+from steerwright.scoring.erasure_shots import STEERED, UNSTEERED, Shot, named_rows, steered_shots, unsteered_shots
+from steerwright.scoring.erasure_target import TOGETHER, ErasureTarget
+from steerwright.steering.latents.erasure import ErasedConcept
 
 RANDOM = "random"
 

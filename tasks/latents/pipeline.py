@@ -1,6 +1,6 @@
 """Sparse autoencoders on what the UNet computes: trained, mapped to concepts, and used to erase them (seed 001)."""
 
-from steerkit.dag import File, stage
+from steerwright.dag import File, stage
 from tasks.latents.cards import latent_cards
 from tasks.latents.concepts import map_concepts
 from tasks.latents.images import latent_images

@@ -7,18 +7,18 @@ from typing import Annotated, Any
 import polars as pl
 from safetensors import safe_open
 
-from steerkit.concepts.scores import load_concept_moments
-from steerkit.dag import Dep, Out, Param
-from steerkit.prompts.concept_suite import read_concept_prompts
-from steerkit.report.latents.content import LatentsContent
-from steerkit.report.latents.gather import concept_latents, gather_cards, sae_facts, what_was_done
-from steerkit.report.latents.page import write_latents_report as write_page
-from steerkit.report.provenance import Provenance, file_hashes, library_versions
-from steerkit.sae.training.curves import read_curves
-from steerkit.scoring.fid import fid_name
-from steerkit.scoring.latent_shots import read_shots
-from steerkit.scoring.perceptual import score_name
-from steerkit.scoring.unlearning import ANSWER_SCHEMA, UNSTEERED
+from steerwright.concepts.scores import load_concept_moments
+from steerwright.dag import Dep, Out, Param
+from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.report.latents.content import LatentsContent
+from steerwright.report.latents.gather import concept_latents, gather_cards, sae_facts, what_was_done
+from steerwright.report.latents.page import write_latents_report as write_page
+from steerwright.report.provenance import Provenance, file_hashes, library_versions
+from steerwright.sae.training.curves import read_curves
+from steerwright.scoring.fid import fid_name
+from steerwright.scoring.latent_shots import read_shots
+from steerwright.scoring.perceptual import score_name
+from steerwright.scoring.unlearning import ANSWER_SCHEMA, UNSTEERED
 
 
 def write_latents_report(

@@ -4,18 +4,18 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from steerkit.dag import Dep, Out, Param, progress
-from steerkit.prompts.concept_suite import read_concept_prompts
-from steerkit.scoring.artifacts import FOLDS, ArtifactDetector
-from steerkit.scoring.axis_judge import AxisJudge, axis_values, unknown_values
-from steerkit.scoring.clip import ClipScorer
-from steerkit.scoring.fid import FidFeatures
-from steerkit.scoring.labels import LabelScorer
-from steerkit.scoring.latent_shots import load_pictures, read_shots, reference_shots, scored_shots, timings
-from steerkit.scoring.perceptual import Perceptual
-from steerkit.scoring.unlearning import answers, flat_metrics, sequences, unlearning
-from steerkit.scoring.unlearning_table import PictureJudge
-from steerkit.stats.bootstrap import Bootstrap
+from steerwright.dag import Dep, Out, Param, progress
+from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.scoring.artifacts import FOLDS, ArtifactDetector
+from steerwright.scoring.axis_judge import AxisJudge, axis_values, unknown_values
+from steerwright.scoring.clip import ClipScorer
+from steerwright.scoring.fid import FidFeatures
+from steerwright.scoring.labels import LabelScorer
+from steerwright.scoring.latent_shots import load_pictures, read_shots, reference_shots, scored_shots, timings
+from steerwright.scoring.perceptual import Perceptual
+from steerwright.scoring.unlearning import answers, flat_metrics, sequences, unlearning
+from steerwright.scoring.unlearning_table import PictureJudge
+from steerwright.stats.bootstrap import Bootstrap
 
 
 def evaluate_latents(

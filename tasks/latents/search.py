@@ -7,16 +7,16 @@ from typing import Annotated, Any
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param, map_shards
-from steerkit.experiments.draw import Frame, in_shards
-from steerkit.experiments.latent_pictures import PictureJob, Tools, draw_pictures, where_edits_act
-from steerkit.experiments.search_latents import Attempt, SearchJob, Tuned, search_target
-from steerkit.models.select import read_model
-from steerkit.prompts.concept_suite import read_concept_prompts
-from steerkit.scoring.axis_judge import axis_values
-from steerkit.scoring.erasure_shots import STEERED, concepts_of, named_rows, tuning_rows
-from steerkit.steering.latents.edits import LatentRecipe
-from steerkit.steering.latents.erasure import ErasedConcept, parse_methods
+from steerwright.dag import Dep, Out, Param, map_shards
+from steerwright.experiments.draw import Frame, in_shards
+from steerwright.experiments.latent_pictures import PictureJob, Tools, draw_pictures, where_edits_act
+from steerwright.experiments.search_latents import Attempt, SearchJob, Tuned, search_target
+from steerwright.models.select import read_model
+from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.scoring.axis_judge import axis_values
+from steerwright.scoring.erasure_shots import STEERED, concepts_of, named_rows, tuning_rows
+from steerwright.steering.latents.edits import LatentRecipe
+from steerwright.steering.latents.erasure import ErasedConcept, parse_methods
 
 
 def search_latents(

@@ -8,26 +8,26 @@ import numpy as np
 import polars as pl
 import torch
 
-from steerkit.dag import Dep, Out, Param, progress
-from steerkit.errors import UserError
-from steerkit.experiments.operating_point import Tried, operating_point
-from steerkit.images import PictureFolder
-from steerkit.models.generate import generate
-from steerkit.models.load import load_model
-from steerkit.models.schedule import timesteps
-from steerkit.models.select import read_model
-from steerkit.prompts.concepts import Concept
-from steerkit.prompts.suite import evenly
-from steerkit.scoring.clip import ClipScorer
-from steerkit.scoring.edits import judged_edits
-from steerkit.scoring.judges import ConceptJudge, kept_by, labels_kept
-from steerkit.scoring.labels import LabelScorer
-from steerkit.scoring.perceptual import Perceptual
-from steerkit.scoring.samples import Shot
-from steerkit.steering.apply import check_branches, steered_batches
-from steerkit.steering.attention import Candidate, EditSpec
-from steerkit.steering.latents.edits import latent_edits
-from steerkit.steering.latents.erasure import load_places, parse_towards
+from steerwright.dag import Dep, Out, Param, progress
+from steerwright.errors import UserError
+from steerwright.experiments.operating_point import Tried, operating_point
+from steerwright.images import PictureFolder
+from steerwright.models.generate import generate
+from steerwright.models.load import load_model
+from steerwright.models.schedule import timesteps
+from steerwright.models.select import read_model
+from steerwright.prompts.concepts import Concept
+from steerwright.prompts.suite import evenly
+from steerwright.scoring.clip import ClipScorer
+from steerwright.scoring.edits import judged_edits
+from steerwright.scoring.judges import ConceptJudge, kept_by, labels_kept
+from steerwright.scoring.labels import LabelScorer
+from steerwright.scoring.perceptual import Perceptual
+from steerwright.scoring.samples import Shot
+from steerwright.steering.apply import check_branches, steered_batches
+from steerwright.steering.attention import Candidate, EditSpec
+from steerwright.steering.latents.edits import latent_edits
+from steerwright.steering.latents.erasure import load_places, parse_towards
 
 BATCH = 16
 

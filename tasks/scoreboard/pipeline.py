@@ -1,6 +1,6 @@
-"""All steering methods in one table; `steerkit run everything` ends with it."""
+"""All steering methods in one table; `steerwright run everything` ends with it."""
 
-from steerkit.dag import stage
+from steerwright.dag import stage
 from tasks.attention import pipeline as attention
 from tasks.latents import pipeline as latents
 from tasks.scoreboard.report import compare_methods

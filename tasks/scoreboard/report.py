@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.errors import UserErrors
-from steerkit.report.scoreboard import write_scoreboard
-from steerkit.scoring.scoreboard import Entry
-from steerkit.scoring.scoreboard import scoreboard as compare
-from steerkit.scoring.target import Target, read_target
-from steerkit.stats.bootstrap import Bootstrap
+from steerwright.dag import Dep, Out, Param
+from steerwright.errors import UserErrors
+from steerwright.report.scoreboard import write_scoreboard
+from steerwright.scoring.scoreboard import Entry
+from steerwright.scoring.scoreboard import scoreboard as compare
+from steerwright.scoring.target import Target, read_target
+from steerwright.stats.bootstrap import Bootstrap
 
 
 def compare_methods(

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from steerkit.activations.denoiser import collect_shard, commit_collection, load_once, plan_collection
-from steerkit.activations.estimate import refuse_what_does_not_fit
-from steerkit.activations.shard_plan import collected_prompts, parse_collection
-from steerkit.dag import Dep, Out, Param, code_digest, map_shards, previous_output
-from steerkit.models.select import read_model
-from steerkit.prompts.concept_suite import read_concept_prompts
+from steerwright.activations.denoiser import collect_shard, commit_collection, load_once, plan_collection
+from steerwright.activations.estimate import refuse_what_does_not_fit
+from steerwright.activations.shard_plan import collected_prompts, parse_collection
+from steerwright.dag import Dep, Out, Param, code_digest, map_shards, previous_output
+from steerwright.models.select import read_model
+from steerwright.prompts.concept_suite import read_concept_prompts
 
 
 def collect_latents(

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.prompts.concept_suite import concept_prompts, parse_suite
-from steerkit.scoring.judge_domain import check_judges
+from steerwright.dag import Dep, Out, Param
+from steerwright.prompts.concept_suite import concept_prompts, parse_suite
+from steerwright.scoring.judge_domain import check_judges
 
 
 def latents_prompts(

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.models.fingerprint import fingerprint
-from steerkit.models.load import default_device, download_model, running_dtype
-from steerkit.models.select import select_model
+from steerwright.dag import Dep, Out, Param
+from steerwright.models.fingerprint import fingerprint
+from steerwright.models.load import default_device, download_model, running_dtype
+from steerwright.models.select import select_model
 
 
 def fingerprint_model(

@@ -8,22 +8,22 @@ from typing import Annotated, Any, Literal
 
 import polars as pl
 
-from steerkit.activations.shard_plan import collected_prompts, parse_collection
-from steerkit.activations.store.reader import open_store
-from steerkit.dag import Dep, Out, Param, code_digest, progress
-from steerkit.errors import UserError
-from steerkit.models.hookpoints import Hookpoint
-from steerkit.models.load import default_device, load_model
-from steerkit.models.select import read_model
-from steerkit.prompts.concept_suite import read_concept_prompts
-from steerkit.sae.metrics import quality_table
-from steerkit.sae.sae import Sae
-from steerkit.sae.sae_file import save_sae
-from steerkit.sae.site import require_fit
-from steerkit.sae.training.curves import Curves
-from steerkit.sae.training.loop import train_saes
-from steerkit.sae.training.plan import by_steps, load_imported, parse_training, split_imported
-from steerkit.sae.training.rows import ModelSource, RowSource, StoreSource
+from steerwright.activations.shard_plan import collected_prompts, parse_collection
+from steerwright.activations.store.reader import open_store
+from steerwright.dag import Dep, Out, Param, code_digest, progress
+from steerwright.errors import UserError
+from steerwright.models.hookpoints import Hookpoint
+from steerwright.models.load import default_device, load_model
+from steerwright.models.select import read_model
+from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.sae.metrics import quality_table
+from steerwright.sae.sae import Sae
+from steerwright.sae.sae_file import save_sae
+from steerwright.sae.site import require_fit
+from steerwright.sae.training.curves import Curves
+from steerwright.sae.training.loop import train_saes
+from steerwright.sae.training.plan import by_steps, load_imported, parse_training, split_imported
+from steerwright.sae.training.rows import ModelSource, RowSource, StoreSource
 
 WORK = ".training"
 

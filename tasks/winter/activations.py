@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.activations.collect import collect_text
-from steerkit.activations.text_encoder import Engine
-from steerkit.dag import Dep, Out, Param, code_digest, previous_output, progress
-from steerkit.models.hookpoints import text_encoder_mlps
-from steerkit.models.load import load_model
-from steerkit.models.select import read_model
+from steerwright.activations.collect import collect_text
+from steerwright.activations.text_encoder import Engine
+from steerwright.dag import Dep, Out, Param, code_digest, previous_output, progress
+from steerwright.models.hookpoints import text_encoder_mlps
+from steerwright.models.load import load_model
+from steerwright.models.select import read_model
 
 
 def collect_activations(

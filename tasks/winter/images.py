@@ -10,25 +10,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from steerkit.activations.text_encoder import text_activations, token_types
-from steerkit.dag import Dep, Out, Param, progress
-from steerkit.experiments.closed_loop import ClosedLoop
-from steerkit.experiments.projection import Calibration, at_once, calibrate, projections
-from steerkit.experiments.strategy import Evidence, doses, strategy_with_words
-from steerkit.images import PictureFolder
-from steerkit.models.generate import generate
-from steerkit.models.load import LoadedModel, load_model
-from steerkit.models.select import read_model
-from steerkit.scoring.clip import ClipScorer
-from steerkit.scoring.judges import Judged, TuningJudge
-from steerkit.scoring.target import read_target
-from steerkit.steering.algebra import Edit
-from steerkit.steering.apply import steered_batches
-from steerkit.steering.text_encoder import text_edit
-from steerkit.vectors.estimators.random_direction import random_like
-from steerkit.vectors.fit import PromptActivations
-from steerkit.vectors.formats.vectors_file import load_vectors
-from steerkit.vectors.steering_vectors import SteeringVectors
+from steerwright.activations.text_encoder import text_activations, token_types
+from steerwright.dag import Dep, Out, Param, progress
+from steerwright.experiments.closed_loop import ClosedLoop
+from steerwright.experiments.projection import Calibration, at_once, calibrate, projections
+from steerwright.experiments.strategy import Evidence, doses, strategy_with_words
+from steerwright.images import PictureFolder
+from steerwright.models.generate import generate
+from steerwright.models.load import LoadedModel, load_model
+from steerwright.models.select import read_model
+from steerwright.scoring.clip import ClipScorer
+from steerwright.scoring.judges import Judged, TuningJudge
+from steerwright.scoring.target import read_target
+from steerwright.steering.algebra import Edit
+from steerwright.steering.apply import steered_batches
+from steerwright.steering.text_encoder import text_edit
+from steerwright.vectors.estimators.random_direction import random_like
+from steerwright.vectors.fit import PromptActivations
+from steerwright.vectors.formats.vectors_file import load_vectors
+from steerwright.vectors.steering_vectors import SteeringVectors
 
 BATCH = 16
 

@@ -1,6 +1,6 @@
 """Towards winter, or another concept: the text encoder's activations, steered (spec of seed 000)."""
 
-from steerkit.dag import File, stage
+from steerwright.dag import File, stage
 from tasks.shared.pipeline import fingerprint
 from tasks.winter.activations import collect_activations
 from tasks.winter.images import adaptive_winter

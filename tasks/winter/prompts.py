@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.errors import UserError
-from steerkit.prompts.contrast_pairs import read_contrast_pairs
-from steerkit.prompts.suite import check_disjoint
-from steerkit.prompts.suite import read_prompts as read_suite
-from steerkit.scoring.judge_domain import check_judges
-from steerkit.scoring.target import check_pairs, parse_target, write_target
+from steerwright.dag import Dep, Out, Param
+from steerwright.errors import UserError
+from steerwright.prompts.contrast_pairs import read_contrast_pairs
+from steerwright.prompts.suite import check_disjoint
+from steerwright.prompts.suite import read_prompts as read_suite
+from steerwright.scoring.judge_domain import check_judges
+from steerwright.scoring.target import check_pairs, parse_target, write_target
 
 
 def read_prompts(

@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 import polars as pl
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.experiments.floors import FLOORS
-from steerkit.images import PictureFolder
-from steerkit.report.provenance import Provenance, file_hashes, library_versions
-from steerkit.report.submission import Columns, encode_submission
-from steerkit.report.winter.content import TRIPTYCH, ReportContent
-from steerkit.report.winter.page import write_report as write_page
-from steerkit.scoring.target import read_target
-from steerkit.scoring.winter import SCHEMA, WinterScores
+from steerwright.dag import Dep, Out, Param
+from steerwright.experiments.floors import FLOORS
+from steerwright.images import PictureFolder
+from steerwright.report.provenance import Provenance, file_hashes, library_versions
+from steerwright.report.submission import Columns, encode_submission
+from steerwright.report.winter.content import TRIPTYCH, ReportContent
+from steerwright.report.winter.page import write_report as write_page
+from steerwright.scoring.target import read_target
+from steerwright.scoring.winter import SCHEMA, WinterScores
 
 NO_CLASSIFIER = {"Who reads the labels": "CLIP, by its zero-shot answer: no label classifier knows such pictures."}
 

@@ -9,18 +9,18 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from steerkit.dag import Dep, Out, Param, progress
-from steerkit.experiments.strategy import resistance_groups
-from steerkit.images import PictureFolder
-from steerkit.scoring.clip import ClipScorer, paired_similarity
-from steerkit.scoring.judgements import CONDITIONS
-from steerkit.scoring.labels import LabelScorer
-from steerkit.scoring.named_labels import named_labels
-from steerkit.scoring.perceptual import Perceptual
-from steerkit.scoring.target import ShownConcept, Target, column, read_target
-from steerkit.scoring.winter import score_winter, write_metrics, write_plots
-from steerkit.scoring.zero_shot_labels import CONCEPTS, zero_shot_labels
-from steerkit.stats.bootstrap import Bootstrap
+from steerwright.dag import Dep, Out, Param, progress
+from steerwright.experiments.strategy import resistance_groups
+from steerwright.images import PictureFolder
+from steerwright.scoring.clip import ClipScorer, paired_similarity
+from steerwright.scoring.judgements import CONDITIONS
+from steerwright.scoring.labels import LabelScorer
+from steerwright.scoring.named_labels import named_labels
+from steerwright.scoring.perceptual import Perceptual
+from steerwright.scoring.target import ShownConcept, Target, column, read_target
+from steerwright.scoring.winter import score_winter, write_metrics, write_plots
+from steerwright.scoring.zero_shot_labels import CONCEPTS, zero_shot_labels
+from steerwright.stats.bootstrap import Bootstrap
 
 
 def evaluate(

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from steerkit.dag import Dep, Out, Param, progress
-from steerkit.experiments.floors import FLOORS, Floors
-from steerkit.experiments.search import (
+from steerwright.dag import Dep, Out, Param, progress
+from steerwright.experiments.floors import FLOORS, Floors
+from steerwright.experiments.search import (
     Configuration,
     Measured,
     Trial,
@@ -17,18 +17,18 @@ from steerkit.experiments.search import (
     search,
     trials_table,
 )
-from steerkit.models.generate import generate
-from steerkit.models.load import load_model
-from steerkit.models.select import read_model
-from steerkit.prompts.suite import evenly
-from steerkit.scoring.clip import ClipScorer
-from steerkit.scoring.judges import TuningJudge
-from steerkit.scoring.target import read_target
-from steerkit.steering.algebra import Edit, EditBranch
-from steerkit.steering.apply import check_branches, steered_batches
-from steerkit.steering.operators import Units
-from steerkit.steering.text_encoder import edit_norm, text_edit
-from steerkit.vectors.formats.vectors_file import load_vectors
+from steerwright.models.generate import generate
+from steerwright.models.load import load_model
+from steerwright.models.select import read_model
+from steerwright.prompts.suite import evenly
+from steerwright.scoring.clip import ClipScorer
+from steerwright.scoring.judges import TuningJudge
+from steerwright.scoring.target import read_target
+from steerwright.steering.algebra import Edit, EditBranch
+from steerwright.steering.apply import check_branches, steered_batches
+from steerwright.steering.operators import Units
+from steerwright.steering.text_encoder import edit_norm, text_edit
+from steerwright.vectors.formats.vectors_file import load_vectors
 
 BATCH = 16
 

@@ -5,17 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from steerkit.activations.store.reader import open_store
-from steerkit.activations.token_policy import TokenPolicy
-from steerkit.dag import Dep, Out, Param
-from steerkit.models.hookpoints import Hookpoint
-from steerkit.models.select import read_model
-from steerkit.scoring.target import read_target
-from steerkit.vectors.estimators.registry import EstimatorName
-from steerkit.vectors.fit import PromptActivations, fit_vectors
-from steerkit.vectors.formats.vectors_file import save_vectors
-from steerkit.vectors.mixing import mix
-from steerkit.vectors.steering_vectors import layer_number
+from steerwright.activations.store.reader import open_store
+from steerwright.activations.token_policy import TokenPolicy
+from steerwright.dag import Dep, Out, Param
+from steerwright.models.hookpoints import Hookpoint
+from steerwright.models.select import read_model
+from steerwright.scoring.target import read_target
+from steerwright.vectors.estimators.registry import EstimatorName
+from steerwright.vectors.fit import PromptActivations, fit_vectors
+from steerwright.vectors.formats.vectors_file import save_vectors
+from steerwright.vectors.mixing import mix
+from steerwright.vectors.steering_vectors import layer_number
 
 
 def steering_vectors(

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.dag import Dep, Out
+from steerwright.dag import Dep, Out
 
 
 def lab_concepts(

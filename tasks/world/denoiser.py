@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.world.assemble_pipeline import assemble_pipeline
-from steerkit.world.train_denoiser import train_denoiser as train
+from steerwright.dag import Dep, Out, Param
+from steerwright.world.assemble_pipeline import assemble_pipeline
+from steerwright.world.train_denoiser import train_denoiser as train
 
 
 def train_denoiser(

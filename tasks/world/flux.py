@@ -11,13 +11,13 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor, nn
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.world.architectures import LATENT_CHANNELS, make_flux_transformer
-from steerkit.world.assemble_pipeline import assemble_flux
-from steerkit.world.captions import caption
-from steerkit.world.scene import sample_scenes
-from steerkit.world.train_denoiser import SCENES_SEED, encode_scenes
-from steerkit.world.training import Draws, Schedule, fit
+from steerwright.dag import Dep, Out, Param
+from steerwright.world.architectures import LATENT_CHANNELS, make_flux_transformer
+from steerwright.world.assemble_pipeline import assemble_flux
+from steerwright.world.captions import caption
+from steerwright.world.scene import sample_scenes
+from steerwright.world.train_denoiser import SCENES_SEED, encode_scenes
+from steerwright.world.training import Draws, Schedule, fit
 
 
 def train_flux(

@@ -8,11 +8,11 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from steerkit.dag import Out, Param
-from steerkit.world.classifiers import LabelClassifier, accuracies, save_label_classifier
-from steerkit.world.render import render_all
-from steerkit.world.scene import sample_scenes
-from steerkit.world.training import Draws, Schedule, fit, to_unit_range
+from steerwright.dag import Out, Param
+from steerwright.world.classifiers import LabelClassifier, accuracies, save_label_classifier
+from steerwright.world.render import render_all
+from steerwright.world.scene import sample_scenes
+from steerwright.world.training import Draws, Schedule, fit, to_unit_range
 
 
 def train_classifier(

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.dag import Out, Param
-from steerkit.world.language.train_language_model import train_language_model as train
+from steerwright.dag import Out, Param
+from steerwright.world.language.train_language_model import train_language_model as train
 
 
 def train_language_model(

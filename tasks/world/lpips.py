@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steerkit.dag import Out, Param
-from steerkit.world.labels import LABELS
-from steerkit.world.perceptual_backbone import CHANNELS, PerceptualBackbone, save_perceptual_backbone
-from steerkit.world.render import render_all
-from steerkit.world.scene import Scene, sample_scenes
-from steerkit.world.training import Draws, Schedule, fit, to_unit_range
+from steerwright.dag import Out, Param
+from steerwright.world.labels import LABELS
+from steerwright.world.perceptual_backbone import CHANNELS, PerceptualBackbone, save_perceptual_backbone
+from steerwright.world.render import render_all
+from steerwright.world.scene import Scene, sample_scenes
+from steerwright.world.training import Draws, Schedule, fit, to_unit_range
 
 
 def train_perceptual(

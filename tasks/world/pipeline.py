@@ -1,6 +1,6 @@
 """The recipe of the embedded models: frozen, since their weights are in git."""
 
-from steerkit.dag import stage
+from steerwright.dag import stage
 from tasks.world.autoencoder import train_autoencoder
 from tasks.world.clip import train_clip
 from tasks.world.denoiser import train_denoiser

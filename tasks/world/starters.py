@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.dag import Dep, Out, Param
-from steerkit.lab.pictures.features import FeatureFiles
-from steerkit.lab.pictures.starters import Finished, write_starters
+from steerwright.dag import Dep, Out, Param
+from steerwright.lab.pictures.features import FeatureFiles
+from steerwright.lab.pictures.starters import Finished, write_starters
 
 
 def lab_starters(

@@ -1,6 +1,6 @@
 """What the lab opens with before any pipeline has run: frozen, since it is in git beside the models."""
 
-from steerkit.dag import stage
+from steerwright.dag import stage
 from tasks.attention import pipeline as attention
 from tasks.flux import pipeline as flux
 from tasks.language import pipeline as language

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steerkit.dag import Out, Param
-from steerkit.world.language.labelled_texts import LabelledText, labelled_text
-from steerkit.world.language.text_classifier import TextClassifier, form_features, save_text_classifier, words_of
-from steerkit.world.language.topic import VALUES
-from steerkit.world.training import Draws, Schedule, fit
+from steerwright.dag import Out, Param
+from steerwright.world.language.labelled_texts import LabelledText, labelled_text
+from steerwright.world.language.text_classifier import TextClassifier, form_features, save_text_classifier, words_of
+from steerwright.world.language.topic import VALUES
+from steerwright.world.training import Draws, Schedule, fit
 
 
 def train_text_labels(

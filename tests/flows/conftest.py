@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.dag import Dep, Out, Param, progress
+from steerwright.dag import Dep, Out, Param, progress
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ PICTURES = '''"""The last stage of the test pipeline."""
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.dag import Dep, Out
+from steerwright.dag import Dep, Out
 
 
 def draw(left: Annotated[Path, Dep()], right: Annotated[Path, Dep()], report: Annotated[Path, Out("report")]) -> None:
@@ -66,7 +66,7 @@ def draw(left: Annotated[Path, Dep()], right: Annotated[Path, Dep()], report: An
 
 PIPELINE = '''"""Two branches from one file, and a report of both."""
 
-from steerkit.dag import File, stage
+from steerwright.dag import File, stage
 from tasks.draw import draw
 from tasks.left import left
 from tasks.right import right

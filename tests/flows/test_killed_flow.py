@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 import pytest
 
-from steerkit.dag.prefect import crashed_runs as prefect_reaper
+from steerwright.dag.prefect import crashed_runs as prefect_reaper
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
@@ -51,7 +51,7 @@ def test_the_next_flow_sets_a_killed_one_to_crashed_and_is_not_kept_waiting_by_i
     assert checkout.server.task_states(first["id"])["winter-right"] == "Crashed"
     # What had finished before the kill was not done again.
     assert checkout.server.task_states(second["id"])["winter-start"] == "Cached"
-    assert not list((checkout.root / ".prefect" / "steerkit-runs").glob("*.json"))
+    assert not list((checkout.root / ".prefect" / "steerwright-runs").glob("*.json"))
 
 
 def _has_gpu_limit(checkout) -> bool:

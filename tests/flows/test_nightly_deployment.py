@@ -19,9 +19,9 @@ def worker(checkout):
     for name in ("prefect.yaml", "prefect.toml"):
         shutil.copy(REPOSITORY / name, checkout.root)
     python = [sys.executable, "-m", "prefect"]
-    checkout.run(*python, "work-pool", "create", "steerkit", "--type", "process", "--overwrite")
+    checkout.run(*python, "work-pool", "create", "steerwright", "--type", "process", "--overwrite")
     checkout.run(*python, "deploy", "--all")
-    process = checkout.command(*python, "worker", "start", "--pool", "steerkit")
+    process = checkout.command(*python, "worker", "start", "--pool", "steerwright")
     yield checkout
     process.terminate()
     # Shown by pytest when the test failed.

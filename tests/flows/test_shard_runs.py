@@ -15,7 +15,7 @@ import pytest
 from benchmarks.crash import hashes
 from benchmarks.runners import kill_a_worker, shard_runs
 from benchmarks.synthetic_project import Checkout, copy_checkout, make_checkout
-from steerkit.dag.prefect import shards as prefect_settle
+from steerwright.dag.prefect import shards as prefect_settle
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
@@ -55,7 +55,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, dict[s
     """The project before anything ran, and its hashes after a run in one process without Prefect."""
     pristine = make_checkout(tmp_path_factory.mktemp("pristine") / "project")
     done = copy_checkout(pristine, tmp_path_factory.mktemp("done") / "project")
-    done.call(done.steerkit("run", STAGE, "--no-prefect"))
+    done.call(done.steerwright("run", STAGE, "--no-prefect"))
     return pristine, hashes(done.root)
 
 
@@ -73,7 +73,7 @@ def sharded(expected, prefect_server, tmp_path: Path) -> Sharded:
 @pytest.mark.parametrize("runner", ["dask", "ray"])
 def test_a_killed_worker_costs_only_its_shard_and_every_shard_is_a_task_run(sharded, expected, runner):
     pytest.importorskip(f"prefect_{runner}")
-    process = sharded.flow(STEERKIT_RUNNER=runner, SYNTHETIC_PAUSE="1")
+    process = sharded.flow(STEERWRIGHT_RUNNER=runner, SYNTHETIC_PAUSE="1")
     killed = kill_a_worker(sharded.log, after=2, unless_ended=process)
     output, _ = process.communicate(timeout=240)
 
@@ -97,7 +97,7 @@ def test_a_killed_worker_costs_only_its_shard_and_every_shard_is_a_task_run(shar
 
 
 def test_processes_of_this_machine_compute_shards_that_are_task_runs(sharded, expected):
-    flow = sharded.flow(STEERKIT_RUNNER="processes", SYNTHETIC_PAUSE="0.5")
+    flow = sharded.flow(STEERWRIGHT_RUNNER="processes", SYNTHETIC_PAUSE="0.5")
     output, _ = flow.communicate(timeout=120)
 
     assert flow.returncode == 0, output

@@ -61,7 +61,7 @@ def test_a_users_mistake_is_one_line_and_final_while_a_lost_connection_is_tried_
     left.write_text(
         left.read_text().replace(
             'log.info("left begins")',
-            'from steerkit.errors import UserError\n    raise UserError("winter.left.seconds is odd; make it even")',
+            'from steerwright.errors import UserError\n    raise UserError("winter.left.seconds is odd; make it even")',
         )
     )
 

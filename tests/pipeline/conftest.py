@@ -14,7 +14,7 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 PARTS = (
-    "steerkit", "tasks", "flows", "data", "models", "params", "params.yaml", "dvc.yaml", "dvc.lock", ".dvc",
+    "steerwright", "tasks", "flows", "data", "models", "params", "params.yaml", "dvc.yaml", "dvc.lock", ".dvc",
     ".dvcignore", ".gitattributes", ".gitignore", "pyproject.toml", "artifacts/environment.json",
 )  # fmt: skip
 LEAVE_OUT = shutil.ignore_patterns("__pycache__", "cache", "tmp", "config.local", ".work")
@@ -38,16 +38,16 @@ class Project:
         assert (done.returncode != 0) == fails, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
-    def steerkit(self, *arguments: str) -> str:
-        return self.call(sys.executable, "-m", "steerkit.cli.main", *arguments)
+    def steerwright(self, *arguments: str) -> str:
+        return self.call(sys.executable, "-m", "steerwright.cli.main", *arguments)
 
     def run(self, flow: str, *arguments: str) -> dict[str, str]:
-        """`steerkit run FLOW`; the verdict of each of its stages, from the table it ends with."""
-        return self.verdicts(self.steerkit("run", flow, "--no-prefect", *arguments), flow)
+        """`steerwright run FLOW`; the verdict of each of its stages, from the table it ends with."""
+        return self.verdicts(self.steerwright("run", flow, "--no-prefect", *arguments), flow)
 
     @staticmethod
     def verdicts(said: str, flow: str) -> dict[str, str]:
-        """The verdict of each stage of a flow, from the table that `steerkit run` ended with."""
+        """The verdict of each stage of a flow, from the table that `steerwright run` ended with."""
         return dict(re.findall(rf"^({flow}-[\w-]+)\s+(ran|restored|unchanged)\b", said, re.MULTILINE))
 
     def runs_by_dvc(self, *targets: str) -> list[str]:
@@ -104,8 +104,8 @@ def everything(tmp_path_factory: pytest.TempPathFactory, copy_of_checkout: Calla
         if not folder.exists():
             made = copy_of_checkout("everything")
             command = ("run", "everything", "--no-prefect")
-            (made.root.parent / "said").write_text(made.steerkit(*command, "--params", "params/tiny.yaml"))
-            (made.root.parent / "said-again").write_text(made.steerkit(*command))
+            (made.root.parent / "said").write_text(made.steerwright(*command, "--params", "params/tiny.yaml"))
+            (made.root.parent / "said-again").write_text(made.steerwright(*command))
             made.root.parent.rename(folder)
     return folder
 

@@ -66,7 +66,7 @@ def test_the_gallery_opens_from_a_file_and_asks_for_nothing_else(project: Any) -
 
 def test_one_layer_can_be_run_alone_and_a_second_run_does_nothing(project: Any) -> None:
     assert set(project.run("flux").values()) <= {"unchanged"}
-    said = project.steerkit("run", "flux", "--no-prefect", "--layers", "late")
+    said = project.steerwright("run", "flux", "--no-prefect", "--layers", "late")
     assert "flux-grids-late" in said and "flux-grids-early" not in said and "ran " not in said
 
 
@@ -74,12 +74,12 @@ def test_an_autoencoder_of_another_step_is_refused_in_one_line(project: Any) -> 
     project.edit("params.yaml", "    sae: pooled", "    sae: conditioned")
     project.edit("params.yaml", "    step: 2 ", "    step: 3 ")
     command = ("run", "flux", "--no-prefect", "--only", "flux-images,flux-smatrix-early")
-    said = project.call(*_steerkit(project), *command, fails=True)
+    said = project.call(*_steerwright(project), *command, fails=True)
     assert "steps: (2,) and (3,)" in said and "Traceback" not in said
 
 
-def _steerkit(project: Any) -> tuple[str, ...]:
+def _steerwright(project: Any) -> tuple[str, ...]:
     import sys
 
     assert Path(sys.executable).exists()
-    return sys.executable, "-m", "steerkit.cli.main"
+    return sys.executable, "-m", "steerwright.cli.main"

@@ -31,7 +31,7 @@ def test_the_report_and_the_metrics_are_there(project: Any) -> None:
 
 def test_straight_after_there_is_nothing_to_do_by_either_door(project: Any) -> None:
     begun = time.perf_counter()
-    said = project.call(sys.executable, "-m", "steerkit.cli.main", "run", "winter")
+    said = project.call(sys.executable, "-m", "steerwright.cli.main", "run", "winter")
     assert "up to date" in said
     assert time.perf_counter() - begun < 10  # not a measurement: it must not have loaded and run anything
     assert project.runs_by_dvc("winter-report") == []
@@ -55,7 +55,7 @@ def test_a_key_of_the_adaptive_strategy_reruns_images_scores_and_report_and_its_
 
 
 def test_the_code_of_an_estimator_reruns_what_imports_it_and_an_unrelated_module_nothing(project: Any) -> None:
-    with (project.root / "steerkit/report/submission.py").open("a") as file:
+    with (project.root / "steerwright/report/submission.py").open("a") as file:
         file.write("\n# a remark\n")
     with (project.root / "tasks/world/clip.py").open("a") as file:
         file.write("\n# a remark\n")
@@ -76,13 +76,21 @@ def test_one_more_pair_computes_only_its_shard(project: Any) -> None:
 
 def test_mistakes_are_one_message_without_a_traceback(project: Any) -> None:
     project.edit("params.yaml", "estimator: mean_difference", "estimatr: mean_difference")
-    said = project.call(sys.executable, "-m", "steerkit.cli.main", "run", "winter", "--no-prefect", fails=True)
+    said = project.call(sys.executable, "-m", "steerwright.cli.main", "run", "winter", "--no-prefect", fails=True)
     assert "winter.vectors.estimator" in said
     assert "estimatr" in said
     assert "Traceback" not in said
     project.edit("params.yaml", "estimatr: mean_difference", "estimator: mean_difference")
     said = project.call(
-        sys.executable, "-m", "steerkit.cli.main", "run", "winter", "--no-prefect", "--model", "sesons-sd", fails=True
+        sys.executable,
+        "-m",
+        "steerwright.cli.main",
+        "run",
+        "winter",
+        "--no-prefect",
+        "--model",
+        "sesons-sd",
+        fails=True,
     )
     assert "seasons-sd" in said
     assert "Traceback" not in said

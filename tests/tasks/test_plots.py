@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from dvc_render.vega import VegaRenderer
 
-from steerkit.dag import registry
+from steerwright.dag import registry
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / ".dvc" / "plots"

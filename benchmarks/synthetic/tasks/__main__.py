@@ -1,6 +1,6 @@
 import sys
 
-from steerkit.dag.door import main
+from steerwright.dag.door import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.dag import Dep, Out, Param, progress
+from steerwright.dag import Dep, Out, Param, progress
 from tasks.pause import pause
 
 

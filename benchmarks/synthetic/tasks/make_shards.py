@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.dag import KEPT, Dep, Out, Param, code_digest, map_shards, previous_output
-from steerkit.errors import UserError
+from steerwright.dag import KEPT, Dep, Out, Param, code_digest, map_shards, previous_output
+from steerwright.errors import UserError
 from tasks.pause import pause
 
 log = logging.getLogger(__name__)

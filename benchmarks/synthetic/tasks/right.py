@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.dag import Dep, Out, Param
+from steerwright.dag import Dep, Out, Param
 from tasks.estimators.largest import estimate
 from tasks.pause import pause
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.dag import Out
+from steerwright.dag import Out
 
 
 def train_weights(weights: Annotated[Path, Out("weights.txt", cache=False)]) -> None:

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from steerkit.dag import Dep, Out
+from steerwright.dag import Dep, Out
 
 
 def write_report(

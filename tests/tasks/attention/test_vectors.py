@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from steerkit.models.load import load_model
-from steerkit.models.spec import ModelSpec
-from steerkit.vectors.formats.vectors_file import load_vectors
+from steerwright.models.load import load_model
+from steerwright.models.spec import ModelSpec
+from steerwright.vectors.formats.vectors_file import load_vectors
 from tasks.attention.activations import collect_attention
 from tasks.attention.vectors import attention_vectors
 

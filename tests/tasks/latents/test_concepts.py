@@ -8,17 +8,17 @@ import polars as pl
 import pytest
 import torch
 
-from steerkit.activations.store.reader import StoreWriter
-from steerkit.activations.store.rows import Rows
-from steerkit.concepts.scores import load_concept_moments
-from steerkit.concepts.select_latents import select_latents
-from steerkit.errors import UserError
-from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.hookpoints import Hookpoint
-from steerkit.models.running import Step
-from steerkit.sae.sae import Sae, TopK
-from steerkit.sae.sae_file import save_sae
-from steerkit.sae.site import Site
+from steerwright.activations.store.reader import StoreWriter
+from steerwright.activations.store.rows import Rows
+from steerwright.concepts.scores import load_concept_moments
+from steerwright.concepts.select_latents import select_latents
+from steerwright.errors import UserError
+from steerwright.models.fingerprint import Fingerprint
+from steerwright.models.hookpoints import Hookpoint
+from steerwright.models.running import Step
+from steerwright.sae.sae import Sae, TopK
+from steerwright.sae.sae_file import save_sae
+from steerwright.sae.site import Site
 from tasks.latents.concepts import map_concepts
 
 MODEL = Fingerprint(name="toy", source="toy", revision=None, digest="d" * 64, libraries={"torch": "2"})

@@ -11,15 +11,15 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from steerkit.concepts.scores import ConceptMoments, moment_scores, save_concept_moments
-from steerkit.images import PictureFolder
-from steerkit.models.generate import generate
-from steerkit.models.load import load_model
-from steerkit.models.select import read_model
-from steerkit.sae.sae import Sae, TopK
-from steerkit.sae.sae_file import save_sae
-from steerkit.sae.site import Site
-from steerkit.sae.training.curves import Curves
+from steerwright.concepts.scores import ConceptMoments, moment_scores, save_concept_moments
+from steerwright.images import PictureFolder
+from steerwright.models.generate import generate
+from steerwright.models.load import load_model
+from steerwright.models.select import read_model
+from steerwright.sae.sae import Sae, TopK
+from steerwright.sae.sae_file import save_sae
+from steerwright.sae.site import Site
+from steerwright.sae.training.curves import Curves
 from tasks.latents.cards import latent_cards
 from tasks.latents.report import write_latents_report
 from tasks.latents.scores import evaluate_latents

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from steerkit.errors import UserError
-from steerkit.world.render import render
-from steerkit.world.scene import Scene, sample_scene
+from steerwright.errors import UserError
+from steerwright.world.render import render
+from steerwright.world.scene import Scene, sample_scene
 from tasks.latents.scores import evaluate_latents
 
 SCORERS = {"clip": "models/seasons-clip", "labels": "models/seasons-labels", "lpips": "models/seasons-lpips"}

@@ -10,17 +10,17 @@ import polars as pl
 import pytest
 import torch
 
-from steerkit.activations.store.reader import StoreWriter
-from steerkit.activations.store.rows import Rows
-from steerkit.errors import UserError, UserErrors
-from steerkit.models.fingerprint import Fingerprint
-from steerkit.models.folder_digest import content_digest
-from steerkit.models.hookpoints import Hookpoint
-from steerkit.models.running import Step
-from steerkit.sae.formats.registry import import_sae
-from steerkit.sae.sae_file import load_sae, save_sae
-from steerkit.sae.site import Site
-from steerkit.sae.training.curves import read_curves
+from steerwright.activations.store.reader import StoreWriter
+from steerwright.activations.store.rows import Rows
+from steerwright.errors import UserError, UserErrors
+from steerwright.models.fingerprint import Fingerprint
+from steerwright.models.folder_digest import content_digest
+from steerwright.models.hookpoints import Hookpoint
+from steerwright.models.running import Step
+from steerwright.sae.formats.registry import import_sae
+from steerwright.sae.sae_file import load_sae, save_sae
+from steerwright.sae.site import Site
+from steerwright.sae.training.curves import read_curves
 from tasks.shared.train_sae import train_sae
 
 MIDDLE, UP = "unet.mid_block.attentions.0:out", "unet.up_blocks.1.attentions.0:out"
@@ -101,7 +101,7 @@ def test_quality_and_metrics_agree(made: Path) -> None:
 
 def test_it_is_judged_on_the_validation_prompts(inputs: dict[str, Path], made: Path) -> None:
     """By another route: the store's own rows of these prompts."""
-    from steerkit.activations.store.reader import open_store
+    from steerwright.activations.store.reader import open_store
 
     store, hookpoint = open_store(inputs["activations"]), Hookpoint.parse(MIDDLE)
     held_out = store.index(hookpoint)["prompt"].is_in(["p6", "p7"]).to_torch()

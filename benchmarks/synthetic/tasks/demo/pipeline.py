@@ -1,4 +1,4 @@
-from steerkit.dag import File, stage
+from steerwright.dag import File, stage
 from tasks.draw_pictures import draw_pictures
 from tasks.left import left
 from tasks.make_numbers import make_numbers

@@ -1,1 +1,0 @@
-"""The `steerkit` command. Each command is a file; what it needs is imported when it runs."""

@@ -1,0 +1,11 @@
+from steerwright.models.generate import generate as generate
+from steerwright.steering.apply import steer as steer
+from steerwright.steering.apply import steered_batches as steered_batches
+from steerwright.steering.pictures import add as add
+from steerwright.steering.pictures import add_to_text as add_to_text
+from steerwright.steering.pictures import erase as erase
+from steerwright.steering.pictures import make_pictures as make_pictures
+from steerwright.steering.pictures import open_model as open_model
+from steerwright.steering.pictures import replace as replace
+from steerwright.vectors.formats.vectors_file import load_vectors as load_vectors
+from steerwright.vectors.formats.vectors_file import save_vectors as save_vectors

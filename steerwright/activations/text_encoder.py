@@ -1,0 +1,123 @@
+"""Activations of the text encoder for a list of prompts, and the types of their tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, assert_never, get_args
+
+import torch
+from torch import Tensor
+
+from steerwright.activations.record import record
+from steerwright.activations.store.rows import TOKEN_TYPES
+from steerwright.activations.trace import trace_text
+from steerwright.arguments import choice, text_list, whole
+from steerwright.models.hookpoints import Hookpoint, resolve
+from steerwright.models.load import LoadedModel
+
+Engine = Literal["nnsight", "hooks"]
+TEXT_TOKEN_TYPES = ("bos", "content", "eos", "padding")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextActivations:
+    """Per hookpoint a CPU tensor [n, tokens, d] in the model's dtype; the prompts' token ids [n, tokens], int64."""
+
+    activations: dict[Hookpoint, Tensor]
+    token_ids: Tensor
+
+    def __getitem__(self, hookpoint: Hookpoint) -> Tensor:
+        return self.activations[hookpoint]
+
+
+def text_activations(
+    model: LoadedModel,
+    prompts: Sequence[str],
+    hookpoints: Sequence[Hookpoint],
+    engine: Engine = "nnsight",
+    batch_size: int = 64,
+) -> TextActivations:
+    """Run the text encoder on `prompts` as generation does, and keep what `hookpoints` in it compute.
+
+    UserError when a hookpoint does not exist, also for no prompts.
+    """
+    for hookpoint in hookpoints:
+        resolve(model.pipeline, hookpoint)
+    choice(engine, get_args(Engine), "Engine")
+    batch_size = whole(batch_size, "batch_size", 1, "a batch has at least 1 prompt.")
+    token_ids = tokenize(model, prompts)
+    batches = [_run(model, ids, hookpoints, engine) for ids in token_ids.split(batch_size) if len(ids)]
+    found = {hookpoint: torch.cat([batch[hookpoint].cpu() for batch in batches]) for hookpoint in hookpoints if batches}
+    return TextActivations(found, token_ids)
+
+
+def tokenize(model: LoadedModel, prompts: Sequence[str]) -> Tensor:
+    """Token ids int64 [n, tokens], padded and cut as the pipeline does when it generates."""
+    tokenizer = model.pipeline.tokenizer
+    length = tokenizer.model_max_length
+    if not prompts:
+        return torch.zeros(0, length, dtype=torch.int64)
+    prompts = text_list(prompts, blank=True)
+    full = tokenizer(prompts, truncation=False).input_ids
+    for prompt, ids in zip(prompts, full, strict=True):
+        if len(ids) > length:
+            log.warning("%d tokens of the prompt %r exceed the model's %d and are cut off", len(ids), prompt, length)
+    return tokenizer(prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+
+
+def token_types(token_ids: Tensor, eos_token_id: int) -> dict[str, Tensor]:
+    """A bool mask [n, tokens] for each of bos, content, eos, padding; every token is of exactly one type.
+
+    BOS is the first position and EOS the first `eos_token_id` after it (CLIP pads with the same id in SD 1.x and the
+    seasons model, with another in SD 2.x). Take the id from the tokenizer: older text encoders have 2 in their config.
+    """
+    positions = torch.arange(token_ids.shape[1], device=token_ids.device).expand_as(token_ids)
+    ends = (token_ids == eos_token_id) & (positions > 0)
+    # A row without an EOS has all content; argmax would call its position 0 the end.
+    end = torch.where(ends.any(1), ends.int().argmax(1), token_ids.shape[1])[:, None]
+    return {
+        "bos": positions == 0,
+        "content": (positions > 0) & (positions < end),
+        "eos": positions == end,
+        "padding": positions > end,
+    }
+
+
+def _run(
+    model: LoadedModel, token_ids: Tensor, hookpoints: Sequence[Hookpoint], engine: Engine
+) -> dict[Hookpoint, Tensor]:
+    match engine:
+        case "nnsight":
+            return trace_text(model.pipeline, token_ids, hookpoints)
+        case "hooks":
+            with torch.inference_mode(), record(model.pipeline, hookpoints) as recording:
+                model.pipeline.text_encoder(token_ids.to(model.device))
+            return {hookpoint: recording[hookpoint][0] for hookpoint in hookpoints}
+        case _:
+            assert_never(engine)
+
+
+# What the tokens of a prompt are, whichever of a pipeline's tokenizers made them.
+
+
+def prompt_token_types(tokenizer: Any, token_ids: Tensor) -> dict[str, Tensor]:
+    """As `token_types`, a bool mask [n, tokens] for each type, of ids [n, tokens] that `tokenizer` made.
+
+    T5's tokenizer puts no token before the prompt, so there is no bos, and an empty prompt begins with its end.
+    """
+    eos = int(tokenizer.eos_token_id)
+    if tokenizer.bos_token_id is not None:
+        return token_types(token_ids, eos)
+    before = torch.full_like(token_ids[:, :1], -1)
+    return {name: mask[:, 1:] for name, mask in token_types(torch.cat([before, token_ids], 1), eos).items()}
+
+
+def type_indices(tokenizer: Any, token_ids: Tensor) -> Tensor:
+    """For each token [n, tokens] the index of its type in `rows.TOKEN_TYPES`, int64."""
+    found = torch.zeros_like(token_ids, dtype=torch.int64)
+    for name, mask in prompt_token_types(tokenizer, token_ids).items():
+        found += mask.long() * TOKEN_TYPES.index(name)
+    return found

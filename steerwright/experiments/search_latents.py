@@ -1,0 +1,171 @@
+"""Which recipe and strength erases a target: tried on tuning prompts, the least edit first, by CLIP's judgement.
+
+The label classifier stays an independent truth for the scores. Every trial is kept as a small file, so a search that
+was cut short goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from steerwright.experiments.draw import Frame, draw
+from steerwright.experiments.latent_pictures import Tools
+from steerwright.experiments.operating_point import Tried, operating_point
+from steerwright.models.threads import same_threads
+from steerwright.scoring.axis_judge import AxisJudge, Seen
+from steerwright.scoring.clip import ClipScorer
+from steerwright.scoring.erasure_target import ErasureTarget
+from steerwright.steering.attention import Candidate
+from steerwright.steering.latents.edits import LatentRecipe
+from steerwright.steering.latents.erasure import ErasedConcept
+
+Rule = Literal["least", "best"]
+
+
+class Attempt(BaseModel):
+    """A recipe at a strength, and the numbers of the tuning pictures in which it acts (None: in all of them)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: LatentRecipe
+    strength: float
+    acts: tuple[int, ...] | None = None
+
+
+class SearchJob(BaseModel):
+    """Erasing one target by one method: `attempts` in order, on tuning `frames` whose unsteered pictures are there.
+
+    `named`: whether each frame's prompt names the target; `axes` -> their values, and the folder or name of `clip`, are
+    what pictures are judged by. `rule`: `least`, the first that reaches `goal` and keeps `floor` is taken, and no other
+    is tried after it; `best`, all are tried and the best mean of both wins, as SAeUron chooses (arXiv:2501.18052).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tools: Tools
+    target: str
+    method: str
+    attempts: tuple[Attempt, ...]
+    frames: tuple[Frame, ...]
+    named: tuple[bool, ...]
+    axes: dict[str, tuple[str, ...]]
+    clip: str
+    pictures: Path
+    folder: Path
+    rule: Rule
+    goal: float
+    floor: float
+
+
+class Tuned(BaseModel):
+    """What a search found: `trials` (wanted, kept) in order, as far as it went, and the place of the chosen one.
+
+    wanted: mean probability that a picture whose prompt names the target does not show it; kept: mean share of the
+    other axes (of all axes, where the prompt does not name the target) whose value is the unsteered picture's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: tuple[tuple[float, float], ...]
+    chosen: int
+    reached: bool
+
+
+def search_target(job: SearchJob) -> dict[str, Any]:
+    """Try the attempts of `job`, from where an earlier search stopped; returns `Tuned` as a dict."""
+    tried: list[Tried] = []
+    judge = _judge(job.clip, tuple(job.axes.items()))
+    plain = [_load(job.pictures / frame.path) for frame in job.frames]
+    seen: Seen | None = None
+    for number, attempt in enumerate(job.attempts):
+        path = job.folder / f"{job.target.replace(':', '-')}-{job.method}-{number}.json"
+        candidate = Candidate(attempt.recipe.places, attempt.strength)
+        if path.is_file():
+            found = json.loads(path.read_text())
+        elif len(job.attempts) == 1 and job.rule == "best":
+            break  # nothing to choose between
+        else:
+            seen = seen or judge.see(np.stack(plain))
+            found = _measured(job, attempt, plain, judge, seen)
+            _write(path, found)
+        tried.append(Tried(candidate, found["wanted"], found["kept"]))
+        if job.rule == "least" and _reaches(tried[-1], job):
+            break
+    chosen = _chosen(tried, job)
+    reached = bool(tried) and _reaches(tried[chosen], job)
+    return Tuned(trials=tuple((t.wanted, t.kept) for t in tried), chosen=chosen, reached=reached).model_dump()
+
+
+def labels_kept(seen: Mapping[str, Sequence[str]], before: Mapping[str, Sequence[str]]) -> NDArray[np.float64]:
+    """Share [n] of the axes whose value each picture has in common with its unsteered one; 1 where there is no axis."""
+    same = [[a == b for a, b in zip(seen[axis], before[axis], strict=True)] for axis in seen]
+    return np.mean(same, axis=0) if same else np.ones(0)
+
+
+def _reaches(tried: Tried, job: SearchJob) -> bool:
+    return tried.wanted >= job.goal and tried.kept >= job.floor
+
+
+def _chosen(tried: Sequence[Tried], job: SearchJob) -> int:
+    if not tried:
+        return 0
+    if job.rule == "least":
+        return list(tried).index(operating_point(tried, goal=job.goal, floor=job.floor))
+    return max(range(len(tried)), key=lambda number: (tried[number].wanted + tried[number].kept, -number))
+
+
+def _measured(
+    job: SearchJob, attempt: Attempt, plain: Sequence[NDArray[np.uint8]], judge: AxisJudge, before: Seen
+) -> dict[str, float]:
+    numbers = range(len(job.frames)) if attempt.acts is None else attempt.acts
+    pixels = np.stack(plain)
+    target = ErasureTarget.parse(job.target)
+    erased = [
+        ErasedConcept(concept=f"{axis}:{value}", recipe=attempt.recipe, strength=attempt.strength)
+        for axis, value in target.concepts
+    ]
+    if numbers:
+        rows = list(numbers)
+        model = job.tools.load()
+        with same_threads(job.tools.threads):
+            pixels[rows] = draw(model, [job.frames[row] for row in rows], job.tools.edits(erased))
+    seen = judge.see(pixels)
+    named = np.array(job.named)
+    kept = np.ones(len(named))
+    for where, axes in ((named, [a for a in job.axes if a not in target.axes]), (~named, list(job.axes))):
+        rows = np.flatnonzero(where).tolist()
+        if rows and axes:
+            now, then = ({a: [s.values[a][row] for row in rows] for a in axes} for s in (seen, before))
+            kept[rows] = labels_kept(now, then)
+    each = [seen.probabilities[axis][:, job.axes[axis].index(value)] for axis, value in target.concepts]
+    shown = torch.stack(each).amax(0)[torch.from_numpy(named)]
+    return {"wanted": float((1 - shown).mean()), "kept": float(kept.mean())}
+
+
+@lru_cache(maxsize=2)
+def _judge(clip: str, axes: tuple[tuple[str, tuple[str, ...]], ...]) -> AxisJudge:
+    return AxisJudge(dict(axes), ClipScorer(clip))
+
+
+def _load(path: Path) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def _write(path: Path, found: Mapping[str, float]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(found))
+    os.replace(partial, path)

@@ -1,0 +1,225 @@
+"""What a lesson is: steps with a text, a task, a few controls, an experiment, and what the reader is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, assert_never
+
+from steerwright.errors import UserError
+from steerwright.lab.checks import checked_choice, checked_number, checked_text, checked_whole
+from steerwright.report.html.page import Html
+
+if TYPE_CHECKING:
+    from steerwright.lab.lessons.experiment import Experiment
+from collections.abc import Sequence
+
+from steerwright.lab.lessons.experiment import Answers, Share
+from steerwright.report.html.page import el
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number that the reader sets, from `low` to `high` in steps of `step`."""
+
+    name: str
+    label: str
+    low: float
+    high: float
+    step: float
+    value: float
+
+    def checked(self, given: Any, known: tuple[str, ...]) -> float | int:  # noqa: ARG002
+        """The number that was given; UserError outside the range. Whole where the steps are."""
+        if float(self.step).is_integer() and float(self.low).is_integer():
+            return checked_whole(given, self.label.lower(), int(self.low), int(self.high))
+        return checked_number(given, self.label.lower(), self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer of the model; `value` is the share of its depth that is set first."""
+
+    name: str
+    label: str
+    value: float = 0.5
+
+    def checked(self, given: Any, known: tuple[str, ...]) -> int:  # noqa: ARG002
+        """A whole number; whether the model has the layer, the experiment says."""
+        return checked_whole(given, self.label.lower(), 0, 10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several answers; without `options` one of the concepts that the lab can recognise in texts.
+
+    `value` is set first; "" leaves it open, as a prediction must be the reader's own.
+    """
+
+    name: str
+    label: str
+    options: tuple[str, ...] = ()
+    value: str = ""
+
+    def checked(self, given: Any, known: tuple[str, ...]) -> str:
+        """The answer that was chosen; UserError for any other, and for none. `known` are the concepts."""
+        if given in ("", None):
+            raise UserError(f"Choose an answer first: {self.label.lower()}.")
+        return checked_choice(given, self.options or known, self.label.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A text that the reader writes."""
+
+    name: str
+    label: str
+    value: str
+
+    def checked(self, given: Any, known: tuple[str, ...]) -> str:  # noqa: ARG002
+        """The text; UserError for none or a very long one."""
+        return checked_text(given, self.label.lower(), 600)
+
+
+Control = Number | Layer | Choice | Words
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an experiment found: whether the reader's task is done, what is said of it, and what is drawn.
+
+    `measured`: the numbers behind, by name, for whoever calls the lessons from a program.
+    """
+
+    passed: bool
+    said: str
+    shown: tuple[Html, ...] = ()
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: `text` teaches (paragraphs), `task` asks for something, `run` measures and judges it."""
+
+    name: str
+    title: str
+    text: tuple[str, ...]
+    task: str
+    button: str
+    controls: tuple[Control, ...]
+    run: Callable[[Experiment, Mapping[str, Any]], Outcome]
+
+    def checked(self, values: Mapping[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
+        """The values of all controls, checked; what is missing is what the page sets first."""
+        return {
+            control.name: control.checked(values.get(control.name, start(control, known, None)), known)
+            for control in self.controls
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A few steps on one idea; `name` is how programs call it, `promise` what the reader will know."""
+
+    name: str
+    title: str
+    promise: str
+    minutes: int
+    steps: tuple[Step, ...]
+
+
+def start(control: Control, known: tuple[str, ...], layers: int | None) -> Any:
+    """What a control is set to first. `layers`: how many the model has, None where that is not asked."""
+    match control:
+        case Number() | Words():
+            return control.value
+        case Layer():
+            return 0 if layers is None else int(control.value * (layers - 1))
+        case Choice(options=(), value=value):
+            return value if value in known else next(iter(known), "")
+        case Choice(value=value):
+            return value
+        case _:
+            assert_never(control)
+
+
+# What lessons show beside their drawings: a few answers, and shares as bars.
+
+
+def quotes(title: str, answers: Answers, count: int = 3) -> Html:
+    """The first `count` answers with what they answer."""
+    rows = []
+    for one in answers.completions[:count]:
+        text = one.text.strip() or "(nothing)"
+        rows.append(el("li", el("span", one.prompt), el("q", text)))
+    return el("div", el("h4", title), el("ul", *rows), class_="lesson-quotes")
+
+
+def bars(title: str, rows: Sequence[tuple[str, Share, str]], caption: str = "") -> Html:
+    """One bar for each (name, share, colour), with its interval; colours as of the charts' series."""
+    drawn = []
+    for name, share, colour in rows:
+        low, high = share.interval
+        bar = el(
+            "div",
+            el("i", style=f"width:{100 * share.rate:.1f}%"),
+            el("b", style=f"left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"),
+            class_=f"bar {colour}",
+            title=f"{100 * share.rate:.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %",
+        )
+        drawn.append(el("div", el("span", name), bar, el("em", f"{100 * share.rate:.0f} % ({share})"), class_="row"))
+    below = [el("figcaption", caption)] if caption else []
+    return el("figure", el("h4", title), *drawn, *below, class_="lab-chart lesson-bars")
+
+
+def percent(value: float) -> str:
+    """0.934 as 93 %."""
+    return f"{100 * value:.0f}\u202f%"
+
+
+def times(value: float) -> str:
+    """1.234 as 1.23 times; without decimals from a hundred on."""
+    return f"{value:.0f} times" if value >= 100 else f"{value:.3g} times"
+
+
+# The look of the lessons, beside that of the drawings.
+
+LESSON_STYLE = """
+.lesson-text{max-width:46rem;line-height:1.6;color:var(--ink)}
+.lesson-text h3{font-family:var(--serif);font-weight:500!important;font-size:1.3rem;margin:.2rem 0 .4rem}
+.lesson-text .promise{color:var(--muted);margin:0 0 .9rem}
+.lesson-text p{margin:.5rem 0}
+.lesson-text .task{border-left:3px solid var(--adaptive);padding:.5rem .9rem;margin:1rem 0 .2rem;
+background:var(--panel)}
+.lesson-text .task b{display:block;font-size:.8125rem;color:var(--muted);font-weight:600}
+.lesson-verdict{border-left:3px solid var(--fixed);padding:.6rem .9rem;margin:.4rem 0 1rem;background:var(--panel);
+color:var(--ink);max-width:46rem;line-height:1.55}
+.lesson-verdict b{display:block;margin-bottom:.15rem}
+.lesson-verdict.passed{border-color:var(--chart-fourth)}
+.lesson-verdict.passed b{color:var(--chart-fourth)}
+.lesson-shown{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:.4rem 2.5rem;
+align-items:start}
+.lesson-shown .lab-chart:has(table.heat){grid-column:1/-1;min-width:0}
+.lesson-quotes h4{font-size:.9375rem;font-weight:600;margin:0 0 .2rem!important;color:var(--ink)}
+.lesson-quotes ul{list-style:none;margin:0 0 1rem!important;padding:0!important}
+.lesson-quotes li{list-style:none!important;padding:.4rem 0;border-bottom:1px solid var(--rule);line-height:1.45;
+font-size:.9rem;color:var(--ink)}
+.lesson-quotes li span{display:block;color:var(--muted);font-size:.8125rem}
+.lesson-bars .row{display:grid;grid-template-columns:minmax(5rem,auto) minmax(5rem,1fr) auto;gap:.2rem .8rem;
+align-items:center;font-size:.875rem;margin:.3rem 0}
+.lesson-bars .row span{color:var(--ink)}
+.lesson-bars .row em{font-style:normal;color:var(--muted);white-space:nowrap}
+.lesson-bars .bar{position:relative;height:.85rem;background:color-mix(in oklab,var(--muted) 9%,var(--paper));
+border-radius:2px}
+.lesson-bars .bar i{position:absolute;inset:0 auto 0 0;background:var(--colour);border-radius:2px;opacity:.75}
+.lesson-bars .bar b{position:absolute;top:50%;height:2px;margin-top:-1px;background:var(--ink);opacity:.7}
+.lesson-ruler{position:relative;height:3rem;margin:.6rem 0 1rem;max-width:36rem;
+background:linear-gradient(var(--rule),var(--rule)) 0 1rem/100% 2px no-repeat}
+.lesson-ruler i{position:absolute;top:.55rem;width:.95rem;height:.95rem;margin-left:-.475rem;border-radius:50%;
+background:var(--adaptive)}
+.lesson-ruler span{position:absolute;top:1.5rem;transform:translateX(-50%);font-size:.8125rem;color:var(--muted)}
+.lesson-ruler span::before{content:"";position:absolute;left:50%;top:-.85rem;height:.7rem;width:2px;
+background:var(--muted)}
+.lesson-list .wrap{flex-direction:column;gap:.1rem}
+.lesson-list label{border:0!important;width:100%}
+"""

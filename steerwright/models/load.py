@@ -1,0 +1,216 @@
+"""Load a model by its spec, ready to run: on the device, frozen, without progress bars, safety checker or watermark."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from steerwright.errors import UserError
+from steerwright.file_kind import lfs_pointer_in
+from steerwright.former_name import setting
+from steerwright.models.adapters import check_adapters
+from steerwright.models.building import building
+from steerwright.models.custom_code import NO_CODE, check_components, code_refused
+from steerwright.models.families import denoiser
+from steerwright.models.fingerprint import Fingerprint, check_expected
+from steerwright.models.fingerprint import fingerprint as identify
+from steerwright.models.hub import ask_hub, cached_commit, model_folder, resolve_commit, unavailable
+from steerwright.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from diffusers import FluxPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
+
+log = logging.getLogger(__name__)
+
+_INDEX = "model_index.json"
+# The pipeline classes of each family, with what to load them without: what judges or marks pictures changes them, and
+# the watermark does so only where a certain package is installed.
+_CLASSES: dict[str, dict[str, dict[str, Any]]] = {
+    "sd": {
+        "StableDiffusionPipeline": {
+            "safety_checker": None,
+            "feature_extractor": None,
+            "requires_safety_checker": False,
+        },
+        "StableDiffusionXLPipeline": {"add_watermarker": False},
+    },
+    "flux": {"FluxPipeline": {}},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that can run, with the spec it was loaded by and the identity of its weights."""
+
+    spec: ModelSpec
+    pipeline: StableDiffusionPipeline | StableDiffusionXLPipeline | FluxPipeline
+    fingerprint: Fingerprint
+    device: torch.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision it runs in; float32 on a CPU also where the spec says float16."""
+        found: torch.dtype = denoiser(self.pipeline).dtype
+        return found
+
+
+def load_model(
+    spec: ModelSpec, fingerprint: Fingerprint | str | None = None, device: torch.device | None = None
+) -> LoadedModel:
+    """Load `spec` onto `device` (by default `default_device()`), as the pipeline class that its model_index.json names.
+
+    `fingerprint`, or its digest, is what the model must have, for example of the model that a vector was fitted on;
+    UserError when they have another one, when the class is none of the family's, and when the model can be had from no
+    folder, cache or hub.
+    """
+    device = device or default_device()
+    pipeline = _load_pipeline(spec, running_dtype(spec, device), _device_map(spec, device))
+    # After loading: only now is a hub model surely in the cache, so that its commit is known without a network.
+    identity = identify(spec)
+    check_expected(spec, identity, fingerprint)
+    pipeline.set_progress_bar_config(disable=True)
+    device = _place(pipeline, spec, device)
+    for component in pipeline.components.values():
+        if isinstance(component, torch.nn.Module):
+            component.eval().requires_grad_(False)
+    return LoadedModel(spec, pipeline, identity, device)
+
+
+def download_model(spec: ModelSpec) -> None:
+    """Bring what loading reads of a hub model into the local cache. Raises UserError as `load_model`."""
+    from diffusers import DiffusionPipeline
+    from huggingface_hub import hf_hub_download
+
+    commit = resolve_commit(spec)
+    try:
+        kind = _pipeline_class(spec, Path(hf_hub_download(spec.source, _INDEX, revision=commit)))
+        DiffusionPipeline.download(spec.source, revision=commit, use_safetensors=True, **_CLASSES[spec.family][kind])
+    except UserError:
+        raise
+    except Exception as error:  # as in hub.ask_hub: each release of huggingface_hub raises another one
+        raise unavailable(spec, f"its download broke off ({type(error).__name__})") from error
+
+
+def default_device() -> torch.device:
+    """The device of STEERWRIGHT_DEVICE (cpu, cuda, cuda:1, mps), else a CUDA device where there is one, else the CPU."""
+    wanted = setting("DEVICE")
+    if not wanted:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=wanted).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"STEERWRIGHT_DEVICE={wanted!r} is no device of this machine; unset it, or write cpu."
+        ) from error
+
+
+def running_dtype(spec: ModelSpec, device: torch.device) -> torch.dtype:
+    """The precision that the model runs in on this device: float16 is float32 on a CPU, and bfloat16 in FLUX."""
+    # Half precision on a CPU is slower than float32, and several operators lack it.
+    if device.type == "cpu" and spec.dtype == "float16":
+        return torch.float32
+    # FLUX overflows float16 (https://github.com/huggingface/diffusers/pull/9097).
+    if spec.family == "flux" and spec.dtype == "float16":
+        log.warning("%s runs in bfloat16: FLUX's activations overflow float16; write dtype: bfloat16", spec.name)
+        return torch.bfloat16
+    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[spec.dtype]
+
+
+def _device_map(spec: ModelSpec, device: torch.device) -> str | None:
+    # A map of one place is none; a CPU is one.
+    return None if device.type == "cpu" else spec.device_map
+
+
+def _place(pipeline: Any, spec: ModelSpec, device: torch.device) -> torch.device:
+    """Bring the networks where they run; the device on which what is given to them must be."""
+    if _device_map(spec, device) is not None:
+        return torch.device(pipeline._execution_device)
+    # On a CPU there is nothing to save: all is in its memory already.
+    offload = "none" if device.type == "cpu" else spec.offload
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=device)
+    else:
+        pipeline.to(device)
+    return device
+
+
+def _load_pipeline(spec: ModelSpec, dtype: torch.dtype, device_map: str | None) -> Any:
+    folder = model_folder(spec)
+    if folder is not None:
+        kind = _pipeline_class(spec, folder / _INDEX)
+        check_adapters(f"Model {spec.name!r}", folder, *folder.iterdir())
+        try:
+            return _from_pretrained(kind, spec, str(folder), dtype, device_map)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise _broken(spec, error) from error
+    commit = cached_commit(spec)
+    if commit is not None:
+        try:
+            return _from_hub(spec, dtype, device_map, commit, cached=True)
+        except OSError:
+            pass  # cached in part only; the hub has the rest
+    commit = ask_hub(spec)
+    try:
+        return _from_hub(spec, dtype, device_map, commit, cached=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _broken(spec, error) from error
+
+
+def _from_hub(spec: ModelSpec, dtype: torch.dtype, device_map: str | None, commit: str, *, cached: bool) -> Any:
+    from huggingface_hub import hf_hub_download
+
+    # Before the weights: whoever names a model that cannot be steered should not wait for gigabytes to hear so.
+    index = hf_hub_download(spec.source, _INDEX, revision=commit, local_files_only=cached)
+    kind = _pipeline_class(spec, Path(index))
+    return _from_pretrained(kind, spec, spec.source, dtype, device_map, revision=commit, local_files_only=cached)
+
+
+@building()
+def _from_pretrained(
+    kind: str, spec: ModelSpec, source: str, dtype: torch.dtype, device_map: str | None, **where: Any
+) -> Any:
+    import diffusers
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    # Loading takes seconds; its bars would tear the lines of whoever shows progress of the whole.
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    placed = {} if device_map is None else {"device_map": device_map}
+    # use_safetensors: weights that need pickle could run anything.
+    return getattr(diffusers, kind).from_pretrained(
+        source, dtype=dtype, use_safetensors=True, **NO_CODE, **_CLASSES[spec.family][kind], **placed, **where
+    )
+
+
+def _pipeline_class(spec: ModelSpec, index: Path) -> str:
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        found = content.get("_class_name")
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"Model {spec.name!r}: {index} is no JSON object; save it anew.") from error
+    known = _CLASSES[spec.family]
+    if isinstance(found, list):  # [file, class]: a pipeline's own code
+        raise code_refused(f"Model {spec.name!r}", spec.source)
+    if found in known:
+        check_components(f"Model {spec.name!r}", content, spec.source)
+    else:
+        raise UserError(
+            f"Model {spec.name!r}: {spec.source} holds a {found}, but the family {spec.family!r} is "
+            f"{' or '.join(known)}; correct `source` or `family`."
+        )
+    return str(found)
+
+
+def _broken(spec: ModelSpec, error: Exception) -> UserError:
+    if (pointer := lfs_pointer_in(model_folder(spec))) is not None:
+        return UserError(f"Model {spec.name!r}: {pointer}")
+    first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+    return UserError(f"Model {spec.name!r}: {spec.source} could not be loaded ({first}); save or download it anew.")

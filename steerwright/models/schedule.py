@@ -1,0 +1,63 @@
+"""The timesteps that a model will visit, before it runs."""
+
+import copy
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steerwright.models.families import image_grid, image_pixels, is_flux
+
+if TYPE_CHECKING:
+    from steerwright.models.load import LoadedModel
+
+
+def model_timesteps(
+    model: "LoadedModel", steps: int | None = None, height: int | None = None, width: int | None = None
+) -> tuple[float, ...]:
+    """As `timesteps`, of a picture as `generate` makes it: what is left out is the model's own."""
+    from steerwright.models.generate import image_size
+
+    return timesteps(model.pipeline, steps or model.spec.steps, image_size(model, height, width))
+
+
+def timesteps(pipeline: Any, steps: int, size: tuple[int, int] | None = None) -> tuple[float, ...]:
+    """The timestep of every denoiser forward of a call with `steps` steps, in order; the scheduler is left alone.
+
+    There may be more of them than `steps`: PNDM visits one twice, Heun nearly all. FLUX's also depend on the picture's
+    `size` in pixels (height, width), by default the model's own: it spends more steps on the noise of larger pictures.
+    """
+    scheduler = copy.deepcopy(pipeline.scheduler)
+    if is_flux(pipeline):
+        _set_flow_timesteps(scheduler, steps, math.prod(image_grid(pipeline, *(size or image_pixels(pipeline)))))
+    else:
+        scheduler.set_timesteps(steps)
+    return tuple(float(timestep) for timestep in scheduler.timesteps)
+
+
+def _set_flow_timesteps(scheduler: Any, steps: int, image_tokens: int) -> None:
+    """As FluxPipeline does it, with its own functions."""
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
+
+    config = scheduler.config
+    shift = calculate_shift(
+        image_tokens,
+        config.get("base_image_seq_len", 256),
+        config.get("max_image_seq_len", 4096),
+        config.get("base_shift", 0.5),
+        config.get("max_shift", 1.15),
+    )
+    sigmas = None if config.get("use_flow_sigmas") else np.linspace(1.0, 1 / steps, steps)
+    retrieve_timesteps(scheduler, steps, "cpu", sigmas=sigmas, mu=shift)
+
+
+def nearest(collected: tuple[float, ...], running: tuple[float, ...]) -> tuple[int, ...]:
+    """For each timestep of a run, the index of the step of another schedule that its vectors come from.
+
+    The same schedule maps each step to itself, also where a timestep is visited twice; where only its beginning was
+    collected, the last vectors serve for the rest. Else the nearest timestep counts, the first of two that are equally
+    near. So a single collected step serves for all.
+    """
+    if running[: len(collected)] == collected:
+        return tuple(min(step, len(collected) - 1) for step in range(len(running)))
+    return tuple(min(range(len(collected)), key=lambda i: (abs(collected[i] - now), i)) for now in running)

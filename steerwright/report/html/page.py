@@ -1,0 +1,93 @@
+"""Writing HTML without ever forgetting to escape: text is escaped, only `Html` is taken as it is."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from steerwright.report.html.style import STYLE_SHEET
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Html(str):
+    """Markup that is already safe."""
+
+    __slots__ = ()
+
+
+def el(tag: str, *children: str, **attributes: str | int | float | bool | None) -> Html:
+    """An element; `class_` is class, `aria_label` is aria-label, True is a bare attribute, None and False are none."""
+    parts = [tag]
+    for name, value in attributes.items():
+        name = name.rstrip("_").replace("_", "-")
+        if value is True:
+            parts.append(name)
+        elif value is not None and value is not False:
+            parts.append(f'{name}="{html.escape(str(value))}"')
+    opened = f"<{' '.join(parts)}>"
+    return Html(opened) if tag in ("img", "br", "meta", "col") else Html(f"{opened}{join(children)}</{tag}>")
+
+
+def join(parts: tuple[str, ...] | list[str], separator: str = "") -> Html:
+    """Parts one after the other, each escaped unless it is `Html`."""
+    return Html(separator.join(part if isinstance(part, Html) else html.escape(part, quote=False) for part in parts))
+
+
+# What every page is made of: the document around it, pictures and files within it, figures with their captions.
+
+# Pictures up to this side go into the page as they are; larger ones as WebP of at most the shown size.
+SMALL, SHOWN = 128, 384
+NO_ICON = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
+
+
+def document(title: str, body: list[Html], style: str = "") -> str:
+    """A whole page that asks for nothing outside itself; `style` comes after the common style sheet."""
+    head = el(
+        "head", el("meta", charset="utf-8"),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("title", title), Html(f'<link rel="icon" href="{NO_ICON}">'), el("style", Html(STYLE_SHEET + style)),
+    )  # fmt: skip
+    return "<!doctype html>\n" + el("html", head, el("body", el("main", *body)), lang="en") + "\n"
+
+
+def section(name: str, title: str, *content: Html) -> Html:
+    """A section with its heading, and `name` as the target of links."""
+    return el("section", el("h2", title), *content, id=name)
+
+
+def figure(svg: str, label: str, caption: str, link: Html) -> Html:
+    """A drawn figure; `label` is what a screen reader says, `link` leads to its numbers."""
+    drawn = el("div", Html(svg), role="img", aria_label=label)
+    return el("figure", drawn, el("figcaption", caption, " ", el("span", link, class_="data")))
+
+
+def download(name: str, table: pl.DataFrame) -> Html:
+    """A link that holds `table` as the file NAME.csv."""
+    content = table.write_csv(float_precision=6).encode()
+    return el("a", f"{name}.csv", download=f"{name}.csv", href=data_uri("text/csv;charset=utf-8", content))
+
+
+def picture(path: Path) -> tuple[str, tuple[int, int]]:
+    """A data URI and the size in pixels of what it holds."""
+    content = path.read_bytes()
+    with Image.open(io.BytesIO(content)) as opened:
+        size = opened.size
+        if max(size) <= SMALL:
+            return data_uri("image/png", content), size
+        reduced = opened.convert("RGB")
+    reduced.thumbnail((SHOWN, SHOWN), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    reduced.save(out, "WEBP", quality=82, method=4)
+    return data_uri("image/webp", out.getvalue()), reduced.size
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """`content` as an address."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,212 @@
+"""Which pictures of erasing are shown: the first prompt that names each value, nobody chose by looks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from PIL import Image, ImageDraw
+
+from steerwright.report.html.page import SMALL, Html, el, picture
+from steerwright.report.html.sheets import fit_picture, font, shortened
+from steerwright.report.html.theme import DASH, LIGHT
+from steerwright.report.latents.content import LatentsContent, concept_name, method_name
+from steerwright.scoring.erasure_target import ErasureTarget
+from steerwright.scoring.unlearning import ASKED, UNSTEERED
+
+KEPT_ROWS = 2
+Shown = dict[tuple[str | None, str, Any, int], Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A picture and what the judge sees in it.
+
+    `seen`: the label of the axis in question; `named`: it is what is erased in this column; `erasing`: the prompt asks
+    for that; `changed`: other labels that are not those of the unsteered picture.
+    """
+
+    path: Path
+    seen: str
+    named: bool
+    erasing: bool
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A prompt on one seed; `about` says why it is shown; a column without a picture has no cell."""
+
+    prompt: str
+    about: str
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Prompts down, columns across; `name` is that of its files."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def table(self) -> pl.DataFrame:
+        """What is shown, one row a picture."""
+        return pl.DataFrame([
+            {"prompt": row.prompt, "about": row.about, "column": column, "seen": cell.seen, "erasing": cell.erasing,
+             "changed": ", ".join(cell.changed)}
+            for row in self.rows for column, cell in zip(self.columns, row.cells, strict=True) if cell is not None
+        ])  # fmt: skip
+
+
+def grids(content: LatentsContent) -> list[Grid]:
+    """For each axis its matrix of prompts and targets, and the methods side by side; those without pictures are not."""
+    paths: Shown = {
+        (row["target"], row["method"], row["prompt_id"], row["seed"]): Path(row["path"])
+        for row in content.pictures.iter_rows(named=True)
+    }
+    judged = {
+        (row["target"], row["method"], row["prompt_id"], row["seed"]): row
+        for row in content.images.filter(pl.col("operating")).iter_rows(named=True)
+    }
+    found = [_matrix(content, axis, paths, judged) for axis in content.axes]
+    found += [_methods(content, axis, paths, judged) for axis in content.axes]
+    return [grid for grid in found if any(cell for row in grid.rows for cell in row.cells)]
+
+
+def _matrix(content: LatentsContent, axis: str, paths: Shown, judged: Mapping[Any, Mapping[str, Any]]) -> Grid:
+    """A prompt for each target of the axis down, unsteered and every target erased across: the diagonal is erased."""
+    targets = _of_axis(content, axis)
+    columns = [(None, UNSTEERED), *((target, "steered") for target in targets)]
+    rows = tuple(_rows(content, targets, columns, paths, judged))
+    names = ("Unsteered", *(f"{concept_name(target)} erased" for target in targets))
+    return Grid(f"{axis}-targets", f"Each {axis} erased in turn", names, rows)
+
+
+def _methods(content: LatentsContent, axis: str, paths: Shown, judged: Mapping[Any, Mapping[str, Any]]) -> Grid:
+    """The methods across: a prompt that names each target down, then prompts from which nothing should be erased."""
+    methods = [method for method in content.methods if method != UNSTEERED]
+    targets = _of_axis(content, axis)
+    rows: list[Row] = []
+    for target in targets:
+        columns = [(None, UNSTEERED), *((target, method) for method in methods)]
+        rows += _rows(content, [target], columns, paths, judged)
+    for target, other in list(pairwise(targets))[:KEPT_ROWS]:
+        columns = [(None, UNSTEERED), *((target, method) for method in methods)]
+        for row in _rows(content, [other], columns, paths, judged):
+            rows.append(replace(row, about=f"{row.about}; {concept_name(target)} is erased"))
+    names = tuple(method_name(method) for method in [UNSTEERED, *methods])
+    return Grid(f"{axis}-methods", f"Methods side by side: {axis}s", names, tuple(rows))
+
+
+def _of_axis(content: LatentsContent, axis: str) -> list[str]:
+    return [target for target in content.targets if ErasureTarget.parse(target).axes == (axis,)]
+
+
+def _rows(
+    content: LatentsContent, targets: Sequence[str], columns: Sequence[tuple[str | None, str]], paths: Shown,
+    judged: Mapping[Any, Mapping[str, Any]],
+) -> Iterator[Row]:  # fmt: skip
+    plain = content.images.filter(method=UNSTEERED)
+    taken: set[Any] = set()
+    for target in targets:
+        (axis, value) = ErasureTarget.parse(target).concepts[0]
+        asked = plain.filter(pl.col(f"{ASKED}{axis}") == value).select("prompt_id", "seed", "prompt").rows()
+        # The first that has the most pictures; a prompt that another row shows only where there is no other.
+        candidates = [
+            (sum((*column, prompt, seed) in paths for column in columns), prompt not in taken, -place)
+            for place, (prompt, seed, _) in enumerate(asked)
+        ]
+        if not candidates or max(candidates)[0] == 0:
+            continue
+        prompt, seed, text = asked[-max(candidates)[2]]
+        taken.add(prompt)
+        cells = tuple(_cell(column, prompt, seed, axis, value, paths, judged) for column in columns)
+        yield Row(text, concept_name(target), cells)
+
+
+def _cell(
+    column: tuple[str | None, str], prompt: Any, seed: int, axis: str, asked: str, paths: Shown,
+    judged: Mapping[Any, Mapping[str, Any]],
+) -> Cell | None:  # fmt: skip
+    path, row = paths.get((*column, prompt, seed)), judged.get((*column, prompt, seed))
+    if path is None or row is None:
+        return None
+    reference = judged.get((None, UNSTEERED, prompt, seed), row)
+    erased = ErasureTarget.parse(column[0]).values(axis) if column[0] else ()
+    labels = [name for name in reference if f"{ASKED}{name}" in reference or name in ("place", "colour")]
+    changed = tuple(str(row[name]) for name in labels if name != axis and row[name] != reference[name])
+    return Cell(path, str(row[axis]), row[axis] == asked, asked in erased, changed)
+
+
+# A grid of pictures as a table of the page, and as a PNG.
+
+CELL, GAP, MARGIN = 128, 10, 36
+HEAD, TEXT, LABELS, ROW_GAP = 30, 26, 34, 20
+
+
+def grid_table(grid: Grid) -> Html:
+    """The grid; cells in which the target is erased from a prompt that asks for it are outlined."""
+    head = el("tr", *(el("th", name, scope="col") for name in grid.columns))
+    rows: list[Html] = []
+    for row in grid.rows:
+        text = el("span", row.prompt, el("small", f"asks for {row.about}"))
+        rows.append(el("tr", el("th", text, scope="rowgroup", colspan=len(grid.columns)), class_="group"))
+        cells = [_table_cell(cell, row.prompt, name) for cell, name in zip(row.cells, grid.columns, strict=True)]
+        rows.append(el("tr", *cells))
+    table = el("table", el("thead", head), el("tbody", *rows), class_="grid")
+    return el("div", table, class_="scroll", role="region", aria_label=f"Pictures: {grid.title}", tabindex=0)
+
+
+def grid_sheet(grid: Grid) -> Image.Image:
+    """An RGB image of the grid. Raises ValueError if there is no picture."""
+    if not grid.rows:
+        raise ValueError("There are no pictures for the grid.")
+    across = len(grid.columns) * (CELL + GAP) - GAP
+    pitch = TEXT + CELL + LABELS + ROW_GAP
+    size = 2 * MARGIN + across, 2 * MARGIN + TEXT + HEAD + len(grid.rows) * pitch - ROW_GAP
+    sheet = Image.new("RGB", size, LIGHT["paper"])
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN, MARGIN - 8), shortened(grid.title, font(20), across), font=font(20), fill=LIGHT["ink"])
+    top = MARGIN + TEXT + 8
+    for place, name in enumerate(grid.columns):
+        draw.text((MARGIN + place * (CELL + GAP), top), shortened(name, font(13), CELL), font=font(13),
+                  fill=LIGHT["muted"])  # fmt: skip
+    for number, row in enumerate(grid.rows):
+        y = top + HEAD + number * pitch
+        draw.text((MARGIN, y), shortened(row.prompt, font(14), across), font=font(14), fill=LIGHT["ink"])
+        for place, cell in enumerate(row.cells):
+            if cell is not None:
+                _draw(sheet, draw, cell, MARGIN + place * (CELL + GAP), y + TEXT)
+    return sheet
+
+
+def _draw(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int, y: int) -> None:
+    with Image.open(cell.path) as opened:
+        shown = fit_picture(opened.convert("RGB"), CELL)
+    sheet.paste(shown, (x + (CELL - shown.width) // 2, y + (CELL - shown.height) // 2))
+    if cell.erasing:
+        draw.rectangle((x - 3, y - 3, x + CELL + 2, y + CELL + 2), outline=LIGHT["adaptive"], width=2)
+    letters = font(12, bold=cell.named)
+    colour = LIGHT["ink"] if cell.named else LIGHT["muted"]
+    draw.text((x, y + CELL + 5), shortened(cell.seen, letters, CELL), font=letters, fill=colour)
+    changed = shortened(", ".join(cell.changed), font(11), CELL)
+    draw.text((x, y + CELL + 20), changed, font=font(11), fill=LIGHT["fixed"])
+
+
+def _table_cell(cell: Cell | None, prompt: str, column: str) -> Html:
+    if cell is None:
+        return el("td", DASH)
+    source, size = picture(cell.path)
+    image = el(
+        "img", src=source, width=size[0], height=size[1], class_="small" if max(size) <= SMALL else None,
+        alt=f"{column}: {prompt}, judged {cell.seen}", loading="lazy",
+    )  # fmt: skip
+    caption = [el("span", cell.seen, class_="asked" if cell.named else None)]
+    if cell.changed:
+        caption.append(el("span", ", ".join(cell.changed), class_="changed"))
+    figure = el("figure", image, el("figcaption", *caption))
+    return el("td", figure, class_="operating" if cell.erasing else None)

@@ -1,0 +1,120 @@
+"""What erases targets: recipes and strengths as params.yaml gives them, and the edits that they make with files."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from steerwright.concepts.scores import load_concept_moments
+from steerwright.errors import UserError, UserErrors
+from steerwright.sae.sae_file import load_sae
+from steerwright.steering.algebra import Edit
+from steerwright.steering.latents.edits import ConceptLatents, LatentRecipe, latent_edits
+
+
+class ErasedConcept(BaseModel):
+    """One concept (`season:winter`), and how it is erased; `random`: by random latents instead, drawn by this seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    concept: str
+    recipe: LatentRecipe
+    strength: float
+    random: int | None = None
+
+
+class Candidates(LatentRecipe):
+    """A recipe at several strengths, of which the first that does what is wanted is taken."""
+
+    strengths: tuple[float, ...] = Field(default=(1.0,), min_length=1)
+
+    @property
+    def recipe(self) -> LatentRecipe:
+        return LatentRecipe(**self.model_dump(exclude={"strengths"}))
+
+
+def parse_methods(
+    params: Mapping[str, Any], axes: Sequence[str], where: str = "latents.search.methods"
+) -> dict[str, dict[str, list[tuple[LatentRecipe, float]]]]:
+    """What to try, by method and axis, the least edit first: recipes and strengths, one after the other.
+
+    A method has a list of recipes for all `axes`, or one list for each. Raises UserErrors with every problem as
+    `where.method.axis.number.key: message`.
+    """
+    found: dict[str, dict[str, list[tuple[LatentRecipe, float]]]] = {}
+    problems: list[str] = []
+    for method, given in params.items():
+        by_axis = given if isinstance(given, Mapping) else dict.fromkeys(axes, given)
+        problems += [
+            f"{where}.{method}: there is no recipe for the axis {axis}" for axis in axes if axis not in by_axis
+        ]
+        for axis in axes:
+            tries = found.setdefault(method, {}).setdefault(axis, [])
+            for number, one in enumerate(by_axis.get(axis, [])):
+                try:
+                    parsed = Candidates.model_validate(one)
+                except ValidationError as error:
+                    problems += [
+                        f"{'.'.join([where, method, axis, str(number), *map(str, e['loc'])])}: {e['msg']}"
+                        for e in error.errors()
+                    ]
+                else:
+                    tries += [(parsed.recipe, strength) for strength in parsed.strengths]
+            if axis in by_axis and not by_axis[axis]:
+                problems.append(f"{where}.{method}.{axis}: give at least one recipe")
+    if problems:
+        raise UserErrors("params.yaml: these ways of erasing cannot be tried:", list(dict.fromkeys(problems)))
+    return found
+
+
+@lru_cache(maxsize=4)
+def load_places(saes: Path, moments: Path) -> Mapping[str, ConceptLatents]:
+    """Every autoencoder in the folder `saes` with its concepts' means, by name. UserError when there is none."""
+    folders = sorted(folder for folder in saes.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    if not folders:
+        raise UserError(f"There is no autoencoder in {saes}; train some first.")
+    return {
+        folder.name: ConceptLatents(load_sae(folder), load_concept_moments(moments / f"{folder.name}.safetensors"))
+        for folder in folders
+    }
+
+
+def erasing_edits(erased: Iterable[ErasedConcept], places: Mapping[str, ConceptLatents], steps: int) -> list[Edit]:
+    """The edits that erase all these concepts, each seeing what those before it made."""
+    return [
+        edit
+        for one in erased
+        for edit in latent_edits("erase", places, one.concept, one.recipe, one.strength, steps=steps, random=one.random)
+    ]
+
+
+# Steering towards a concept by its latents: what params.yaml says, and the candidates that it makes.
+
+
+class Towards(BaseModel):
+    """A recipe at several strengths, tried in this order on tuning prompts: the least first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: LatentRecipe
+    strengths: tuple[float, ...] = Field(min_length=1)
+
+
+def parse_towards(params: Sequence[Mapping[str, Any]], where: str) -> list[Towards]:
+    """The recipes in their order. Raises UserErrors with every problem as `where.number.key: message`."""
+    found: list[Towards] = []
+    problems: list[str] = []
+    for number, values in enumerate(params):
+        given = {key: value for key, value in values.items() if key != "strengths"}
+        try:
+            found.append(Towards.model_validate({"recipe": given, "strengths": values.get("strengths", ())}))
+        except ValidationError as error:
+            problems += [
+                f"{'.'.join([where, str(number), *(str(part) for part in e['loc'] if part != 'recipe')])}: {e['msg']}"
+                for e in error.errors()
+            ]
+    if problems or not found:
+        raise UserErrors("params.yaml: these recipes cannot be tried:", problems or [f"{where}: there is none"])
+    return found

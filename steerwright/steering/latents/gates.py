@@ -1,0 +1,78 @@
+"""Where and in which images a concept's latents fire: conditions for edits, by token and by image."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from steerwright.models.hookpoints import Hookpoint
+from steerwright.sae.latents import SparseLatents
+from steerwright.sae.sae import Sae
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WhereLatents:
+    """On the tokens where any of `latents` [n] of `sae` exceeds `threshold`, in the latents' own units."""
+
+    sae: Sae
+    latents: Tensor
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LatentsInImage:
+    """On all tokens of the images in which a concept's latents are active at `hookpoint`.
+
+    Presence is the weighted sum of the latents' means over the image's tokens, less `origin`; it exceeds `threshold`
+    where the image holds the concept. `weights` float32 [n] and `origin` are such that presence is 0 at the mean of the
+    images without the concept and 1 at the mean of those with it, see `latent_presence.presence_of`. As for `InImage`,
+    what is measured is the latest forward of `hookpoint` before any edit of it; a block that runs before it goes by the
+    step before. With `held_from` it is measured at that denoising step alone, and holds from then on: an image that an
+    edit changes shows less and less of the concept, and would else be let go before the edit is done.
+    """
+
+    hookpoint: Hookpoint
+    sae: Sae
+    latents: Tensor
+    weights: Tensor
+    origin: float
+    threshold: float = 0.5
+    held_from: int | None = None
+
+    def presence(self, acts: Tensor, means: Tensor | None = None) -> Tensor:
+        """Presence [images] in `acts` [images, tokens, d] at the gate's hookpoint; `means` if they are known."""
+        known = image_means(self.sae, acts) if means is None else means
+        return known[:, self.latents] @ self.weights - self.origin
+
+
+def image_means(sae: Sae, acts: Tensor) -> Tensor:
+    """Mean of every latent over the tokens of each image: [images, n], from `acts` [images, tokens, d]."""
+    images, tokens, width = acts.shape
+    found = sae.encode(acts.reshape(-1, width))
+    sums = found.values.new_zeros(images, found.size + 1)
+    # The last column takes the places that are not used.
+    places = torch.where(found.used, found.indices, found.size).view(images, -1)
+    sums.scatter_add_(1, places, found.values.reshape(images, -1))
+    return sums[:, :-1] / tokens
+
+
+def token_values(sae: Sae, acts: Tensor, latents: Tensor) -> Tensor:
+    """Values [images, tokens, n] of the chosen `latents` [n] on the tokens of `acts` [images, tokens, d]."""
+    found = sae.encode(acts.reshape(-1, acts.shape[-1]))
+    return chosen(found, latents).view(*acts.shape[:-1], len(latents))
+
+
+def chosen(found: SparseLatents, latents: Tensor) -> Tensor:
+    """Values [rows, n] of `latents` int64 [n], each named once; 0 where they are not active."""
+    # Through a table of places instead of the dense latents, which no memory holds for a large dictionary.
+    places = latents.new_full((found.size + 1,), len(latents))
+    places[latents] = torch.arange(len(latents), device=latents.device)
+    out = found.values.new_zeros(len(found), len(latents) + 1)
+    # Index -1, an unused place, finds the table's last entry, and so the column that is cut off.
+    out.scatter_(1, places[found.indices], found.values)
+    return out[:, :-1]
+
+
+def fires(gate: WhereLatents, acts: Tensor) -> Tensor:
+    """Bool [images, tokens]: where any of the gate's latents exceeds its threshold in `acts` [images, tokens, d]."""
+    return (token_values(gate.sae, acts, gate.latents) > gate.threshold).any(-1)
