@@ -190,7 +190,7 @@ class Place:
         }
 
     def answer(self, *command: str) -> str:
-        """What `steerwright` or `dvc` prints with these arguments, forked from a process that has imported libraries."""
+        """What `steerwright` or `dvc` prints with these arguments, forked from a process with the libraries."""
         receiver, sender = _processes.Pipe(duplex=False)
         process = _processes.Process(target=_answer, args=(sender, self.root, self.environment(), command))
         process.start()

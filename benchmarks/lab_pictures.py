@@ -1,6 +1,6 @@
 """Pictures of the tabs of the lab, and how long a visitor waits: `python -m benchmarks.lab_pictures [--output FOLDER]`.
 
-Starts `steerwright lab` in a project of its own (the checkout's models and texts, no pipeline that has run), opens it in
+Starts `steerwright lab` in a project of its own (the checkout's models and texts, nothing run), opens it in
 headless Chromium as a visitor does, uses every tab, and takes a picture of each. Prints seconds from the command to a
 page on which a button can be pressed, and from pressing it to a steered answer of 30 tokens; the first one is asked for
 at once, while the model is still being loaded. Needs playwright and chromium.

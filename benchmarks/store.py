@@ -216,7 +216,7 @@ def rehash(folder: Path) -> list[Bar]:
 
 
 def opening(home: Path) -> list[Bar]:
-    """Open a store of 50 GB, take its first rows, and ask `steerwright status` in a project that has it as an output."""
+    """Open a store of 50 GB, take its first rows, ask `steerwright status` in a project that has it as an output."""
     checkout = make_checkout(home / "project")
     folder = checkout.root / "artifacts" / "demo" / "rows"
     size = write_sparse_store(folder, BIG)

@@ -1,7 +1,6 @@
 """steerwright: steer generative models by editing their activations, and measure what happened.
 
-The few names that most programs need are here; each is loaded when it is first used, so that importing steerwright costs
-nothing:
+The few names that most programs need are here; each is loaded when it is first used, so that the import costs nothing:
 
     from steerwright import add, erase, make_pictures, open_model
 

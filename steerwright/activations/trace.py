@@ -1,6 +1,6 @@
 """Record what modules compute through nnsight, and hand the loaded model to nnsight for experiments of one's own.
 
-nnsight sees a module's tensors as its forward takes and gives them: edits that PyTorch hooks make (steerwright's own) come
+nnsight sees a module's tensors as its forward takes and gives them: edits that PyTorch hooks make (our own) come
 after. Hooks and traces of an unedited model give the same tensors; a test holds this.
 """
 

@@ -1,4 +1,4 @@
-"""`steerwright sae`: sparse autoencoders of other libraries, into our own format and back, and what they make of rows."""
+"""`steerwright sae`: sparse autoencoders of other libraries, into our format and back, and what they make of rows."""
 
 from __future__ import annotations
 

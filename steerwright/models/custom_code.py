@@ -41,7 +41,7 @@ def check_components(who: str, index: dict[str, Any], source: str) -> None:
         if library not in ("diffusers", "transformers") and not hasattr(pipelines, library):
             raise UserError(
                 f"{who}: model_index.json of {source} takes {part} from custom code ({library}.py, class {value[1]}), "
-                "and steerwright runs no code that comes with a model. Name a model whose parts are classes of diffusers "
+                "and steerwright runs no code of a model. Name a model whose parts are classes of diffusers "
                 "and transformers."
             )
 

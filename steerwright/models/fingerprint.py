@@ -33,7 +33,7 @@ class Fingerprint(BaseModel):
 
     Version 2: the digest is over `weights` (digest of the tensors by component) and `configs` (by file, the values that
     the computation reads). Scheduler, tokenizer, chat template and the ends of texts are `beside` it: they change
-    results, but vectors stay what they are. Version 1: over all files of a folder, as steerwright up to 0.1 wrote, or over
+    results, but vectors stay. Version 1: over all files of a folder, as steerwright up to 0.1 wrote, or over
     id and commit of a hub model that is not on this machine; the three are empty.
     """
 

@@ -97,7 +97,7 @@ def download_model(spec: ModelSpec) -> None:
 
 
 def default_device() -> torch.device:
-    """The device of STEERWRIGHT_DEVICE (cpu, cuda, cuda:1, mps), else a CUDA device where there is one, else the CPU."""
+    """The device of STEERWRIGHT_DEVICE (cpu, cuda, cuda:1, mps), else a CUDA device if there is one, else the CPU."""
     wanted = setting("DEVICE")
     if not wanted:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -263,7 +263,7 @@ def describe_sae(folder: Path) -> SaeDescription:
         raise UserError(f"{path} cannot be read: {error}. Train or import the autoencoder again.") from error
     if not isinstance(found, dict) or found.get("schema_name") != SCHEMA:
         raise UserError(
-            f"{path} does not describe one of steerwright's autoencoders. `steerwright sae import` reads those of others."
+            f"{path} does not describe one of our autoencoders. `steerwright sae import` reads those of others."
         )
     if found.get("schema_version") != VERSION:
         raise UserError(

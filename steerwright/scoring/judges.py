@@ -100,7 +100,7 @@ class TuningJudge:
         self, judged: Judged, unsteered: Judged, prompts: Sequence[str], asked: Sequence[str] = ("fidelity",)
     ) -> dict[str, Tensor]:
         """What each image kept of its unsteered one, float32 [n], by measure: as far as it is `asked` for, fidelity,
-        prompt_share and directional (`steerwright.experiments.floors.Kept`). `prompts`: what each image was made for, [n].
+        prompt_share and directional (`experiments.floors.Kept`). `prompts`: what each image was made for, [n].
         """
         found: dict[str, Tensor] = {}
         if "fidelity" in asked:

@@ -19,7 +19,7 @@ from steerwright.dag.project import queue, state_folder, write_atomically
 from steerwright.errors import UserError
 
 HEADER = """\
-# Generated from tasks/*/pipeline.py by `steerwright dag --write`: edit the declarations there, not the stages here whose
+# Generated from tasks/*/pipeline.py by `steerwright dag --write`: edit the declarations there, not stages here whose
 # command is `sh tasks/run.sh ...`. Stages with any other command are yours and are kept as they are.
 """
 # The second is what it was until 0.1: it needed an activated environment.

@@ -125,7 +125,7 @@ def _plain(message: str) -> str:
 
 
 class ImportedEntry(SiteStatement):
-    """A folder that `steerwright sae import` wrote, what it must contain, and what its checkpoint did not say of its rows.
+    """A folder of `steerwright sae import`, what it must contain, and what its checkpoint did not say of its rows.
 
     The digest is what makes the folder an input: a stage sees params.yaml, and not what lies in a folder named there.
     """

@@ -208,7 +208,7 @@ def _one(
         chosen = [stated] if stated is not None else layers
         if chosen is None or len(chosen) != 1:
             raise UserError(
-                f"{path} holds one vector and does not say of which layer it is; say it by `steerwright vectors import` "
+                f"{path} holds one vector and does not say of which layer it is; use `steerwright vectors import` "
                 f"with --layers N, the block after which it was taken, from 0 to {count - 1}."
             )
         return {chosen[0]: found}

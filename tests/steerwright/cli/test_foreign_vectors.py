@@ -47,7 +47,7 @@ def test_persona_vectors_are_imported_and_steer(folder: Path, tmp_path: Path) ->
     assert found.concept == "evil" and found.estimator == "imported-tensors"
     for layer, direction in enumerate(found.directions.values()):
         torch.testing.assert_close(direction.norm * direction.unit, rows[layer + 1])
-    said = steerwright("generate", "--model", folder, "--prompt", "the lake", "--vectors", out, "--add", 1, "--layer", 2,
+    said = steerwright("generate", "--model", folder, "--prompt", "a lake", "--vectors", out, "--add", 1, "--layer", 2,
                     "--tokens", 3)  # fmt: skip
     assert "steered:" in said
 

@@ -1,4 +1,4 @@
-"""`steerwright generate` on the embedded model: the pictures, what they say of themselves, and each mistake's message."""
+"""`steerwright generate` on the embedded model: the pictures, what they say, and each mistake's message."""
 
 import errno
 import json

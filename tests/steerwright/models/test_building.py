@@ -165,7 +165,7 @@ WITHOUT_PARAMETERS = ("Tokenizer", "Config", "config_class", "GenerationConfig")
 
 
 def test_no_module_of_the_library_calls_a_maker_of_networks_outside() -> None:
-    """`steerwright/world` is left out: the embedded models' recipe runs by itself, and its code is part of its record."""
+    """`steerwright/world` is left out: the embedded models' recipe runs by itself, and its code is in its record."""
     outside = []
     for path in sorted((ROOT / "steerwright").rglob("*.py")):
         if "world" not in path.relative_to(ROOT).parts:

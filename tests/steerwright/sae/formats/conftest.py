@@ -36,7 +36,7 @@ def sample() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def peers_python(pytestconfig: pytest.Config) -> str:
-    """A Python that has the three libraries: this one, that of STEERWRIGHT_PEERS, or one made for the purpose and kept."""
+    """A Python that has the three libraries: this one, that of STEERWRIGHT_PEERS, or one made for it and kept."""
     if chosen := os.environ.get("STEERWRIGHT_PEERS"):
         return chosen
     if all(importlib.util.find_spec(name) for name in LIBRARIES):
