@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from steerwright.dag.prefect_settings import configure
+from steerwright.dag.prefect.settings import configure
 
 ROOT = Path(__file__).resolve().parent.parent
 
