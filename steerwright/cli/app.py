@@ -32,15 +32,15 @@ def dag(
 ) -> None:
     """Write, check or show the graph of stages that tasks/*/pipeline.py declare."""
     from steerwright.dag import environment
-    from steerwright.dag.dvc import yaml as render
+    from steerwright.dag.dvc import yaml as dvc_yaml
 
     root = find_root()
     if write:
-        changed = render.write(root)
+        changed = dvc_yaml.write(root)
         changed |= environment.write_missing(root)
         sys.stdout.write("dvc.yaml written\n" if changed else "dvc.yaml was up to date\n")
     if check:
-        difference = render.difference(root)
+        difference = dvc_yaml.difference(root)
         if difference:
             sys.stdout.write(f"{difference}\n")
             raise UserError("dvc.yaml is older than the declarations; run `steerwright dag --write` and commit it")

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from steerwright.dag import environment, params, project, registry, summary, up_to_date
-from steerwright.dag import project as journal
 from steerwright.dag.code import code_closure
 from steerwright.dag.context import ProgressSink, as_user_error
 from steerwright.dag.declarations import Stage
-from steerwright.dag.dvc import yaml as render
+from steerwright.dag.dvc import yaml as dvc_yaml
 from steerwright.dag.dvc.project import DvcProject
 from steerwright.dag.dvc.repair import heal
 from steerwright.dag.outcome import Outcome, OutputRecord, PlannedStage, Verdict
@@ -69,9 +68,9 @@ def open_session(root: Path | None = None) -> Session:
     if _declarations_changed(root):
         # This process holds the old declarations; a new one reads the new.
         subprocess.run([sys.executable, "-m", "steerwright.cli.main", "dag", "--write"], cwd=root, check=True)
-    elif render.write(root):
+    elif dvc_yaml.write(root):
         log.warning("dvc.yaml was older than the declarations in tasks/*/pipeline.py; wrote it anew")
-    params.check(stages.values(), params.load_params(root), render.keys_of_others(root))
+    params.check(stages.values(), params.load_params(root), dvc_yaml.keys_of_others(root))
     environment.refresh(root)
     return Session(root, stages)
 
@@ -255,7 +254,7 @@ class Session:
             dvc.save_environment(stage)
         dvc.commit(stage, forced=force)
         if place is not None:
-            journal.note("recorded", place.stage.name, place.key)
+            project.note("recorded", place.stage.name, place.key)
             place.remove()
         return "ran"
 

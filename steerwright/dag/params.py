@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from steerwright.dag.declarations import Stage
-from steerwright.dag.dvc import cache_objects as conflicts
+from steerwright.dag.dvc import cache_objects
 from steerwright.dag.project import write_atomically
 from steerwright.errors import UserError, UserErrors
 
@@ -30,7 +30,7 @@ def load_params(root: Path, file: str = FILE) -> dict[str, Any]:
         return {}
     try:
         text = path.read_text(encoding="utf-8")
-        conflicts.refuse(text, file, "settle them, or take one side (`git checkout --ours` or `--theirs`)")
+        cache_objects.refuse(text, file, "settle them, or take one side (`git checkout --ours` or `--theirs`)")
         values = YAML(typ="safe").load(text)
     except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error

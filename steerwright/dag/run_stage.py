@@ -13,7 +13,7 @@ from pathlib import Path
 from steerwright.dag import environment, project, registry
 from steerwright.dag.declarations import Stage, StageOutput
 from steerwright.dag.dvc import cache_objects, lockfile
-from steerwright.dag.dvc import yaml as render
+from steerwright.dag.dvc import yaml as dvc_yaml
 from steerwright.dag.dvc.cache_objects import Damage
 from steerwright.dag.dvc.repair import check_cache
 from steerwright.dag.stage_folder import clean, materialise
@@ -69,7 +69,7 @@ def _refuse_stale_yaml(stage: Stage, root: Path) -> None:
     if not path.exists():
         return
     said = (YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}).get("stages", {}).get(stage.name)
-    if said != render.expected_entry(stage, root):
+    if said != dvc_yaml.expected_entry(stage, root):
         raise UserError(f"dvc.yaml is older than the declaration of {stage.name}; run `steerwright dag --write` first")
 
 

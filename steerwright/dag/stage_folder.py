@@ -17,13 +17,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from steerwright.dag import context, environment
-from steerwright.dag import project as journal
+from steerwright.dag import context, environment, project
 from steerwright.dag.code import code_closure, digest_of_files
 from steerwright.dag.context import ProgressSink, RunningStage, as_user_error
 from steerwright.dag.declarations import Binding, Stage
-from steerwright.dag.dvc import lock as recorded
-from steerwright.dag.dvc import lockfile
+from steerwright.dag.dvc import cache_objects, lockfile
 from steerwright.dag.params import arguments, load_params
 from steerwright.dag.project import TEMPORARY, stage_lock, stage_lock_if_free
 from steerwright.errors import UserError
@@ -249,7 +247,7 @@ def materialise(
             _compute(stage, root, place, given, door, sink, previous)
         before_placing()
         place.place()
-        journal.note("placed", stage.name, key)
+        project.note("placed", stage.name, key)
     return place
 
 
@@ -270,11 +268,11 @@ def _compute(
         previous,
         functools.partial(code_digest_of, stage, root),
     )
-    journal.note("started", stage.name, place.key)
+    project.note("started", stage.name, place.key)
     with context.running(running):
         stage.function(**given, **outs)
     place.finish(door)
-    journal.note("finished", stage.name, place.key)
+    project.note("finished", stage.name, place.key)
 
 
 def _nothing(_argument: str) -> dict[str, Path]:
@@ -282,7 +280,7 @@ def _nothing(_argument: str) -> dict[str, Path]:
 
 
 def _previous(stage: Stage, root: Path, argument: str) -> dict[str, Path]:
-    return recorded.previous_files(root, stage.name, stage.command, stage.out(argument).path)
+    return cache_objects.previous_files(root, stage.name, stage.command, stage.out(argument).path)
 
 
 def _inputs(stage: Stage, root: Path) -> dict[str, Any]:

@@ -2,8 +2,8 @@ import sys
 from typing import Any
 
 from flows import ROOT
-from steerwright.dag.prefect.settings import flow_from_command_line
 from steerwright.dag.prefect.flow import pipeline_flow, run_plan
+from steerwright.dag.prefect.settings import flow_from_command_line
 
 
 @pipeline_flow(ROOT, name="demo", description="The synthetic pipeline.")

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from steerwright.dag.dvc import lock as recorded
+from steerwright.dag.dvc import lock as dvc_lock
 from steerwright.dag.project import state_folder
 from steerwright.errors import UserError
 
@@ -182,10 +182,29 @@ def listing(root: Path, output: str) -> dict[str, str]:
         return {}
 
 
+def previous_files(root: Path, stage: str, command: str, path: str) -> dict[str, Path]:
+    """Files of the last committed output at ``path``: relative name -> file in the cache, those that are there.
+
+    They are held against their hashes first; a damaged one is left out.
+    """
+    entry = dvc_lock.lock_entry(root, stage) or dvc_lock.newest_run(root, command)
+    for item in (entry or {}).get("outs") or ():
+        md5 = item.get("md5")
+        if item["path"] != path or not isinstance(md5, str):
+            continue
+        if md5 in check(root, [md5], about_to_use=True):
+            return {}
+        found = listing(root, md5) if md5.endswith(".dir") else {Path(path).name: md5}
+        damaged = set(check(root, found.values(), about_to_use=True))
+        files = {name: dvc_lock.cached_file(root, one) for name, one in found.items() if one not in damaged}
+        return {name: file for name, file in files.items() if file.is_file()}
+    return {}
+
+
 def recorded_names(root: Path) -> list[str]:
     """Every object that dvc.lock and the run-cache can ask for."""
     names: dict[str, None] = {}
-    for path in (root / "dvc.lock", *recorded.run_cache_folder(root).glob("??/*/*")):
+    for path in (root / "dvc.lock", *dvc_lock.run_cache_folder(root).glob("??/*/*")):
         with contextlib.suppress(OSError, UnicodeDecodeError):
             names.update(dict.fromkeys(NAME.findall(path.read_text(encoding="utf-8"))))
     folder = _objects(root)
@@ -201,7 +220,7 @@ def all_names(root: Path) -> Iterator[str]:
 
 
 def _objects(root: Path) -> Path:
-    return recorded.cache_folder(root) / "files" / "md5"
+    return dvc_lock.cache_folder(root) / "files" / "md5"
 
 
 def _seen(path: Path) -> Seen:
@@ -238,11 +257,11 @@ def _places(root: Path) -> dict[str, list[Path]]:
     """For each object the outputs of dvc.lock that hold it."""
     places: dict[str, list[Path]] = {}
     try:
-        entries = recorded.lock_entries((root / "dvc.lock").read_text(encoding="utf-8"))
+        entries = dvc_lock.lock_entries((root / "dvc.lock").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         return places
     for block in entries.values():
-        for item in (recorded.parse_entry(block) or {}).get("outs") or ():
+        for item in (dvc_lock.parse_entry(block) or {}).get("outs") or ():
             name, path = str(item.get("md5")), root / item["path"]
             places.setdefault(name, []).append(path)
             for relative, file in listing(root, name).items():

@@ -102,27 +102,6 @@ def newest_run(root: Path, command: str) -> dict[str, Any] | None:
     return None
 
 
-def previous_files(root: Path, stage: str, command: str, path: str) -> dict[str, Path]:
-    """Files of the last committed output at ``path``: relative name -> file in the cache, those that are there.
-
-    They are held against their hashes first; a damaged one is left out.
-    """
-    from steerwright.dag.dvc import cache_objects
-
-    entry = lock_entry(root, stage) or newest_run(root, command)
-    for item in (entry or {}).get("outs") or ():
-        md5 = item.get("md5")
-        if item["path"] != path or not isinstance(md5, str):
-            continue
-        if md5 in cache_objects.check(root, [md5], about_to_use=True):
-            return {}
-        found = cache_objects.listing(root, md5) if md5.endswith(".dir") else {Path(path).name: md5}
-        damaged = set(cache_objects.check(root, found.values(), about_to_use=True))
-        files = {name: cached_file(root, one) for name, one in found.items() if one not in damaged}
-        return {name: file for name, file in files.items() if file.is_file()}
-    return {}
-
-
 def _runs_of(root: Path, command: str) -> Iterator[tuple[int, Path]]:
     wanted = f"cmd: {command}"
     for path in run_cache_folder(root).glob("??/*/*"):

@@ -17,7 +17,7 @@ from typing import Any
 
 from steerwright.dag import environment
 from steerwright.dag.dvc import cache_objects, lockfile
-from steerwright.dag.dvc import lock as recorded
+from steerwright.dag.dvc import lock as dvc_lock
 from steerwright.dag.outcome import OutputRecord
 from steerwright.dag.project import queue
 from steerwright.errors import UserError
@@ -325,7 +325,7 @@ class DvcProject:
             cache.cache_types = configured
 
     def records(self, stage: Any) -> list[OutputRecord]:
-        """The stage's outputs as recorded."""
+        """The stage's outputs as dvc_lock."""
         return [
             OutputRecord(
                 path=str(out.def_path),
@@ -343,14 +343,14 @@ class _LockEntries(Mapping[str, Any]):
     """dvc.lock's stages, each parsed when it is asked for; entries whose text did not change are taken over."""
 
     def __init__(self, text: str, before: _LockEntries | None = None) -> None:
-        self._texts = recorded.lock_entries(text)
+        self._texts = dvc_lock.lock_entries(text)
         known: dict[str, Any] = before._parsed if before is not None else {}
         self._parsed: dict[str, Any] = {block: known[block] for block in self._texts.values() if block in known}
 
     def __getitem__(self, name: str) -> Any:
         block = self._texts[name]
         if block not in self._parsed:
-            self._parsed[block] = recorded.parse_entry(block)
+            self._parsed[block] = dvc_lock.parse_entry(block)
         entry = self._parsed[block]
         if entry is None:
             raise KeyError(name)

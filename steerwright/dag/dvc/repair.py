@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from steerwright.dag.dvc import cache_objects, lockfile
-from steerwright.dag.dvc import cache_objects as conflicts
-from steerwright.dag.dvc import lock as recorded
+from steerwright.dag.dvc import lock as dvc_lock
 from steerwright.dag.dvc.cache_objects import Damage
 from steerwright.dag.project import queue, state_folder, write_atomically
 from steerwright.errors import UserError
@@ -120,7 +119,7 @@ def _heal_lockfile(root: Path) -> list[str]:
             return []
         aside = state_folder(root) / f"dvc.lock.torn.{time.time_ns()}"
         broken = path.read_bytes().decode("utf-8", errors="ignore")
-        merged = conflicts.sides(broken)
+        merged = cache_objects.sides(broken)
         if merged is not None:
             text, said = _merge(root, *merged)
         else:
@@ -136,13 +135,13 @@ def _merge(root: Path, here: str, there: str) -> tuple[str, str]:
     the cache is kept, this side's first; it is checked against the files like any other, so that it cannot do harm.
     """
     sides = [
-        {name: side[start:end] for name, (start, end) in recorded.entry_spans(side).items()} for side in (here, there)
+        {name: side[start:end] for name, (start, end) in dvc_lock.entry_spans(side).items()} for side in (here, there)
     ]
     text, told = lockfile.EMPTY, {"this side": 0, "the other side": 0, "neither": 0}
     for name in dict.fromkeys([*sides[0], *sides[1]]):
         found = [(who, side[name]) for who, side in zip(told, sides, strict=False) if name in side]
         whole = [
-            (who, block) for who, block in found if _looks_whole(recorded.lock_entries(lockfile.EMPTY + block)[name])
+            (who, block) for who, block in found if _looks_whole(dvc_lock.lock_entries(lockfile.EMPTY + block)[name])
         ]
         chosen = next((one for one in whole if _in_cache(root, one[1])), whole[0] if whole else ("neither", ""))
         text += chosen[1]
@@ -155,7 +154,7 @@ def _merge(root: Path, here: str, there: str) -> tuple[str, str]:
 def _in_cache(root: Path, block: str) -> bool:
     """Whether all outputs of a lock entry can be had from the cache."""
     text = block.partition("\n    outs:\n")[2]
-    return all(recorded.cached_file(root, name).exists() for name in cache_objects.NAME.findall(text))
+    return all(dvc_lock.cached_file(root, name).exists() for name in cache_objects.NAME.findall(text))
 
 
 def _is_torn(path: Path) -> bool:
@@ -164,19 +163,19 @@ def _is_torn(path: Path) -> bool:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return True
-    if not text.endswith("\n") or not text.startswith("schema:") or conflicts.line(text) is not None:
+    if not text.endswith("\n") or not text.startswith("schema:") or cache_objects.line(text) is not None:
         return True
-    entries = recorded.lock_entries(text)
+    entries = dvc_lock.lock_entries(text)
     if not entries:
-        return recorded.stages_span(text) is not None
+        return dvc_lock.stages_span(text) is not None
     # A cut is at the end; the stages before it were whole when DVC wrote them.
     last = list(entries.values())[-1]
-    return recorded.parse_entry(last) is None or not _looks_whole(last)
+    return dvc_lock.parse_entry(last) is None or not _looks_whole(last)
 
 
 def _looks_whole(entry: str) -> bool:
     """A lock entry ends with its outputs, each with a hash and a path; one cut between lines lacks some of them."""
-    parsed = recorded.parse_entry(entry)
+    parsed = dvc_lock.parse_entry(entry)
     if parsed is None or not parsed.get("outs"):
         return False
     return all(item.get("md5") or item.get("etag") or item.get("checksum") for item in parsed["outs"])
@@ -195,17 +194,17 @@ def _rebuild(root: Path, torn: str) -> tuple[str, int]:
     except (OSError, YAMLError):
         stages = {}
     whole = {
-        name: recorded.parse_entry(block) for name, block in recorded.lock_entries(torn).items() if _looks_whole(block)
+        name: dvc_lock.parse_entry(block) for name, block in dvc_lock.lock_entries(torn).items() if _looks_whole(block)
     }
-    committed = recorded.lock_entries(_committed(root))
+    committed = dvc_lock.lock_entries(_committed(root))
     text, kept = lockfile.EMPTY, 0
     for name in dict.fromkeys([*whole, *stages]):
         command = stages.get(name, {}).get("cmd")
         entry = whole.get(name)
         if entry is None and isinstance(command, str):
-            entry = recorded.newest_run(root, command)
+            entry = dvc_lock.newest_run(root, command)
         if entry is None and name in committed:
-            entry = recorded.parse_entry(committed[name])
+            entry = dvc_lock.parse_entry(committed[name])
         if entry is not None:
             block = dumps_yaml({"stages": {name: entry}}).partition("\n")[2]
             text, kept = lockfile.with_entry(text, name, block), kept + 1
@@ -225,7 +224,7 @@ def _committed(root: Path) -> str:
 def _sweep(root: Path) -> list[str]:
     """Remove files that a killed process was writing: the run-cache would take one for its newest entry."""
     removed = 0
-    left = recorded.run_cache_folder(root).glob("??/*/*.tmp")
+    left = dvc_lock.run_cache_folder(root).glob("??/*/*.tmp")
     first = next(left, None)
     if first is not None:
         # Whoever writes one holds the repository's lock.

@@ -13,8 +13,7 @@ from typing import Any
 from steerwright.dag import environment, registry
 from steerwright.dag.code import Known, closure
 from steerwright.dag.declarations import Stage
-from steerwright.dag.dvc import cache_objects as conflicts
-from steerwright.dag.dvc import lockfile
+from steerwright.dag.dvc import cache_objects, lockfile
 from steerwright.dag.project import queue, state_folder, write_atomically
 from steerwright.errors import UserError
 
@@ -179,7 +178,7 @@ def _read(path: Path, yaml: Any) -> Any:
     if not path.exists():
         return {}
     text = path.read_text(encoding="utf-8")
-    conflicts.refuse(
+    cache_objects.refuse(
         text,
         "dvc.yaml",
         "settle them for the stages that you wrote by hand, of the others take either side; `steerwright dag --write` "

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.synthetic_project import Checkout
 from steerwright.dag.dvc import cache_objects
-from steerwright.dag.dvc import lock as recorded
+from steerwright.dag.dvc import lock as dvc_lock
 from steerwright.dag.dvc.repair import heal_cache
 
 NUMBERS, PICTURES = "artifacts/demo/numbers/numbers.json", "artifacts/demo/pictures/pictures"
@@ -21,7 +21,7 @@ def md5(path: Path) -> str:
 
 
 def recorded_md5(checkout: Checkout, stage: str, path: str) -> str:
-    entry = recorded.lock_entry(checkout.root, stage)
+    entry = dvc_lock.lock_entry(checkout.root, stage)
     assert entry is not None
     return next(out["md5"] for out in entry["outs"] if out["path"] == path)
 
@@ -30,8 +30,8 @@ def cached(checkout: Checkout, stage: str, path: str) -> Path:
     """The object of an output; of a folder that of its first file."""
     name = recorded_md5(checkout, stage, path)
     if name.endswith(".dir"):
-        name = json.loads(recorded.cached_file(checkout.root, name).read_text())[0]["md5"]
-    return recorded.cached_file(checkout.root, name)
+        name = json.loads(dvc_lock.cached_file(checkout.root, name).read_text())[0]["md5"]
+    return dvc_lock.cached_file(checkout.root, name)
 
 
 def spoil(path: Path, offset: int = 2) -> None:
@@ -75,7 +75,7 @@ def test_a_damaged_object_is_not_restored_but_made_again(done: Checkout, stage: 
 
 
 def test_a_damaged_list_of_a_folder_is_not_restored(done: Checkout) -> None:
-    spoil(recorded.cached_file(done.root, recorded_md5(done, "demo-pictures", PICTURES)), 30)
+    spoil(dvc_lock.cached_file(done.root, recorded_md5(done, "demo-pictures", PICTURES)), 30)
     shutil.rmtree(done.root / PICTURES)
     run(done)
     assert done.started() == ["demo-pictures"]
@@ -96,7 +96,7 @@ def test_forced_work_replaces_what_the_cache_holds_even_if_its_stat_was_forged(d
 
 def test_heal_brings_an_object_back_from_the_output_that_still_holds_it(done: Checkout) -> None:
     files = [cached(done, "demo-numbers", NUMBERS), cached(done, "demo-pictures", PICTURES)]
-    files.append(recorded.cached_file(done.root, recorded_md5(done, "demo-pictures", PICTURES)))
+    files.append(dvc_lock.cached_file(done.root, recorded_md5(done, "demo-pictures", PICTURES)))
     good = [file.read_bytes() for file in files]
     for file in files:
         spoil(file)

@@ -6,7 +6,6 @@ from typing import Annotated
 import pytest
 
 from steerwright.dag import Out, Param, Stage, declarations, params, stage
-from steerwright.dag import params as params_edit
 from steerwright.errors import UserError, UserErrors
 
 
@@ -102,49 +101,47 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_values_are_written_and_comments_stay(project: Path) -> None:
-    said = params_edit.merge(project, {"winter": {"images": {"seeds": [1]}}}, (), "tiny.yaml")
+    said = params.merge(project, {"winter": {"images": {"seeds": [1]}}}, (), "tiny.yaml")
     assert said == ["winter.images.seeds: [17, 18] -> [1]"]
     text = (project / "params.yaml").read_text()
     assert "# Which model." in text
     assert "# ours" in text
     assert params.load_params(project)["winter"]["images"]["seeds"] == [1]
-    assert params_edit.merge(project, {"winter": {"images": {"seeds": [1]}}}, (), "tiny.yaml") == []
+    assert params.merge(project, {"winter": {"images": {"seeds": [1]}}}, (), "tiny.yaml") == []
 
 
 def test_another_kind_replaces_the_options_of_the_old_one(project: Path) -> None:
     other = {"winter": {"images": {"strategy": {"kind": "projection", "dose": 2}}}}
-    params_edit.merge(project, other, ["winter.images.strategy"], "tiny.yaml")
+    params.merge(project, other, ["winter.images.strategy"], "tiny.yaml")
     assert params.load_params(project)["winter"]["images"]["strategy"] == {"kind": "projection", "dose": 2}
 
 
 def test_unknown_keys_are_refused_together_and_nothing_is_written(project: Path) -> None:
     with pytest.raises(UserErrors) as raised:
-        params_edit.merge(
-            project, {"winter": {"image": {"seeds": [1]}}, "mode": "x", "model": "large"}, (), "tiny.yaml"
-        )
+        params.merge(project, {"winter": {"image": {"seeds": [1]}}, "mode": "x", "model": "large"}, (), "tiny.yaml")
     assert [one.partition(";")[0] for one in raised.value.problems] == ["winter.image", "mode"]
     assert "winter.images" in raised.value.problems[0]
     assert (project / "params.yaml").read_text() == TEXT
 
 
 def test_a_model_is_chosen_by_entry_or_by_folder(project: Path) -> None:
-    assert params_edit.choose_model(project, "large") == ["model: 'small' -> 'large'"]
+    assert params.choose_model(project, "large") == ["model: 'small' -> 'large'"]
     folder = project / "mine"
     folder.mkdir()
     (folder / "model_index.json").write_text("{}")
-    params_edit.choose_model(project, str(folder))
+    params.choose_model(project, str(folder))
     values = params.load_params(project)
     assert values["model"] == "mine"
     assert values["models"]["mine"]["source"] == "mine"
     with pytest.raises(UserError, match="did you mean large"):
-        params_edit.choose_model(project, "larg")
+        params.choose_model(project, "larg")
 
 
 def test_a_pipeline_with_a_model_of_its_own_gets_it_and_the_others_keep_theirs(project: Path) -> None:
     (project / "params.yaml").write_text(TEXT + "flux:\n  model: small\n")
     values = params.load_params(project)
-    assert params_edit.model_key(values, "flux") == "flux.model"
-    assert params_edit.model_key(values, "winter") == params_edit.model_key(values, "everything") == "model"
-    params_edit.choose_model(project, "large", "flux.model")
+    assert params.model_key(values, "flux") == "flux.model"
+    assert params.model_key(values, "winter") == params.model_key(values, "everything") == "model"
+    params.choose_model(project, "large", "flux.model")
     values = params.load_params(project)
     assert (values["model"], values["flux"]["model"]) == ("small", "large")

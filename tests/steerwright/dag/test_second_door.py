@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.synthetic_project import HERE, Checkout, copy_checkout
-from steerwright.dag.dvc import lock as recorded
+from steerwright.dag.dvc import lock as dvc_lock
 from steerwright.dag.dvc import lockfile
 
 BIN = Path(sys.executable).parent
@@ -153,7 +153,7 @@ def test_an_experiment_runs_what_its_key_changes(done: Checkout, how: list[str])
     assert "offset: 5" in (done.root / "params.yaml").read_text()
     shown = bare(done, BIN / "dvc", "params", "diff", "--json", "HEAD").stdout
     assert json.loads(shown)["params.yaml"]["demo.left.offset"] == {"old": 1, "new": 5, "diff": 4}
-    entry = recorded.lock_entry(done.root, "demo-left")
+    entry = dvc_lock.lock_entry(done.root, "demo-left")
     assert entry is not None
     assert entry["params"]["params.yaml"]["demo.left.offset"] == 5
 

@@ -7,8 +7,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from benchmarks.synthetic_project import GIT, Checkout
-from steerwright.dag.dvc import cache_objects as conflicts
-from steerwright.dag.dvc import lock as recorded
+from steerwright.dag.dvc import cache_objects
+from steerwright.dag.dvc import lock as dvc_lock
 from steerwright.dag.dvc import repair as heal
 
 MARKED = "a\n<<<<<<< HEAD\nb\n||||||| base\nc\n=======\nd\n>>>>>>> theirs\ne\n"
@@ -34,13 +34,13 @@ def merging(done: Checkout) -> Checkout:
 
 
 def test_the_sides_of_a_merge_are_told_apart() -> None:
-    assert conflicts.sides(MARKED) == ("a\nb\ne\n", "a\nd\ne\n")
-    assert conflicts.line(MARKED) == 2
+    assert cache_objects.sides(MARKED) == ("a\nb\ne\n", "a\nd\ne\n")
+    assert cache_objects.line(MARKED) == 2
     for lost in ("<<<<<<< HEAD\n", "=======\n", ">>>>>>> theirs\n"):
-        assert conflicts.sides(MARKED.replace(lost, "")) is None
+        assert cache_objects.sides(MARKED.replace(lost, "")) is None
     fine = "title\n========\n  =======\n- <<<<<<< x\n"
-    assert conflicts.line(fine) is None
-    assert conflicts.sides(fine) is None
+    assert cache_objects.line(fine) is None
+    assert cache_objects.sides(fine) is None
 
 
 @pytest.mark.parametrize("door", ["run", "repro"])
@@ -54,7 +54,7 @@ def test_a_merge_of_two_runs_needs_nothing_to_be_computed(merging: Checkout, doo
     assert "kept" in said
     assert merging.started() == []
     text = (merging.root / "dvc.lock").read_text()
-    assert set(YAML(typ="safe").load(text)["stages"]) == set(recorded.lock_entries(text))
+    assert set(YAML(typ="safe").load(text)["stages"]) == set(dvc_lock.lock_entries(text))
     assert "offset: 3" in text.replace("demo.left.offset", "offset")
     assert merging.dvc_status() == {}
 
@@ -67,13 +67,13 @@ def test_the_other_sides_key_takes_the_other_sides_results(merging: Checkout) ->
 
 
 def test_status_mends_and_says_so_and_a_record_whose_results_are_gone_gives_way(merging: Checkout) -> None:
-    here, _ = conflicts.sides((merging.root / "dvc.lock").read_text()) or ("", "")
-    entry = recorded.parse_entry(recorded.lock_entries(here)["demo-left"])
+    here, _ = cache_objects.sides((merging.root / "dvc.lock").read_text()) or ("", "")
+    entry = dvc_lock.parse_entry(dvc_lock.lock_entries(here)["demo-left"])
     assert entry is not None
-    recorded.cached_file(merging.root, entry["outs"][0]["md5"]).unlink()
+    dvc_lock.cached_file(merging.root, entry["outs"][0]["md5"]).unlink()
     said = merging.call(merging.steerwright("status", "demo")).stderr
     assert "of the other side" in said
-    kept = recorded.lock_entry(merging.root, "demo-left")
+    kept = dvc_lock.lock_entry(merging.root, "demo-left")
     assert kept is not None
     assert kept["params"]["params.yaml"]["demo.left.offset"] == 5
 
@@ -83,7 +83,7 @@ def test_an_entry_that_neither_side_has_whole_is_dropped_and_markers_that_do_not
 ) -> None:
     path = done.root / "dvc.lock"
     whole = path.read_text()
-    start, end = recorded.entry_spans(whole)["demo-left"]
+    start, end = dvc_lock.entry_spans(whole)["demo-left"]
     marked = "<<<<<<< HEAD\n  demo-left:\n    cmd: a\n=======\n  demo-left:\n    cmd: b\n>>>>>>> x\n"
     path.write_text(whole[:start] + marked + whole[end:])
     said = heal.heal(done.root)
@@ -91,7 +91,7 @@ def test_an_entry_that_neither_side_has_whole_is_dropped_and_markers_that_do_not
     assert path.read_text() == whole[:start] + whole[end:]
     path.write_text(whole[:start] + "=======\n" + whole[start:])
     assert "torn" in heal.heal(done.root)[0]
-    assert recorded.lock_entries(path.read_text()).keys() == recorded.lock_entries(whole).keys()
+    assert dvc_lock.lock_entries(path.read_text()).keys() == dvc_lock.lock_entries(whole).keys()
     assert heal.heal(done.root) == []
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from steerwright.dag.dvc import lock as recorded
+from steerwright.dag.dvc import lock as dvc_lock
 from steerwright.dag.dvc import lockfile
 from steerwright.dag.dvc import repair as heal
 
@@ -47,7 +47,7 @@ def stages(text: str) -> dict:
 
 
 def test_entries_read_from_the_text_are_those_that_yaml_reads() -> None:
-    read = {name: recorded.parse_entry(block) for name, block in recorded.lock_entries(LOCK).items()}
+    read = {name: dvc_lock.parse_entry(block) for name, block in dvc_lock.lock_entries(LOCK).items()}
     assert read == stages(LOCK)
 
 
@@ -87,6 +87,6 @@ def test_every_way_to_cut_a_lock_is_noticed_or_leaves_whole_entries_only(tmp_pat
 
 def test_the_cache_is_where_the_configuration_says(tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
-    assert recorded.cached_file(tmp_path, "abcdef") == tmp_path / ".dvc/cache/files/md5/ab/cdef"
+    assert dvc_lock.cached_file(tmp_path, "abcdef") == tmp_path / ".dvc/cache/files/md5/ab/cdef"
     (tmp_path / ".dvc/config").write_text("[core]\n    analytics = false\n[cache]\n    dir = ../../store\n")
-    assert recorded.cache_folder(tmp_path) == tmp_path.parent / "store"
+    assert dvc_lock.cache_folder(tmp_path) == tmp_path.parent / "store"
