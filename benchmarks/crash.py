@@ -214,9 +214,9 @@ def copy_of_repository(root: Path, params: Path) -> Checkout:
             shutil.copy2(source, target)
     checkout = Checkout(root, {"PYTHONPATH": str(root)})
     merge = (
-        "import sys; from pathlib import Path; from steerwright.dag import params_edit, registry; root = Path.cwd();"
+        "import sys; from pathlib import Path; from steerwright.dag import params, registry; root = Path.cwd();"
         "free = {key for stage in registry.all_stages(root).values() for key in stage.params.values()};"
-        "params_edit.merge_file(root, Path(sys.argv[1]), free)"
+        "params.merge_file(root, Path(sys.argv[1]), free)"
     )
     checkout.call([sys.executable, "-c", merge, str(params.resolve())])
     checkout.call(checkout.steerwright("dag", "--write"))

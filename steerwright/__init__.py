@@ -15,11 +15,11 @@ _HOMES = {
     "add_to_text": "steering.pictures",
     "erase": "steering.pictures",
     "generate": "models.generate",
-    "load_vectors": "vectors.vectors_file",
+    "load_vectors": "vectors.formats.vectors_file",
     "make_pictures": "steering.pictures",
     "open_model": "steering.pictures",
     "replace": "steering.pictures",
-    "save_vectors": "vectors.vectors_file",
+    "save_vectors": "vectors.formats.vectors_file",
     "steer": "steering.apply",
     "steered_batches": "steering.apply",
 }

@@ -314,8 +314,7 @@ def test_a_kill_in_the_middle_costs_one_shard(sd21: Any, sd21_folder: Path, tmp_
         import os, signal, sys
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import test_collect_latents as t
-        from steerwright.activations import collect_latents
+        import test_denoiser as t
         from steerwright.activations.store.writer import ShardWriter
         spec = t.ModelSpec(name="tiny-sd-2.1", source={str(sd21_folder)!r}, dtype="float16", steps=3, guidance=4.0)
         model = t.load_model(spec, device=t.torch.device("cpu"))

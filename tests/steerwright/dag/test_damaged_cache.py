@@ -202,7 +202,7 @@ def test_symbolic_links_work_and_what_is_written_through_one_is_noticed(done: Ch
 
 def test_large_outputs_are_links_and_small_ones_copies(done: Checkout) -> None:
     code = (
-        "from steerwright.dag import dvc_project, engine; dvc_project.LINKED_FROM = 100;"
+        "from steerwright.dag import engine; from steerwright.dag.dvc import project; project.LINKED_FROM = 100;"
         "session = engine.open_session();"
         "session.run('demo-pictures', force=True); session.run('demo-numbers', force=True); session.close()"
     )

@@ -281,9 +281,9 @@ SCRIPT = """
     sys.path.insert(0, {tests!r})
     import torch
     torch.set_num_threads(1)
-    import test_train as here
+    import test_loop as here
     from steerwright.activations.store.reader import open_store
-    from steerwright.sae import train as module
+    from steerwright.sae.training import loop as module
     real = module.save_checkpoint
     def saved(checkpoint, path):
         print("saving", checkpoint.facts["step"], flush=True)
