@@ -12,7 +12,7 @@ from steerwright.vectors.formats.vectors_file import load_vectors
 from tasks.attention.activations import collect_attention
 from tasks.attention.vectors import attention_vectors
 
-MODEL = Path(__file__).parents[2] / "models" / "seasons-sd"
+MODEL = Path(__file__).parents[3] / "models" / "seasons-sd"
 
 
 @pytest.mark.parametrize("keep", ["moments", "rows"])

@@ -298,7 +298,7 @@ def test_a_writer_killed_in_a_shard_leaves_only_the_finished_ones(tmp_path: Path
         import os, signal, sys
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import test_store as t
+        import test_reader as t
         folder = Path({str(tmp_path / "store")!r})
         class Killed(t.StoreWriter):
             def write_shard(self, name, key, ids, rows):
@@ -310,7 +310,7 @@ def test_a_writer_killed_in_a_shard_leaves_only_the_finished_ones(tmp_path: Path
         t.StoreWriter = Killed
         t.write_all(folder, [str(i) for i in range(20)])
     """)
-    killed = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[3], check=False, timeout=120)
+    killed = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[4], check=False, timeout=120)
     assert killed.returncode == -signal.SIGKILL
     left = files(tmp_path / "store")
     assert any(name.startswith(".") for name in left)  # the shard it died in

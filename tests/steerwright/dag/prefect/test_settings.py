@@ -13,7 +13,7 @@ import pytest
 
 from steerwright.dag.prefect import settings as prefect_settings
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture
