@@ -34,7 +34,7 @@ os.environ["STEERWRIGHT_DEVICE"] = "cpu"
 
 import torch
 
-from steerwright.activations.denoiser import collect_shard, commit_collection, load_once, plan_collection
+from steerwright.activations.denoiser import collect_shard, commit_collection, plan_collection
 from steerwright.activations.shard_plan import CollectedPrompt, Collection
 from steerwright.activations.store.format import MANIFEST
 from steerwright.activations.store.loader import RowLoader
@@ -42,6 +42,7 @@ from steerwright.activations.store.reader import StoreWriter, open_store
 from steerwright.activations.store.rows import Rows
 from steerwright.models.fingerprint import Fingerprint, fingerprint
 from steerwright.models.hookpoints import Hookpoint
+from steerwright.models.load import load_once
 from steerwright.models.running import Step
 from steerwright.models.spec import ModelSpec
 from steerwright.sae.training import loop as training

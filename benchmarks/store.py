@@ -34,7 +34,7 @@ from rich.table import Table
 from benchmarks.clock import Clock, watched_memory
 from benchmarks.sparse_store import write_sparse_store
 from benchmarks.synthetic_project import make_checkout
-from steerwright.activations.denoiser import BATCH_BYTES, collect_rows, load_once
+from steerwright.activations.denoiser import BATCH_BYTES, collect_rows
 from steerwright.activations.shard_plan import CollectedPrompt, Collection
 from steerwright.activations.store.format import Manifest, Shard
 from steerwright.activations.store.reader import open_store
@@ -42,7 +42,7 @@ from steerwright.activations.store.rows import Rows, dtype_name
 from steerwright.activations.store.writer import ShardWriter
 from steerwright.dag import up_to_date
 from steerwright.models.fingerprint import fingerprint
-from steerwright.models.load import LoadedModel
+from steerwright.models.load import LoadedModel, load_once
 from steerwright.models.spec import ModelSpec
 
 SPEC = ModelSpec(name="seasons-sd", source="models/seasons-sd", steps=20, guidance=4.0)

@@ -6,13 +6,8 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 
-import torch
-
-from steerwright.activations.paired_moments import PairedMoments, shuffle_signs
 from steerwright.activations.record import Capture, capture
-from steerwright.activations.store.reader import Store
-from steerwright.activations.store.rows import Rows
-from steerwright.errors import UserError
+from steerwright.activations.store.rows import Rows, token_grid
 from steerwright.models.generate import Batch, image_size, run_pipeline
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.load import LoadedModel
@@ -89,51 +84,3 @@ def attention_rows(
     finally:
         stopped.set()
         thread.join()
-
-
-def token_grid(tokens: int, height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of the `tokens` that a picture of height x width pixels has at some depth of the UNet.
-
-    Raises ValueError when no grid of about these proportions has so many.
-    """
-    rows = round((tokens * height / width) ** 0.5)
-    if rows == 0 or tokens % rows:
-        raise ValueError(f"{tokens} tokens are no grid of a picture of {height} x {width} pixels")
-    return rows, tokens // rows
-
-
-def moments_of_rows(
-    store: Store, *, steps: int, shuffles: int, shuffle_seed: int = 0
-) -> dict[tuple[Hookpoint, str], PairedMoments]:
-    """The running sums that a store of `attention_rows` gives; one record batch at a time is in memory.
-
-    Raises UserError when rows were left out because they were not finite.
-    """
-    found: dict[tuple[Hookpoint, str], PairedMoments] = {}
-    names = {
-        name.split(":")[0]: None
-        for hookpoint in store.hookpoints[:1]
-        for file, number in store.places(hookpoint)
-        for name in file.index(number).column("prompt").unique().to_pylist()
-    }
-    swaps = dict(zip(names, shuffle_signs(list(names), shuffles, shuffle_seed).T, strict=True))
-    shuffles = len(next(iter(swaps.values()), ()))
-    for hookpoint in store.hookpoints:
-        layout = store.layout(hookpoint)
-        tokens = int(torch.tensor(layout.grid).prod())
-        for values, batch in store.batches(hookpoint):
-            images, rest = divmod(len(values), tokens)
-            if rest or images % 2:
-                raise UserError(
-                    f"Rows at {hookpoint} are missing from {store.folder}: they were not finite. "
-                    "Set the model's dtype to float32 or bfloat16, and collect again."
-                )
-            branch, step = batch.column("branch")[0].as_py(), batch.column("step")[0].as_py()
-            ids = [batch.column("prompt")[image * tokens].as_py() for image in range(images // 2)]
-            signs = torch.stack([swaps[id_.split(":")[0]] for id_ in ids], dim=1)
-            means = values.reshape(images, tokens, layout.width).mean(
-                1, dtype=torch.promote_types(values.dtype, torch.float32)
-            )
-            sums = found.setdefault((hookpoint, branch), PairedMoments.empty(steps, layout.width, shuffles))
-            sums.add(step, means[: images // 2], means[images // 2 :], signs)
-    return found

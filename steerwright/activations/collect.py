@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from steerwright.activations.prompt_tokens import token_types
 from steerwright.activations.store.format import shard_key, shard_name
 from steerwright.activations.store.rows import TOKEN_TYPES, Rows, dtype_name
 from steerwright.activations.store.writer import StoreWriter
-from steerwright.activations.text_encoder import Engine, text_activations, token_types
+from steerwright.activations.text_encoder import Engine, text_activations
 from steerwright.models.hookpoints import Hookpoint, resolve
 from steerwright.models.load import LoadedModel
 

@@ -24,22 +24,20 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from steerwright.activations.attention_rows import token_grid
 from steerwright.activations.early_exit import run_until
+from steerwright.activations.prompt_tokens import type_indices
 from steerwright.activations.record import Capture, capture
 from steerwright.activations.shard_plan import CollectedPrompt, Collection, ShardJob, plan_collection
 from steerwright.activations.store.format import MANIFEST, Manifest, Shard
-from steerwright.activations.store.rows import Rows
+from steerwright.activations.store.rows import Rows, token_grid
 from steerwright.activations.store.writer import ShardWriter
-from steerwright.activations.text_encoder import type_indices
 from steerwright.errors import UserError
 from steerwright.files import enough_space, take_over, whole
 from steerwright.models.families import image_grid
 from steerwright.models.generate import Batch, Options, batches, generate_batches, image_size
-from steerwright.models.load import LoadedModel, default_device, load_model
+from steerwright.models.load import LoadedModel, default_device, load_once
 from steerwright.models.schedule import timesteps
-from steerwright.models.spec import ModelSpec
-from steerwright.models.threads import OncePerThread, same_threads
+from steerwright.models.threads import same_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,16 +170,6 @@ def _taken_over(job: ShardJob) -> bool:
         take_over(source, target)
     _note(job, _Finished(shard=shard))
     return True
-
-
-# A model for each thread: two shards at once in one model would meet each other's hooks.
-_models: OncePerThread[LoadedModel] = OncePerThread()
-
-
-def load_once(spec: ModelSpec, digest: str) -> LoadedModel:
-    """The model, loaded once in each thread for as long as the same one is asked for."""
-    wanted = (digest, spec.model_copy(update={"source": "", "name": ""}), default_device())
-    return _models.get(wanted, lambda: load_model(spec, digest))
 
 
 def shard_model(job: ShardJob) -> LoadedModel:

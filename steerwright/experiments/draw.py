@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from steerwright.activations.denoiser import load_once
 from steerwright.models.generate import generate
-from steerwright.models.load import LoadedModel
+from steerwright.models.load import LoadedModel, load_once
 from steerwright.models.spec import ModelSpec
 from steerwright.steering.algebra import Edit
 from steerwright.steering.apply import check_branches, steered_batches

@@ -21,6 +21,7 @@ from steerwright.models.fingerprint import Fingerprint, check_expected
 from steerwright.models.fingerprint import fingerprint as identify
 from steerwright.models.hub import ask_hub, cached_commit, model_folder, resolve_commit, unavailable
 from steerwright.models.spec import ModelSpec
+from steerwright.models.threads import OncePerThread
 
 if TYPE_CHECKING:
     from diffusers import FluxPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -214,3 +215,13 @@ def _broken(spec: ModelSpec, error: Exception) -> UserError:
         return UserError(f"Model {spec.name!r}: {pointer}")
     first, *_ = str(error).strip().splitlines() or [type(error).__name__]
     return UserError(f"Model {spec.name!r}: {spec.source} could not be loaded ({first}); save or download it anew.")
+
+
+# A model for each thread: two shards at once in one model would meet each other's hooks.
+_models: OncePerThread[LoadedModel] = OncePerThread()
+
+
+def load_once(spec: ModelSpec, digest: str) -> LoadedModel:
+    """The model, loaded once in each thread for as long as the same one is asked for."""
+    wanted = (digest, spec.model_copy(update={"source": "", "name": ""}), default_device())
+    return _models.get(wanted, lambda: load_model(spec, digest))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steerwright.activations.text_encoder import TEXT_TOKEN_TYPES, prompt_token_types
+from steerwright.activations.prompt_tokens import TEXT_TOKEN_TYPES, prompt_token_types
 from steerwright.errors import UserError
 from steerwright.models.families import denoiser_name, execution_device, in_denoiser, is_flux
 from steerwright.models.generate import Batch, guided

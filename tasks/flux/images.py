@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-from steerwright.activations.denoiser import commit_collection, load_once, plan_collection
+from steerwright.activations.denoiser import commit_collection, plan_collection
 from steerwright.activations.estimate import refuse_what_does_not_fit
 from steerwright.activations.shard_plan import collected_prompts, parse_collection
 from steerwright.dag import Dep, Out, Param, code_digest, map_shards, previous_output, progress
 from steerwright.experiments.draw_and_record import commit_pictures, draw_shard, plan_pictures, repeated
 from steerwright.features.image_table import image_table
+from steerwright.models.load import load_once
 from steerwright.models.select import read_model
 from steerwright.prompts.concept_suite import read_concept_prompts
 from steerwright.scoring.labels import LabelScorer

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from steerwright.activations.text_encoder import text_activations, token_types
+from steerwright.activations.prompt_tokens import token_types
+from steerwright.activations.text_encoder import text_activations
 from steerwright.dag import Dep, Out, Param, progress
 from steerwright.experiments.closed_loop import ClosedLoop
 from steerwright.experiments.projection import Calibration, at_once, calibrate, projections

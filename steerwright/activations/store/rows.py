@@ -149,3 +149,14 @@ def to_torch(array: pa.FixedSizeListArray, dtype: Dtype) -> Tensor:
     # DLPack rather than the buffer protocol: torch warns about read-only buffers, and a memory map is one.
     flat = torch.from_dlpack(array.flatten())
     return (flat.view(torch.bfloat16) if dtype == "bfloat16" else flat).reshape(-1, width)
+
+
+def token_grid(tokens: int, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the `tokens` that a picture of height x width pixels has at some depth of the UNet.
+
+    Raises ValueError when no grid of about these proportions has so many.
+    """
+    rows = round((tokens * height / width) ** 0.5)
+    if rows == 0 or tokens % rows:
+        raise ValueError(f"{tokens} tokens are no grid of a picture of {height} x {width} pixels")
+    return rows, tokens // rows

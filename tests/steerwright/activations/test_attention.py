@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from steerwright.activations.attention import attention_moments, collect_attention
-from steerwright.activations.attention_rows import attention_rows, moments_of_rows, token_grid
+from steerwright.activations.attention_rows import attention_rows
 from steerwright.activations.moments_file import key_of, load_moments, merged
 from steerwright.activations.store.reader import open_store
+from steerwright.activations.store.rows import token_grid
 from steerwright.errors import UserError
 from steerwright.models.attention_blocks import attention_blocks
 from steerwright.prompts.contrast_pairs import ContrastPair
+from tasks.attention.vectors import moments_of_rows
 
 PAIRS = [ContrastPair(i, f"a b {'a ' * i}", f"b a {'b ' * i}") for i in range(5)]
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from steerwright.activations.collect import collect_text
+from steerwright.activations.prompt_tokens import token_types
 from steerwright.activations.store.format import shard_name
 from steerwright.activations.store.reader import open_store
-from steerwright.activations.text_encoder import text_activations, token_types
+from steerwright.activations.text_encoder import text_activations
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint, text_encoder_mlps
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from steerwright.activations.prompt_tokens import token_types
 from steerwright.activations.record import capture, record
-from steerwright.activations.text_encoder import text_activations, token_types, tokenize
+from steerwright.activations.text_encoder import text_activations, tokenize
 from steerwright.activations.trace import as_nnsight, trace_images, trace_text, uninstrumented_after
 from steerwright.errors import UserError
 from steerwright.models.generate import generate

@@ -19,11 +19,11 @@ from steerwright.activations.denoiser import (
     commit_collection,
     plan_collection,
 )
+from steerwright.activations.prompt_tokens import prompt_token_types
 from steerwright.activations.record import record
 from steerwright.activations.shard_plan import CollectedPrompt, parse_collection
 from steerwright.activations.store.reader import Store, open_store
 from steerwright.activations.store.rows import Rows
-from steerwright.activations.text_encoder import prompt_token_types
 from steerwright.activations.trace import trace_images
 from steerwright.errors import UserError
 from steerwright.models.generate import batches, generate, run_pipeline

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steerwright.activations.text_encoder import text_activations, token_types
+from steerwright.activations.prompt_tokens import token_types
+from steerwright.activations.text_encoder import text_activations
 from steerwright.models.generate import generate
 from steerwright.models.hookpoints import text_encoder_mlps
 from steerwright.models.load import LoadedModel, load_model
