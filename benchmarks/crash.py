@@ -4,7 +4,7 @@
     python -m benchmarks.crash --runs 20 --synthetic         a small pipeline that only sleeps, in a few minutes
 
 Half of the runs are killed while `steerwright run` is at work and half while `dvc repro` is, the whole process group at
-once. The next run is by the same door; before `dvc repro` comes `steerwright heal`, and the table says if it mended
+once. The next run is by the same door; before `dvc repro` comes `steerwright repair`, and the table says if it mended
 anything. Work counts as done twice when a stage that had returned is started again, or when a finished unit (an image,
 a shard: see --units) that lay in the temporary folder at the kill is another file (inode, time) in the final output.
 Everything happens in copies of the checkout in a temporary folder. Exit code 1 if any run fails in any of this.
@@ -128,7 +128,7 @@ def kill_and_recover(trial: Trial, checkout: Checkout, pipeline: Pipeline, expec
     made = units_in_progress(checkout.root, pipeline.units)
     trial.units = len(made)
     if trial.door == "dvc":
-        said = checkout.call(checkout.steerwright("heal"), check=False).stdout.strip()
+        said = checkout.call(checkout.steerwright("repair"), check=False).stdout.strip()
         trial.mended = "" if said == "nothing to mend" else said
     again = checkout.call(pipeline.command(checkout, trial.door), check=False)
     if again.returncode != 0:
@@ -227,7 +227,7 @@ def copy_of_repository(root: Path, params: Path) -> Checkout:
 
 def row(trial: Trial) -> str:
     verdict = "FAILED" if trial.problems else "ok"
-    mended = f"  healed: {trial.mended}" if trial.mended else ""
+    mended = f"  repaired: {trial.mended}" if trial.mended else ""
     return (
         f"{trial.number:3d}  {trial.door:6s}  killed after {trial.after:6.2f} s  {trial.finished:2d} stages and "
         f"{trial.units:4d} units kept  {verdict:6s}  during {trial.during}{mended}"

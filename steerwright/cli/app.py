@@ -91,10 +91,10 @@ def _show(root: Path) -> None:
             console.print(root_tree)
 
 
-# `steerwright heal`: mend what a killed `dvc repro`, a merge or a failing disk left behind.
+# `steerwright repair`: mend what a killed `dvc repro`, a merge or a failing disk left behind.
 
 
-def heal(
+def repair(
     read_all: Annotated[
         bool, typer.Option("--read-all", help="Read every object of the cache again, for a disk that is in doubt.")
     ] = False,
@@ -103,14 +103,13 @@ def heal(
 
     `steerwright run` does it by itself, but of the cache it reads only what it uses.
     """
-    from steerwright.dag.dvc.repair import heal as mend
-    from steerwright.dag.dvc.repair import heal_cache
+    from steerwright.dag.dvc import repair as mending
 
     def tell(line: str) -> None:
         sys.stderr.write(f"{line}\n")
 
     root = find_root()
-    said = [*mend(root), *heal_cache(root, again=read_all, tell=tell)]
+    said = [*mending.repair(root), *mending.repair_cache(root, again=read_all, tell=tell)]
     for line in said or ["nothing to mend"]:
         sys.stdout.write(f"{line}\n")
 
@@ -277,7 +276,9 @@ app = CommandLine(
 app.command()(run)
 app.command()(status)
 app.command()(dag)
-app.command()(heal)
+app.command()(repair)
+# Its name until 0.1.
+app.command("heal", hidden=True)(repair)
 app.command()(accept_environment)
 app.command()(estimate)
 app.command(cls=InOrder)(generate)

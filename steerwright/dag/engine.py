@@ -21,7 +21,7 @@ from steerwright.dag.context import ProgressSink, as_user_error
 from steerwright.dag.declarations import Stage
 from steerwright.dag.dvc import yaml as dvc_yaml
 from steerwright.dag.dvc.project import DvcProject
-from steerwright.dag.dvc.repair import heal
+from steerwright.dag.dvc.repair import repair
 from steerwright.dag.outcome import Outcome, OutputRecord, PlannedStage, Verdict
 from steerwright.dag.project import stage_lock_if_free
 from steerwright.dag.stage_folder import Workplace, clean, clean_others, materialise
@@ -62,7 +62,7 @@ def open_session(root: Path | None = None) -> Session:
     root = root or project.find_root()
     project.enter(root)
     project.state_folder(root)
-    for line in heal(root):
+    for line in repair(root):
         log.warning("%s", line)
     stages = registry.all_stages(root)
     if _declarations_changed(root):

@@ -26,7 +26,7 @@ from steerwright.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# A larger object that nobody is about to use is read by `steerwright heal`, or when it is used.
+# A larger object that nobody is about to use is read by `steerwright repair`, or when it is used.
 READ_AT_FIRST_SIGHT = 16 << 20
 SECONDS_BETWEEN_LINES = 2.0
 SHOWN = 5

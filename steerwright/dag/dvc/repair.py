@@ -1,8 +1,8 @@
 """Mending what kills, merges and disks leave behind: a torn dvc.lock or one with conflict markers, a broken rwlock,
 half-written entries of the run-cache, damaged objects of the cache.
 
-`dvc repro` truncates dvc.lock before it writes it and cannot be taught otherwise; the engine heals when it starts,
-and `steerwright heal` does it for those who use `dvc repro` alone.
+`dvc repro` truncates dvc.lock before it writes it and cannot be taught otherwise; the engine repairs when it starts,
+and `steerwright repair` does it for those who use `dvc repro` alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from steerwright.errors import UserError
 log = logging.getLogger(__name__)
 
 
-def heal(root: Path) -> list[str]:
+def repair(root: Path) -> list[str]:
     """Mend what is broken, and say what was; the empty list when all was well.
 
     Of the cache it looks at the objects that a run can ask for, and reads those that are new and small or have moved.
@@ -45,7 +45,7 @@ def check_cache(root: Path, tell: Callable[[str], None] | None = None) -> list[D
     return cache_objects.mend(root, cache_objects.check(root, cache_objects.recorded_names(root), tell=tell))
 
 
-def heal_cache(root: Path, *, again: bool, tell: Callable[[str], None]) -> list[str]:
+def repair_cache(root: Path, *, again: bool, tell: Callable[[str], None]) -> list[str]:
     """Read every object of the cache that was not read since it last moved, with ``again`` all of them."""
     names = cache_objects.all_names(root)
     damaged = cache_objects.check(root, names, about_to_use=True, again=again, tell=tell)

@@ -90,12 +90,12 @@ def test_a_torn_lock_is_rebuilt_and_nothing_is_computed(done: Checkout, left: st
 def test_after_heal_dvc_goes_on_from_a_torn_lock_and_a_broken_rwlock(done: Checkout) -> None:
     (done.root / "dvc.lock").write_text("")
     (done.root / ".dvc/tmp/rwlock").write_text('{"write": {"/a": {"pid": 1')
-    healed = done.call(done.steerwright("heal")).stdout
+    healed = done.call(done.steerwright("repair")).stdout
     assert "dvc.lock was torn" in healed
     assert "rwlock" in healed
     assert done.repro().stdout.count("didn't change, skipping") == 7
     assert done.started() == []
-    assert "nothing to mend" in done.call(done.steerwright("heal")).stdout
+    assert "nothing to mend" in done.call(done.steerwright("repair")).stdout
 
 
 def test_a_lock_taken_by_a_process_number_that_another_has_now_does_not_block(done: Checkout) -> None:

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.synthetic_project import Checkout
 from steerwright.dag.dvc import cache_objects
 from steerwright.dag.dvc import lock as dvc_lock
-from steerwright.dag.dvc.repair import heal_cache
+from steerwright.dag.dvc.repair import repair_cache
 
 NUMBERS, PICTURES = "artifacts/demo/numbers/numbers.json", "artifacts/demo/pictures/pictures"
 
@@ -71,7 +71,7 @@ def test_a_damaged_object_is_not_restored_but_made_again(done: Checkout, stage: 
     for file in (one for one in good.rglob("*") if one.is_file()):
         assert ((done.root / path).parent / file.relative_to(good)).read_bytes() == file.read_bytes()
     assert cached(done, stage, path).name == md5(cached(done, stage, path))[2:]
-    assert "nothing to mend" in done.call(done.steerwright("heal")).stdout
+    assert "nothing to mend" in done.call(done.steerwright("repair")).stdout
 
 
 def test_a_damaged_list_of_a_folder_is_not_restored(done: Checkout) -> None:
@@ -100,7 +100,7 @@ def test_heal_brings_an_object_back_from_the_output_that_still_holds_it(done: Ch
     good = [file.read_bytes() for file in files]
     for file in files:
         spoil(file)
-    said = done.call(done.steerwright("heal")).stdout
+    said = done.call(done.steerwright("repair")).stdout
     assert said.count("brought it back") == 3
     assert NUMBERS in said
     assert [file.read_bytes() for file in files] == good
@@ -114,7 +114,7 @@ def test_heal_drops_what_nothing_holds_and_both_doors_then_see_it(done: Checkout
     (done.root / NUMBERS).unlink()
     done.call(["dvc", "checkout", NUMBERS])
     assert b"ZZZ" in (done.root / NUMBERS).read_bytes()
-    said = done.call(done.steerwright("heal")).stdout
+    said = done.call(done.steerwright("repair")).stdout
     assert f"({NUMBERS}) was damaged: removed it" in said
     assert not thing.exists()
     assert NUMBERS in done.call(["dvc", "status"]).stdout
@@ -193,7 +193,7 @@ def test_symbolic_links_work_and_what_is_written_through_one_is_noticed(done: Ch
     for _ in range(2):
         run(done, "--force")
     assert (done.root / NUMBERS).is_symlink()
-    assert "nothing to mend" in done.call(done.steerwright("heal")).stdout
+    assert "nothing to mend" in done.call(done.steerwright("repair")).stdout
     good = md5(done.root / NUMBERS)
     spoil(done.root / NUMBERS)
     run(done)
@@ -218,7 +218,7 @@ def test_what_was_read_is_not_read_again_until_it_moves(done: Checkout, monkeypa
     monkeypatch.setattr(cache_objects, "_md5", lambda path: reads.append(path) or md5(path))
     names = list(cache_objects.all_names(root))
     assert len(names) > 15
-    assert heal_cache(root, again=False, tell=print) == []
+    assert repair_cache(root, again=False, tell=print) == []
     reads.clear()
     assert cache_objects.check(root, names, about_to_use=True) == []
     assert reads == []

@@ -81,7 +81,7 @@ def test_a_folder_is_a_list_of_its_files_and_the_cache_says_how_it_links() -> No
     tree.add(("b", "c"), None, HashInfo("md5", "2" * 32))
     tree.add(("a",), None, HashInfo("md5", "1" * 32))
     assert [file.value for _, _, file in tree] == ["2" * 32, "1" * 32]
-    # What heal writes for a folder whose list was damaged.
+    # What repair writes for a folder whose list was damaged.
     assert (
         tree.as_bytes()
         == json.dumps([{"md5": "1" * 32, "relpath": "a"}, {"md5": "2" * 32, "relpath": "b/c"}], sort_keys=True).encode()

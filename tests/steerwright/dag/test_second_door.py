@@ -112,14 +112,14 @@ def test_a_project_from_an_archive_without_git_works_by_both_doors(done: Checkou
     there = Checkout(tmp_path / "unpacked")
     there.root.mkdir()
     done.call(["sh", "-c", f"git archive HEAD | tar x -C '{there.root}'"])
-    said = there.call(there.steerwright("heal")).stdout
+    said = there.call(there.steerwright("repair")).stdout
     assert "no git repository" in said
     there.repro("demo-left")
     there.run()
     assert there.dvc_status() == {}
-    assert "nothing to mend" in there.call(there.steerwright("heal")).stdout
+    assert "nothing to mend" in there.call(there.steerwright("repair")).stdout
     there.git("init", "-q")
-    assert "took core.no_scm out" in there.call(there.steerwright("heal")).stdout
+    assert "took core.no_scm out" in there.call(there.steerwright("repair")).stdout
     assert "no_scm" not in (there.root / ".dvc/config.local").read_text()
     assert there.run().returncode == 0
 

@@ -7,9 +7,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from benchmarks.synthetic_project import GIT, Checkout
-from steerwright.dag.dvc import cache_objects
+from steerwright.dag.dvc import cache_objects, repair
 from steerwright.dag.dvc import lock as dvc_lock
-from steerwright.dag.dvc import repair as heal
 
 MARKED = "a\n<<<<<<< HEAD\nb\n||||||| base\nc\n=======\nd\n>>>>>>> theirs\ne\n"
 
@@ -46,7 +45,7 @@ def test_the_sides_of_a_merge_are_told_apart() -> None:
 @pytest.mark.parametrize("door", ["run", "repro"])
 def test_a_merge_of_two_runs_needs_nothing_to_be_computed(merging: Checkout, door: str) -> None:
     if door == "repro":
-        said = merging.call(merging.steerwright("heal")).stdout
+        said = merging.call(merging.steerwright("repair")).stdout
         merging.repro()
     else:
         said = merging.run().stderr
@@ -86,13 +85,13 @@ def test_an_entry_that_neither_side_has_whole_is_dropped_and_markers_that_do_not
     start, end = dvc_lock.entry_spans(whole)["demo-left"]
     marked = "<<<<<<< HEAD\n  demo-left:\n    cmd: a\n=======\n  demo-left:\n    cmd: b\n>>>>>>> x\n"
     path.write_text(whole[:start] + marked + whole[end:])
-    said = heal.heal(done.root)
+    said = repair.repair(done.root)
     assert "1 of neither" in said[0]
     assert path.read_text() == whole[:start] + whole[end:]
     path.write_text(whole[:start] + "=======\n" + whole[start:])
-    assert "torn" in heal.heal(done.root)[0]
+    assert "torn" in repair.repair(done.root)[0]
     assert dvc_lock.lock_entries(path.read_text()).keys() == dvc_lock.lock_entries(whole).keys()
-    assert heal.heal(done.root) == []
+    assert repair.repair(done.root) == []
 
 
 @pytest.mark.parametrize("file", ["dvc.yaml", "params.yaml"])
