@@ -176,7 +176,7 @@ def test_what_does_not_fit_together_is_never_written(tmp_path: Path) -> None:
         ("missing tensor", "no tensor decoder_bias"),
         ("unknown tensor", "unknown tensors surprise"),
         ("json", "cannot be read"),
-        ("other json", "does not describe one of steerwright's"),
+        ("other json", "does not describe one of our"),
         ("version", "version 2"),
         ("field", "damaged at activation.kind"),
         ("k", "topk without k"),
