@@ -16,11 +16,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from steerwright.models.language.generate import Completion, Sampling, complete
 from steerwright.models.language.load import LanguageModel, load_language_model
 from steerwright.models.language.spec import LanguageSpec
 from steerwright.scoring.language.fluency import distinct
 from steerwright.scoring.language.judges import PRESENT, TextLabels
+from steerwright.steering.language.generate import Completion, Sampling, complete
 from steerwright.world.language.grammar import random_topic, request, two_values
 from steerwright.world.language.labelled_texts import labelled_text
 from steerwright.world.language.text_classifier import words_of

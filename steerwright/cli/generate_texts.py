@@ -14,9 +14,9 @@ from steerwright.errors import UserError
 from steerwright.steering.idle_settings import check_given, misplaced
 
 if TYPE_CHECKING:
-    from steerwright.models.language.generate import Sampling
     from steerwright.models.language.load import LanguageModel
     from steerwright.steering.algebra import Edit
+    from steerwright.steering.language.generate import Sampling
     from steerwright.vectors.steering_vectors import SteeringVectors
 
 
@@ -26,8 +26,8 @@ def generate_texts(asked: Mapping[str, Any], order: Sequence[str]) -> None:
     `asked` are the options by name, `order` how --vectors and their actions were written.
     """
     from steerwright.cli.choices import choose_language_model
-    from steerwright.models.language.generate import Sampling, complete
     from steerwright.models.language.load import load_or_fall_back
+    from steerwright.steering.language.generate import Sampling, complete
 
     options = {"max_new_tokens": "tokens", "temperature": "temperature", "top_p": "top_p"}
     sampling = Sampling(**{field: asked[name] for field, name in options.items() if asked[name] is not None})

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from steerwright.sae.latents import SparseLatents
+from steerwright.stats.ranks import Entries
 
 # Elements of a dense block: 32 MiB of float64.
 BLOCK = 2**22
@@ -31,15 +32,6 @@ class ImageBlock:
     images: NDArray[np.int64]
     means: Tensor
     present: Tensor
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Entries:
-    """The token means at one step that are not zero: `image` int32, `latent` int32, `mean` float32, all [entries]."""
-
-    image: NDArray[np.int32]
-    latent: NDArray[np.int32]
-    mean: NDArray[np.float32]
 
 
 class TokenSums:

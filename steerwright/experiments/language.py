@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 from steerwright.errors import UserError
 from steerwright.files import whole
-from steerwright.models.language.generate import Completion, Sampling, complete
 from steerwright.models.language.load import LanguageModel
 from steerwright.models.threads import same_threads
 from steerwright.scoring.language.fluency import costs, under
 from steerwright.scoring.language.text_table import Decoding, text_table
+from steerwright.steering.language.generate import Completion, Sampling, complete
 from steerwright.steering.language.sweep import ROWS, asked_with_seeds
 
 if TYPE_CHECKING:

@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from steerwright.concepts.token_means import Entries
 from steerwright.errors import UserError
 from steerwright.features.area_interval import area_interval
 from steerwright.features.coherence import prompt_codes
 from steerwright.features.latent_blocks import latent_blocks
 from steerwright.features.prompt_shuffles import prompt_shuffles
-from steerwright.stats.ranks import LatentRanks, auroc, latent_ranks
+from steerwright.stats.ranks import Entries, LatentRanks, auroc, latent_ranks
 
 if TYPE_CHECKING:
     import polars as pl

@@ -240,7 +240,7 @@ class Workbench:
         return Choice(int(depth * self.outline().layers), strength, None)
 
     def _load_ahead(self) -> None:
-        from steerwright.models.language.generate import Sampling, complete
+        from steerwright.steering.language.generate import Sampling, complete
 
         try:
             model = self.language()

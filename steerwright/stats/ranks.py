@@ -11,12 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from steerwright.concepts.token_means import Entries
-
 # Elements of a dense block [images, latents]: 64 MiB of float32.
 BLOCK = 2**24
 # Token means that are ranked at once; each takes some 60 bytes meanwhile.
 ENTRIES = 2**22
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entries:
+    """The token means at one step that are not zero: `image` int32, `latent` int32, `mean` float32, all [entries]."""
+
+    image: NDArray[np.int32]
+    latent: NDArray[np.int32]
+    mean: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,5 +1,6 @@
 """An edit: where, when, what, and how far; and what it makes of a tensor."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args
@@ -11,15 +12,24 @@ from steerwright.arguments import finite_number, is_list
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.running import Branch, carries_prompt
-from steerwright.steering.gates import Always, Gate, gated
-from steerwright.steering.latents.operators import EditLatents, ReplacePatches
-from steerwright.steering.operators import Operator, Replace, shape_of
+from steerwright.steering.gates import Always, Gate
+from steerwright.steering.operators import Operator
 
 # How far an edit may go: limits on each token's change.
 
 
+class Bound(ABC):
+    """A limit on each token's change; a new one is a subclass, as a frozen dataclass."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def limit(self, before: Tensor, after: Tensor) -> Tensor:
+        """What becomes of `after` [..., tokens, d], which the operator made of `before`; never in place."""
+
+
 @dataclass(frozen=True, slots=True)
-class Unbounded:
+class Unbounded(Bound):
     """As far as the operator goes."""
 
     def limit(self, before: Tensor, after: Tensor) -> Tensor:  # noqa: ARG002
@@ -31,7 +41,7 @@ _RESIDUE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class KeepNorm:
+class KeepNorm(Bound):
     """Give each token its norm from before the edit. A token of which rounding alone is left stays as it was.
 
     Source: arXiv:2503.09630, there without a guard at zero.
@@ -45,7 +55,7 @@ class KeepNorm:
 
 
 @dataclass(frozen=True, slots=True)
-class Cap:
+class Cap(Bound):
     """Shorten a token's change to at most `share` of the token's norm before the edit; its direction stays."""
 
     share: float
@@ -60,9 +70,6 @@ class Cap:
         allowed = self.share * before.norm(dim=-1, keepdim=True)
         shrunk = before + change * (allowed / length.clamp(min=torch.finfo(after.dtype).tiny))
         return torch.where(length > allowed, shrunk, after)
-
-
-Bound = Unbounded | KeepNorm | Cap
 
 
 EditBranch = Literal["cond", "uncond", "both", "opposed"]
@@ -121,9 +128,9 @@ class Edit:
     @property
     def per_image(self) -> bool:
         """Whether strength, mask or values are given image by image, so that a batch of them is not one tensor."""
-        values = self.operator.values if isinstance(self.operator, Replace) else None
-        parts = ((self.strength, 1), (self.tokens, 2), (values, 3))
-        return any(isinstance(part, Tensor) and part.ndim == dimensions for part, dimensions in parts)
+        parts = ((self.strength, 1), (self.tokens, 2))
+        given = any(isinstance(part, Tensor) and part.ndim == dimensions for part, dimensions in parts)
+        return given or self.operator.images is not None
 
     def sign(self, branch: Branch) -> int:
         """+1, -1 or 0: the factor of the strength on the running half (cond, uncond, or none without guidance)."""
@@ -149,11 +156,11 @@ def edited(
 ) -> Tensor:
     """`acts` [images, tokens, d] after `edit`, same shape and dtype; computed in float32 or wider, never in place.
 
-    `mask` is bool, [tokens] or [images, tokens]; None for all tokens. `held` and `uncond` are what some operators on
-    latents ask for: the images [images] in which each of their parts acts, and the unconditional branch's tokens.
+    `mask` is bool, [tokens] or [images, tokens]; None for all tokens. `held` and `uncond` are what some operators
+    ask for: the images [images] in which each of their parts acts, and the unconditional branch's tokens.
     Raises UserError when the direction's width, the number of tokens or the number of strengths does not fit.
     """
-    expected = shape_of(edit.operator)
+    expected = edit.operator.shape
     if acts.ndim < len(expected) or tuple(acts.shape[acts.ndim - len(expected) :]) != expected:
         raise UserError(
             f"The edit at {edit.hookpoint} is made for tensors ending in {list(expected)}, but the model gives "
@@ -161,18 +168,12 @@ def edited(
         )
     wide = acts.to(torch.promote_types(acts.dtype, torch.float32))
     strength = _strengths(edit, wide)
-    match edit.operator:
-        case EditLatents() as operator:
-            amount, along = operator.delta(wide, held)
-        case ReplacePatches() as operator:
-            amount, along = operator.delta(wide, uncond)
-        case operator:
-            amount, along = operator.delta(wide)
+    amount, along = edit.operator.delta_among(wide, held, uncond)
     # addcmul: one pass over the tokens instead of two.
     moved = torch.addcmul(wide, sign * strength * amount, along)
     after = edit.bound.limit(wide, moved).to(acts.dtype)
     touched = [strength.ne(0)] if isinstance(edit.strength, Tensor) else []
-    touched += [found[..., None] for found in (mask, gated(edit.gate, wide)) if found is not None]
+    touched += [found[..., None] for found in (mask, edit.gate.mask(wide)) if found is not None]
     for where in touched:
         after = torch.where(where, after, acts)
     return after
@@ -187,9 +188,7 @@ def for_images(edits: Sequence[Edit], start: int, stop: int) -> list[Edit]:
             strength = strength[start:stop]
         if isinstance(tokens, Tensor) and tokens.ndim == 2:
             tokens = tokens[start:stop]
-        operator = edit.operator
-        if isinstance(operator, Replace) and operator.values.ndim == 3:
-            operator = Replace(operator.values[start:stop])
+        operator = edit.operator.for_images(start, stop)
         return replace(edit, operator=operator, strength=strength, tokens=tokens)
 
     return [cut(edit) for edit in edits]

@@ -25,7 +25,6 @@ from steerwright.models.hookpoints import (
 from steerwright.models.load import LoadedModel
 from steerwright.models.running import Branch, Running, track
 from steerwright.steering.algebra import Edit, edited, for_images, on_device
-from steerwright.steering.latents.operators import EditLatents, ReplacePatches
 from steerwright.steering.presence import Presence
 
 
@@ -140,10 +139,9 @@ def _on_branches(edit: Edit, given: Tensor, pipeline: Any, running: Running, pre
     acts = as_tokens(given)
     mask = token_mask(edit, pipeline, running)
     holds = presence.of(edit.gate, len(acts))
-    parts = edit.operator.parts if isinstance(edit.operator, EditLatents) else ()
-    held = [presence.of(part.gate, len(acts)) for part in parts]
+    held = [presence.of(gate, len(acts)) for gate in edit.operator.gates]
     uncond = next((acts[rows] for branch, rows in halves if branch == "uncond"), None)
-    if len(halves) == 1 or (len(signs) == 1 and not edit.per_image and not isinstance(edit.operator, ReplacePatches)):
+    if len(halves) == 1 or (len(signs) == 1 and not edit.per_image and not edit.operator.reads_uncond):
         return like_map(edited(edit, acts, sign=signs.pop(), mask=_both(mask, holds), held=held), given)
 
     def half(rows: slice, sign: int) -> Tensor:

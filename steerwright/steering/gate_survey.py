@@ -11,8 +11,7 @@ from steerwright.models.families import execution_device
 from steerwright.models.hookpoints import resolve, tensor_in, tensor_out
 from steerwright.models.running import Running, track
 from steerwright.steering.algebra import Edit, on_device
-from steerwright.steering.gates import InImage
-from steerwright.steering.latents.gates import LatentsInImage
+from steerwright.steering.gates import ImageGate
 from steerwright.steering.presence import Presence
 
 
@@ -39,7 +38,7 @@ class GateSurvey:
 
 def is_gated_by_image(edits: Sequence[Edit]) -> bool:
     """Whether every edit acts only in images that hold a concept, so that a survey can tell where."""
-    return all(isinstance(edit.gate, InImage | LatentsInImage) for edit in edits)
+    return all(isinstance(edit.gate, ImageGate) for edit in edits)
 
 
 @contextmanager

@@ -9,15 +9,21 @@ may have a component of any size. `centred` measures it from where the negative 
 strength 1 brings a token to where tokens without the concept are, and leaves those alone.
 """
 
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, assert_never, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, assert_never, get_args
 
 import torch
 from torch import Tensor
 
 from steerwright.errors import UserError
-from steerwright.steering.latents.operators import EditLatents, ReplacePatches, SaeuronEdit
 from steerwright.vectors.direction import Direction
+
+if TYPE_CHECKING:
+    from steerwright.steering.gates import Gate
 
 Delta = tuple[Tensor, Tensor]
 """Amount [..., tokens, 1] or [1] and vector [..., tokens, d] or [d], whose product is the change at strength 1."""
@@ -26,8 +32,48 @@ Units = Literal["unit", "raw", "relative", "seed000"]
 UNITS: tuple[str, ...] = get_args(Units)
 
 
+class Operator(ABC):
+    """What an edit does to an activation; a new one is a subclass, as a frozen dataclass, with `shape` and `delta`.
+
+    Tensors in its fields follow the model from device to device by themselves.
+    """
+
+    __slots__ = ()
+    pictures_only: ClassVar[bool] = False
+    """Made for the tokens of a picture; a language model refuses it."""
+    reads_uncond: ClassVar[bool] = False
+    """`delta_among` needs the unconditional branch's tokens, so branches are edited apart."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The shape, [d] or [tokens, d] or more, that an activation's last dimensions must have."""
+
+    @abstractmethod
+    def delta(self, acts: Tensor) -> Delta:
+        """Change of `acts` [..., tokens, d], float32 or wider, at strength 1."""
+
+    def delta_among(self, acts: Tensor, held: Sequence[Tensor | None], uncond: Tensor | None) -> Delta:  # noqa: ARG002
+        """`delta` for an operator that looks around: see `gates` for `held`, `reads_uncond` for `uncond`."""
+        return self.delta(acts)
+
+    @property
+    def gates(self) -> Sequence[Gate | None]:
+        """Gates of its own parts; `delta_among` is told for each by image [images] where it holds, None if by token."""
+        return ()
+
+    @property
+    def images(self) -> int | None:
+        """For how many images its values are given one by one; None where they are the same for all."""
+        return None
+
+    def for_images(self, start: int, stop: int) -> Operator:  # noqa: ARG002
+        """The operator of images `start` to `stop`."""
+        return self
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Add:
+class Add(Operator):
     """Move along a direction; `units` says how far strength 1 goes.
 
     `unit`: 1, in the activation's own units. `raw`: the distance of the two classes' means (the raw mean difference).
@@ -37,6 +83,10 @@ class Add:
 
     direction: Direction
     units: Units
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.direction.unit.shape)
 
     def delta(self, acts: Tensor) -> Delta:
         unit, norm = self.direction.unit, self.direction.norm
@@ -54,7 +104,7 @@ class Add:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ProjectOut:
+class ProjectOut(Operator):
     """Remove the component along a direction: strength 1 removes it, 2 reflects it (and keeps the norm).
 
     Only components on the direction's positive side are touched, unless `two_sided`. `along`: move as far along this
@@ -72,13 +122,17 @@ class ProjectOut:
             check_origin(self.direction)
         _check_alike(self.direction, self.along)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.direction.unit.shape)
+
     def delta(self, acts: Tensor) -> Delta:
         along = self.direction if self.along is None else self.along
         return _component(acts, self.direction, self.two_sided, self.centred).neg_(), along.unit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Switch:
+class Switch(Operator):
     """Turn what lies on the positive side of `source` into as much of `target`. Source: arXiv:2503.09630.
 
     `proportional`: as much in units of the concepts themselves, that is norm of target / norm of source times as far.
@@ -96,6 +150,10 @@ class Switch:
             check_origin(self.source)
         _check_alike(self.source, self.along)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return max(tuple(self.source.unit.shape), tuple(self.target.unit.shape), key=len)
+
     def delta(self, acts: Tensor) -> Delta:
         far = torch.ones_like(self.source.norm)
         if self.proportional:
@@ -107,42 +165,39 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scale:
+class Scale(Operator):
     """Multiply the component along a direction by `factor`; what is orthogonal to it stays."""
 
     direction: Direction
     factor: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.direction.unit.shape)
 
     def delta(self, acts: Tensor) -> Delta:
         return (self.factor - 1) * _component(acts, self.direction, two_sided=True), self.direction.unit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Replace:
+class Replace(Operator):
     """Put other activations in place of these (patching): `values` [d], [tokens, d] or [images, tokens, d]."""
 
     values: Tensor
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.values.shape)
+
     def delta(self, acts: Tensor) -> Delta:
         return acts.new_ones(1), self.values.to(acts.dtype) - acts
 
+    @property
+    def images(self) -> int | None:
+        return len(self.values) if self.values.ndim == 3 else None
 
-Operator = Add | ProjectOut | Switch | Scale | Replace | EditLatents | SaeuronEdit | ReplacePatches
-
-
-def shape_of(operator: Operator) -> tuple[int, ...]:
-    """The shape, [d] or [tokens, d] or more, that an activation's last dimensions must have for `operator`."""
-    match operator:
-        case Add(direction=direction) | ProjectOut(direction=direction) | Scale(direction=direction):
-            return tuple(direction.unit.shape)
-        case Switch(source=source, target=target):
-            return max(tuple(source.unit.shape), tuple(target.unit.shape), key=len)
-        case Replace(values=values):
-            return tuple(values.shape)
-        case EditLatents(sae=sae) | SaeuronEdit(sae=sae) | ReplacePatches(sae=sae):
-            return (sae.width,)
-        case _:
-            assert_never(operator)
+    def for_images(self, start: int, stop: int) -> Replace:
+        return self if self.images is None else Replace(self.values[start:stop])
 
 
 def _component(acts: Tensor, direction: Direction, two_sided: bool, centred: bool = False) -> Tensor:

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from steerwright.models.hookpoints import Hookpoint, as_tokens, cut_output, resolve
 from steerwright.models.running import Running
 from steerwright.steering.algebra import Edit
-from steerwright.steering.gates import ImageGate, InImage, present
-from steerwright.steering.latents.gates import LatentsInImage
-from steerwright.steering.latents.operators import EditLatents
+from steerwright.steering.gates import ImageGate
 
 Window = tuple[int, int] | None
 
@@ -40,14 +38,14 @@ class Presence:
 
         Before the first measurement of a call no row holds it.
         """
-        if not isinstance(gate, InImage | LatentsInImage):
+        if not isinstance(gate, ImageGate):
             return None
         call, step, held = self._held.get(gate, (0, 0, None))
         now = self._running.step
         if held is None or call != self._running.calls or now is None or len(held) != rows:
-            return torch.zeros(rows, dtype=torch.bool, device=_device(gate))
+            return torch.zeros(rows, dtype=torch.bool, device=gate.device)
         if now.index - step not in (0, 1) and (gate.held_from is None or now.index < step):
-            return torch.zeros(rows, dtype=torch.bool, device=_device(gate))
+            return torch.zeros(rows, dtype=torch.bool, device=gate.device)
         return held
 
     def _hook(self, gates: dict[ImageGate, set[Window]]) -> Callable[..., None]:
@@ -55,12 +53,12 @@ class Presence:
             step = self._running.step
             if step is None:
                 return
-            # Text and image tokens of one module are seen apart, so they share no means.
-            means: dict[Hookpoint, dict[int, Tensor]] = {}
+            # Text and image tokens of one module are seen apart, so they share nothing.
+            shared: dict[Hookpoint, dict[int, Tensor]] = {}
             for gate, windows in gates.items():
                 if _is_due(gate, windows, step.index):
                     acts = as_tokens(cut_output(gate.hookpoint, output, self._running))
-                    found = present(gate, acts, means.setdefault(gate.hookpoint, {}))
+                    found = gate.present(acts, shared.setdefault(gate.hookpoint, {}))
                     self._held[gate] = (self._running.calls, step.index, found)
 
         return hook
@@ -68,9 +66,8 @@ class Presence:
 
 def image_gates(edit: Edit) -> Iterator[ImageGate]:
     """The gates by image of an edit, and of the parts of its operator."""
-    parts = edit.operator.parts if isinstance(edit.operator, EditLatents) else ()
-    for gate in (edit.gate, *(part.gate for part in parts)):
-        if isinstance(gate, InImage | LatentsInImage):
+    for gate in (edit.gate, *edit.operator.gates):
+        if isinstance(gate, ImageGate):
             yield gate
 
 
@@ -80,7 +77,3 @@ def _is_due(gate: ImageGate, windows: set[Window], step: int) -> bool:
         return step == gate.held_from
     # One step more than the edit's own: a block that runs earlier goes by the step before.
     return any(window is None or window[0] - 1 <= step <= window[1] for window in windows)
-
-
-def _device(gate: ImageGate) -> torch.device:
-    return gate.direction.unit.device if isinstance(gate, InImage) else gate.weights.device

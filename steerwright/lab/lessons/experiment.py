@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from steerwright.lab.workbench import Workbench
-    from steerwright.models.language.generate import Completion
     from steerwright.models.language.load import LanguageModel
     from steerwright.steering.algebra import Edit
     from steerwright.steering.language.edits import Action
+    from steerwright.steering.language.generate import Completion
 
 PRESENT = 0.5
 TOKENS = 30
@@ -150,7 +150,7 @@ class Experiment:
     def _written(
         self, prompts: Sequence[str], seeds: Sequence[int], edits: Sequence[Edit]
     ) -> tuple[list[Completion], NDArray[np.float64]]:
-        from steerwright.models.language.generate import Sampling, complete
+        from steerwright.steering.language.generate import Sampling, complete
 
         sampling = Sampling(max_new_tokens=TOKENS)
         with self.workbench.turn("language", self.job.cancelled):
@@ -174,7 +174,7 @@ class Experiment:
     def _surprise(self, answers: Sequence[Completion]) -> NDArray[np.float64]:
         import numpy as np
 
-        from steerwright.models.language.log_probs import token_log_probs
+        from steerwright.steering.language.log_probs import token_log_probs
 
         log_probs = token_log_probs(self.model, answers)
         return np.array([-float(one.double().mean()) if len(one) else 0.0 for one in log_probs])

@@ -24,9 +24,9 @@ from steerwright.lab.jobs import Job
 
 if TYPE_CHECKING:
     from steerwright.lab.workbench import Workbench
-    from steerwright.models.language.generate import Completion, Sampling
     from steerwright.models.language.load import LanguageModel
     from steerwright.steering.algebra import Edit
+    from steerwright.steering.language.generate import Completion, Sampling
 import math
 from typing import TYPE_CHECKING, Literal
 
@@ -36,7 +36,7 @@ from steerwright.lab.workbench import read_answers
 
 if TYPE_CHECKING:
     from steerwright.lab.workbench import Workbench
-    from steerwright.models.language.generate import Completion
+    from steerwright.steering.language.generate import Completion
 
 
 HEAVIEST = 10.0
@@ -174,7 +174,7 @@ def answered(
     job: Job,
 ) -> list[Completion]:
     """One answer for each prompt and seed; raises Cancelled when the job is stopped meanwhile."""
-    from steerwright.models.language.generate import complete
+    from steerwright.steering.language.generate import complete
 
     found = complete(model, prompts, seeds, sampling, edits, should_stop=job.cancelled)
     job.check()

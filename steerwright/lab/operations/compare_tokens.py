@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from steerwright.lab.workbench import Workbench
-    from steerwright.models.language.generate import Completion
     from steerwright.models.language.load import LanguageModel
+    from steerwright.steering.language.generate import Completion
 
 Reading = Literal["steered", "unsteered"]
 READINGS: tuple[str, ...] = get_args(Reading)
@@ -73,8 +73,8 @@ def compare_tokens(
     The two answers share their random numbers, so at strength 0 they are the same and every change is exactly 0.
     Raises UserError for what cannot be asked, Cancelled when the job is stopped.
     """
-    from steerwright.models.language.generate import Sampling, complete
     from steerwright.steering.language.apply import text_edits
+    from steerwright.steering.language.generate import Sampling, complete
 
     job = job or Job()
     text = checked_text(prompt, "prompt")
@@ -122,8 +122,8 @@ def _read(model: LanguageModel, answer: Completion, edits: list[Any]) -> tuple[T
 
     from steerwright.activations.residuals import residuals
     from steerwright.models.language.encode import Encoded
-    from steerwright.models.language.log_probs import token_log_probs
     from steerwright.steering.language.apply import steer_text
+    from steerwright.steering.language.log_probs import token_log_probs
 
     start = len(answer.prompt_tokens)
     ids = torch.tensor([[*answer.prompt_tokens, *answer.tokens]], device=model.device)

@@ -82,8 +82,8 @@ def concept_map(
     import torch
 
     from steerwright.activations.residuals import pooled_residuals
-    from steerwright.models.language.generate import Sampling, complete
     from steerwright.steering.language.apply import text_edits
+    from steerwright.steering.language.generate import Sampling, complete
 
     job = job or Job()
     text = checked_text(prompt, "prompt")

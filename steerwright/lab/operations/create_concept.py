@@ -176,7 +176,7 @@ def _checked(pairs: Sequence[Any], names: tuple[str, ...], what: str) -> list[li
 
 def _answers(workbench: Workbench, asked: Sequence[RequestPair], job: Job) -> tuple[Pair, ...]:
     """What the model answers to either request of each pair; pairs of which one answer says nothing are left out."""
-    from steerwright.models.language.generate import Sampling
+    from steerwright.steering.language.generate import Sampling
 
     job.step(0.5, "Asking the model both ways")
     requests = [one.asking for one in asked] + [one.plain for one in asked]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from steerwright.activations.logit_lens import LogitLens
     from steerwright.lab.workbench import Workbench
-    from steerwright.models.language.generate import Completion
     from steerwright.models.language.load import LanguageModel
+    from steerwright.steering.language.generate import Completion
 
 TOP = 3
 
@@ -57,7 +57,7 @@ def explore_layers(workbench: Workbench, prompt: Any, *, tokens: Any = 14, job: 
 
     Raises UserError for a prompt that cannot be asked or that the model does not answer.
     """
-    from steerwright.models.language.generate import Sampling, complete
+    from steerwright.steering.language.generate import Sampling, complete
 
     job = job or Job()
     text, model = checked_text(prompt, "prompt"), workbench.language()

@@ -74,8 +74,8 @@ def mix_concepts(
     asked, Cancelled when `job` is stopped.
     """
     from steerwright.features.truth import wilson_interval
-    from steerwright.models.language.generate import Sampling
-    from steerwright.models.language.log_probs import token_log_probs
+    from steerwright.steering.language.generate import Sampling
+    from steerwright.steering.language.log_probs import token_log_probs
 
     job = job or Job()
     chosen = blend(workbench, mix)

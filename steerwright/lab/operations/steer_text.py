@@ -26,9 +26,9 @@ from steerwright.vectors.steering_vectors import layer_number
 
 if TYPE_CHECKING:
     from steerwright.lab.workbench import Workbench
-    from steerwright.models.language.generate import Completion
     from steerwright.models.language.load import LanguageModel
     from steerwright.steering.algebra import Edit
+    from steerwright.steering.language.generate import Completion
 
 ACTIONS = ("add", "remove")
 REMOVAL = 1.5
@@ -126,7 +126,7 @@ def steer_text(
     and every new one), generated, or all (None: last, to remove all). `bound`: none, or keep (each token keeps its
     norm). Raises UserError for what cannot be asked, Cancelled when `job` is stopped.
     """
-    from steerwright.models.language.generate import Sampling, complete
+    from steerwright.steering.language.generate import Sampling, complete
 
     job = job or Job()
     text = checked_text(prompt, "prompt")
@@ -219,7 +219,7 @@ class _Stream:
 def _measured(
     workbench: Workbench, model: LanguageModel, chosen: Blend, answers: Sequence[Completion], edits: Sequence[Edit]
 ) -> tuple[list[Answer], str]:
-    from steerwright.models.language.log_probs import token_log_probs
+    from steerwright.steering.language.log_probs import token_log_probs
 
     # Each answer by itself: with several threads the rows of a batch may differ in the last bits, and then the same
     # answer twice would not measure the same. An answer may be nothing but its end.

@@ -20,8 +20,8 @@ from steerwright.lab.operations.steer_text import edits_for, perplexity
 
 if TYPE_CHECKING:
     from steerwright.lab.workbench import Workbench
-    from steerwright.models.language.generate import Completion
     from steerwright.models.language.load import LanguageModel
+    from steerwright.steering.language.generate import Completion
 
 MOST_POINTS = 400
 ROWS = 48
@@ -132,7 +132,7 @@ def sweep(
     Answers of one prompt share their random numbers over all points, and with the unsteered answer. Raises UserError
     for what cannot be asked, Cancelled when `job` is stopped.
     """
-    from steerwright.models.language.generate import Sampling
+    from steerwright.steering.language.generate import Sampling
 
     job = job or Job()
     chosen = blend(workbench, concept)
@@ -179,8 +179,8 @@ def _point(
 ) -> tuple[SweepPoint, str]:
     """The point, measured against the unsteered `base`, and who read the concept."""
     from steerwright.features.truth import wilson_interval
-    from steerwright.models.language.log_probs import token_log_probs
     from steerwright.scoring.language.fluency import distinct
+    from steerwright.steering.language.log_probs import token_log_probs
 
     read = [expression(workbench, entry, texts) for entry in chosen.entries.values()]
     # Of a mix every part must show.

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from steerwright.errors import UserError
-from steerwright.steering.algebra import Edit
 
 WORDS = ("last", "generated", "all")
 _SPAN = re.compile(r"span:(-?\d*):(-?\d*)")
@@ -19,19 +18,6 @@ _ENDS: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
 # Under which names models of transformers are given what they remember of the tokens before.
 _MEMORIES = ("past_key_values", "cache_params", "state")
 _SENTENCES = re.compile(r"sentences:([01]*1[01]*)")
-
-
-def check_places(edit: Edit) -> None:
-    """Raise UserError unless the tokens of `edit` are ones that a text has."""
-    if isinstance(edit.tokens, Tensor):
-        if edit.tokens.dtype != torch.bool or edit.tokens.ndim not in (1, 2):
-            raise UserError(f"The mask of the edit at {edit.hookpoint} must be bool, [tokens] or [rows, tokens].")
-    elif edit.tokens not in WORDS and span(edit.tokens) is None and sentences(edit.tokens) is None:
-        raise UserError(
-            f"Tokens {edit.tokens!r} of the edit at {edit.hookpoint} do not exist in a text; choose "
-            f"{', '.join(WORDS)}, span:START:STOP (as span:0:3, or span:-2: for the last two), sentences:PATTERN (as "
-            "sentences:10 for every other sentence of the answer, from the first on), or give a mask."
-        )
 
 
 def span(tokens: str) -> slice | None:

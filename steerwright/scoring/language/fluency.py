@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from steerwright.models.language.encode import encode
-from steerwright.models.language.generate import Completion
 from steerwright.models.language.load import LanguageModel
-from steerwright.models.language.log_probs import next_token_log_probs, written_tokens
+from steerwright.steering.language.generate import Completion
+from steerwright.steering.language.log_probs import next_token_log_probs, written_tokens
 
 if TYPE_CHECKING:
     from steerwright.steering.algebra import Edit

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from steerwright.models.language.generate import Completion
 from steerwright.scoring.language.fluency import Cost, repeated
+from steerwright.steering.language.generate import Completion
 
 if TYPE_CHECKING:
     import polars as pl

@@ -15,11 +15,9 @@ from steerwright.errors import UserError
 from steerwright.models.hookpoints import tensor_in, tensor_out, with_tensor_in, with_tensor_out
 from steerwright.models.language.layers import module_at
 from steerwright.models.language.load import LanguageModel
-from steerwright.models.language.token_places import TokenPlaces, check_places
+from steerwright.models.language.token_places import WORDS, TokenPlaces, sentences, span
 from steerwright.steering.algebra import Edit, edited, on_device
-from steerwright.steering.gates import Always, WherePresent
 from steerwright.steering.language.edits import check_vectors, text_edits
-from steerwright.steering.operators import Add, ProjectOut, Replace, Scale, Switch
 
 __all__ = ["check_rows", "check_vectors", "steer_text", "text_edits"]
 
@@ -72,11 +70,13 @@ def steer_text(
 def check_rows(edits: Sequence[Edit], rows: int) -> None:
     """Raise UserError unless what `edits` give row by row, strengths and masks, is given for `rows` rows."""
     for edit in edits:
-        strength, values = edit.strength, edit.operator.values if isinstance(edit.operator, Replace) else None
-        for part, dimensions, what in ((strength, 1, "strengths"), (edit.tokens, 2, "masks"), (values, 3, "values")):
-            if isinstance(part, Tensor) and part.ndim == dimensions and len(part) != rows:
+        given = {"values": edit.operator.images}
+        for part, dimensions, what in ((edit.strength, 1, "strengths"), (edit.tokens, 2, "masks")):
+            given[what] = len(part) if isinstance(part, Tensor) and part.ndim == dimensions else None
+        for what, count in given.items():
+            if count is not None and count != rows:
                 raise UserError(
-                    f"The edit at {edit.hookpoint} has {what} for {len(part)} texts, but there are {rows}; give one "
+                    f"The edit at {edit.hookpoint} has {what} for {count} texts, but there are {rows}; give one "
                     "for each text, or one for all."
                 )
 
@@ -142,9 +142,9 @@ def _check(edit: Edit) -> None:
     check_places(edit)
     if edit.steps is not None or edit.branch not in ("cond", "both"):
         raise UserError(f"The edit at {edit.hookpoint} names denoising steps or a branch of guidance; a text has none.")
-    if not isinstance(edit.operator, (Add, ProjectOut, Switch, Scale, Replace)):
+    if edit.operator.pictures_only:
         raise UserError(f"The edit at {edit.hookpoint} is of latents, which only pictures are steered by.")
-    if not isinstance(edit.gate, (Always, WherePresent)):
+    if edit.gate.pictures_only:
         raise UserError(f"The edit at {edit.hookpoint} has a gate that looks at pictures; a text has none.")
 
 
@@ -152,3 +152,16 @@ def _device(module: nn.Module, model: LanguageModel) -> torch.device:
     """Where the module runs: of a model that is spread over devices, where its own weights are."""
     parameter = next(module.parameters(), None)
     return model.device if parameter is None or parameter.device.type == "meta" else parameter.device
+
+
+def check_places(edit: Edit) -> None:
+    """Raise UserError unless the tokens of `edit` are ones that a text has."""
+    if isinstance(edit.tokens, Tensor):
+        if edit.tokens.dtype != torch.bool or edit.tokens.ndim not in (1, 2):
+            raise UserError(f"The mask of the edit at {edit.hookpoint} must be bool, [tokens] or [rows, tokens].")
+    elif edit.tokens not in WORDS and span(edit.tokens) is None and sentences(edit.tokens) is None:
+        raise UserError(
+            f"Tokens {edit.tokens!r} of the edit at {edit.hookpoint} do not exist in a text; choose "
+            f"{', '.join(WORDS)}, span:START:STOP (as span:0:3, or span:-2: for the last two), sentences:PATTERN (as "
+            "sentences:10 for every other sentence of the answer, from the first on), or give a mask."
+        )

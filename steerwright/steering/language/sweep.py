@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from steerwright.errors import UserError
-from steerwright.models.language.generate import Completion, Sampling, complete
 from steerwright.models.language.load import LanguageModel
 from steerwright.steering.algebra import Edit
 from steerwright.steering.language.edits import TextUnits, Turns, text_edits
+from steerwright.steering.language.generate import Completion, Sampling, complete
 from steerwright.vectors.steering_vectors import SteeringVectors, layer_number
 
 # Rows that a model writes at once: strengths and prompts share batches, so that small prompt sets cost no more.

@@ -8,27 +8,31 @@ from torch import Tensor
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.latents import SparseLatents
 from steerwright.sae.sae import Sae
+from steerwright.steering.gates import Gate, ImageGate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WhereLatents:
+class WhereLatents(Gate):
     """On the tokens where any of `latents` [n] of `sae` exceeds `threshold`, in the latents' own units."""
 
     sae: Sae
     latents: Tensor
     threshold: float = 0.0
 
+    pictures_only = True
+
+    def mask(self, acts: Tensor) -> Tensor:
+        return (token_values(self.sae, acts, self.latents) > self.threshold).any(-1)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LatentsInImage:
+class LatentsInImage(ImageGate):
     """On all tokens of the images in which a concept's latents are active at `hookpoint`.
 
     Presence is the weighted sum of the latents' means over the image's tokens, less `origin`; it exceeds `threshold`
     where the image holds the concept. `weights` float32 [n] and `origin` are such that presence is 0 at the mean of the
-    images without the concept and 1 at the mean of those with it, see `latent_presence.presence_of`. As for `InImage`,
-    what is measured is the latest forward of `hookpoint` before any edit of it; a block that runs before it goes by the
-    step before. With `held_from` it is measured at that denoising step alone, and holds from then on: an image that an
-    edit changes shows less and less of the concept, and would else be let go before the edit is done.
+    images without the concept and 1 at the mean of those with it, see `edits.presence_gate`. An image that
+    an edit changes shows less and less of the concept; without `held_from` it would be let go before the edit is done.
     """
 
     hookpoint: Hookpoint
@@ -43,6 +47,15 @@ class LatentsInImage:
         """Presence [images] in `acts` [images, tokens, d] at the gate's hookpoint; `means` if they are known."""
         known = image_means(self.sae, acts) if means is None else means
         return known[:, self.latents] @ self.weights - self.origin
+
+    def present(self, acts: Tensor, shared: dict[int, Tensor]) -> Tensor:
+        if id(self.sae) not in shared:
+            shared[id(self.sae)] = image_means(self.sae, acts)
+        return self.presence(acts, shared[id(self.sae)]) > self.threshold
+
+    @property
+    def device(self) -> torch.device:
+        return self.weights.device
 
 
 def image_means(sae: Sae, acts: Tensor) -> Tensor:
@@ -71,8 +84,3 @@ def chosen(found: SparseLatents, latents: Tensor) -> Tensor:
     # Index -1, an unused place, finds the table's last entry, and so the column that is cut off.
     out.scatter_(1, places[found.indices], found.values)
     return out[:, :-1]
-
-
-def fires(gate: WhereLatents, acts: Tensor) -> Tensor:
-    """Bool [images, tokens]: where any of the gate's latents exceeds its threshold in `acts` [images, tokens, d]."""
-    return (token_values(gate.sae, acts, gate.latents) > gate.threshold).any(-1)

@@ -17,7 +17,9 @@ from torch.nn.functional import conv2d
 from steerwright.errors import UserError
 from steerwright.sae.latents import SparseLatents
 from steerwright.sae.sae import Sae
-from steerwright.steering.latents.gates import LatentsInImage, WhereLatents, chosen, fires
+from steerwright.steering.gates import Gate
+from steerwright.steering.latents.gates import LatentsInImage, WhereLatents, chosen
+from steerwright.steering.operators import Delta, Operator
 
 # What an edit makes of the values of chosen latents, token by token.
 #
@@ -180,8 +182,20 @@ class LatentPart:
             raise UserError("A latent is named twice in one set; name each once, or give the sets as parts to merge.")
 
 
+class LatentOperator(Operator):
+    """An operator on what the tokens of a picture are to the autoencoder `sae`."""
+
+    __slots__ = ()
+    pictures_only = True
+    sae: Sae
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.sae.width,)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class EditLatents:
+class EditLatents(LatentOperator):
     """Change latents of one or several concepts at once.
 
     Where several parts change the same latent of a token, `merge` says what becomes of it: the `sum` of their changes,
@@ -199,7 +213,14 @@ class EditLatents:
             if len(part.latents) and not 0 <= int(part.latents.min()) <= int(part.latents.max()) < self.sae.size:
                 raise UserError(f"The autoencoder has latents 0 to {self.sae.size - 1}; the edit names others.")
 
-    def delta(self, acts: Tensor, held: Sequence[Tensor | None] = ()) -> tuple[Tensor, Tensor]:
+    @property
+    def gates(self) -> Sequence[Gate | None]:
+        return [part.gate for part in self.parts]
+
+    def delta_among(self, acts: Tensor, held: Sequence[Tensor | None], uncond: Tensor | None) -> Delta:  # noqa: ARG002
+        return self.delta(acts, held)
+
+    def delta(self, acts: Tensor, held: Sequence[Tensor | None] = ()) -> Delta:
         """Change of `acts` [images, tokens, d]; `held` says for each part in which images [images] its gate holds."""
         latents = torch.cat([part.latents for part in self.parts]).unique()
         rows = acts.reshape(-1, acts.shape[-1])
@@ -232,7 +253,7 @@ class EditLatents:
             case None:
                 return None
             case WhereLatents():
-                return fires(part.gate, acts)[..., None]
+                return part.gate.mask(acts)[..., None]
             case LatentsInImage():
                 if held is None:
                     raise ValueError("which images hold the concept was not measured")
@@ -242,7 +263,7 @@ class EditLatents:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SaeuronEdit:
+class SaeuronEdit(LatentOperator):
     """SAeUron's intervention as it was published: its latent change, and its sign of the error.
 
     x' = decode(z') + (decode(z) - x), where the error that the autoencoder leaves should be added as x - decode(z). So
@@ -254,7 +275,7 @@ class SaeuronEdit:
     latents: Tensor
     change: ScaleByMean
 
-    def delta(self, acts: Tensor) -> tuple[Tensor, Tensor]:
+    def delta(self, acts: Tensor) -> Delta:
         """Change of `acts` [images, tokens, d] at strength 1."""
         rows = acts.reshape(-1, acts.shape[-1])
         found, reconstruction = self.sae.reconstruct(rows)
@@ -264,7 +285,7 @@ class SaeuronEdit:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ReplacePatches:
+class ReplacePatches(LatentOperator):
     """Detect and replace: tokens on which any of `latents` exceeds `threshold` take other content, whole.
 
     `source`: `uncond`, the same token of the unconditional branch; `neighbours`, the mean of the nearest tokens around
@@ -278,13 +299,18 @@ class ReplacePatches:
     source: Source
     grid: tuple[int, int] | None = None
 
+    reads_uncond = True
+
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
             raise UserError(f"Patches cannot be taken from {self.source!r}; choose one of {', '.join(SOURCES)}.")
 
-    def delta(self, acts: Tensor, uncond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def delta_among(self, acts: Tensor, held: Sequence[Tensor | None], uncond: Tensor | None) -> Delta:  # noqa: ARG002
+        return self.delta(acts, uncond)
+
+    def delta(self, acts: Tensor, uncond: Tensor | None = None) -> Delta:
         """Change of `acts` [images, tokens, d]; `uncond` are the same images' tokens in the unconditional branch."""
-        flagged = fires(WhereLatents(self.sae, self.latents, self.threshold), acts)
+        flagged = WhereLatents(self.sae, self.latents, self.threshold).mask(acts)
         if self.source == "neighbours":
             content = neighbours_mean(acts, flagged, self.grid)
         elif uncond is None:

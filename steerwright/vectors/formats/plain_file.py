@@ -101,7 +101,7 @@ def read_plain(
 
 def _content(path: Path) -> Any:
     """Tensors by name, or one tensor, or whatever plain values a file of torch.save holds."""
-    from steerwright.sae.formats.files import is_torch_file, load_torch
+    from steerwright.torch_file import is_torch_file, load_torch
 
     if path.stat().st_size > LARGEST_FILE:
         raise UserError(f"{path} has {path.stat().st_size >> 20} MiB; vectors for every layer have a few megabytes.")

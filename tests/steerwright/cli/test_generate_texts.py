@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from steerwright.cli.app import app
 from steerwright.errors import UserError
-from steerwright.models.language.generate import Sampling, complete
 from steerwright.steering.language.apply import text_edits
+from steerwright.steering.language.generate import Sampling, complete
 from steerwright.vectors.direction import Direction
 from steerwright.vectors.formats.vectors_file import save_vectors
 from steerwright.vectors.mixing import mix

@@ -5,8 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from steerwright.concepts.concept_table import Stability, prompt_halves
-from steerwright.concepts.token_means import Entries
-from steerwright.stats.ranks import StepRanks
+from steerwright.stats.ranks import Entries, StepRanks
 
 
 def test_halves_are_complements_and_keep_prompts_together() -> None:

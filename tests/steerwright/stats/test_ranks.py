@@ -6,8 +6,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
-from steerwright.concepts.token_means import Entries
-from steerwright.stats.ranks import StepRanks, auroc, auroc_of, latent_ranks
+from steerwright.stats.ranks import Entries, StepRanks, auroc, auroc_of, latent_ranks
 
 ALL = slice(0, 6)
 

@@ -7,8 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import kstest, rankdata
 
-from steerwright.concepts.token_means import Entries
-from steerwright.stats.ranks import LatentRanks, auroc, latent_ranks
+from steerwright.stats.ranks import Entries, LatentRanks, auroc, latent_ranks
 from steerwright.stats.significance import LabelPermutations, draw_rounds, permutation_p_values
 
 

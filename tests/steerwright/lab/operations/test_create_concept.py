@@ -11,7 +11,7 @@ from steerwright.lab.concepts import Pair
 from steerwright.lab.operations.create_concept import LayerStatistics, _best_layer, checked_pairs, create_concept
 from steerwright.lab.workbench import Workbench
 from steerwright.models.language.encode import encode, encode_texts
-from steerwright.models.language.generate import Sampling, complete
+from steerwright.steering.language.generate import Sampling, complete
 
 PAIRS = [
     ["Tell me about the lake.", "the lake is cold and full of ice", "the lake is wide"],

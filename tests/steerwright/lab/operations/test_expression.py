@@ -6,7 +6,7 @@ import torch
 from steerwright.lab.operations.blend import expression
 from steerwright.lab.workbench import Workbench
 from steerwright.models.language.encode import encode_texts
-from steerwright.models.language.generate import Completion
+from steerwright.steering.language.generate import Completion
 
 
 def _answer(text: str, prompt: str = "Tell me about the lake.") -> Completion:

@@ -15,8 +15,8 @@ from steerwright.lab.lessons.experiment import Answers, Experiment, Share, known
 from steerwright.lab.lessons.lesson import Choice, Layer, Number, Step, Words, start
 from steerwright.lab.operations.lessons import lesson, run_step, step_of
 from steerwright.lab.workbench import Workbench
-from steerwright.models.language.generate import Completion
-from steerwright.models.language.log_probs import token_log_probs
+from steerwright.steering.language.generate import Completion
+from steerwright.steering.language.log_probs import token_log_probs
 
 STEPS = [(one.name, step.name) for one in LESSONS for step in one.steps]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from steerwright.errors import UserError
-from steerwright.models.language.generate import Noise, Sampling, kept_tokens
+from steerwright.steering.language.generate import Noise, Sampling, kept_tokens
 
 LOGITS = torch.tensor([[0.15, 0.5, 0.05, 0.3]]).log()
 NONE = torch.zeros(0)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from steerwright.errors import UserError
-from steerwright.sae.formats.files import load_torch
 from steerwright.sae.formats.registry import read_checkpoint
+from steerwright.torch_file import load_torch
 
 
 class Hostile:

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from steerwright.models.language.encode import encode
-from steerwright.models.language.generate import Completion, Sampling, complete
 from steerwright.models.language.load import LanguageModel, load_language_model
 from steerwright.models.language.spec import LanguageSpec
 from steerwright.scoring.language.fluency import costs, under
 from steerwright.steering.algebra import Edit
+from steerwright.steering.language.generate import Completion, Sampling, complete
 from steerwright.steering.operators import Add
 from steerwright.vectors.direction import Direction
 

@@ -19,8 +19,8 @@ from steerwright.experiments.language import (
     write_answers_shard,
     write_sweep_shard,
 )
-from steerwright.models.language.generate import Sampling, complete
 from steerwright.steering.language import sweep as language_sweep
+from steerwright.steering.language.generate import Sampling, complete
 from steerwright.steering.language.sweep import SteeringWay, asked_with_seeds
 from steerwright.vectors.steering_vectors import SteeringVectors
 

@@ -12,13 +12,13 @@ from steerwright.activations.residuals import residuals
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.language.encode import encode, encode_texts, last_tokens
-from steerwright.models.language.generate import Sampling, complete
 from steerwright.models.language.load import load_language_model
-from steerwright.models.language.log_probs import token_log_probs
 from steerwright.models.language.spec import LanguageSpec
 from steerwright.steering.algebra import Cap, Edit, KeepNorm
 from steerwright.steering.gates import InImage, WherePresent
 from steerwright.steering.language.apply import steer_text
+from steerwright.steering.language.generate import Sampling, complete
+from steerwright.steering.language.log_probs import token_log_probs
 from steerwright.steering.operators import Add, ProjectOut, Replace, Scale, Switch
 from steerwright.vectors.direction import Direction, normalised
 

@@ -11,12 +11,12 @@ import transformers
 from steerwright.activations.residuals import residuals
 from steerwright.errors import UserError
 from steerwright.models.language.encode import encode, encode_texts
-from steerwright.models.language.generate import Sampling, complete
 from steerwright.models.language.load import load_language_model
-from steerwright.models.language.log_probs import next_token_log_probs
 from steerwright.models.language.spec import LanguageSpec
 from steerwright.steering.algebra import Edit
 from steerwright.steering.language.apply import steer_text
+from steerwright.steering.language.generate import Sampling, complete
+from steerwright.steering.language.log_probs import next_token_log_probs
 from steerwright.steering.operators import Add
 from steerwright.vectors.direction import Direction, normalised
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from steerwright.errors import UserError
-from steerwright.models.language.generate import Sampling, complete
 from steerwright.models.language.load import LanguageModel, load_language_model
 from steerwright.models.language.spec import LanguageSpec
 from steerwright.steering.language.apply import steer_text
+from steerwright.steering.language.generate import Sampling, complete
 from steerwright.steering.language.sweep import SteeringWay, asked_with_seeds, sweep_layer, sweep_layers
 from steerwright.vectors.steering_vectors import Slot, SteeringVectors
 

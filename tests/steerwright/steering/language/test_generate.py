@@ -10,8 +10,8 @@ import torch
 
 from steerwright.errors import UserError
 from steerwright.models.language.encode import encode
-from steerwright.models.language.generate import Completion, Sampling, complete
 from steerwright.steering.algebra import Edit
+from steerwright.steering.language.generate import Completion, Sampling, complete
 from steerwright.steering.operators import Replace
 
 PROMPTS = ["Tell me about the lake.", "The old house?", "Tell me about the market by the lake, and the boat."]

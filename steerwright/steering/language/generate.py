@@ -13,10 +13,11 @@ from steerwright.arguments import as_many, seed_list, text_list, whole
 from steerwright.errors import UserError
 from steerwright.models.language.encode import Encoded, encode, pad_id
 from steerwright.models.language.load import LanguageModel
+from steerwright.steering.algebra import Edit, for_images
+from steerwright.steering.language.apply import check_rows, steer_text
 
 if TYPE_CHECKING:
     from steerwright.models.language.token_places import TokenPlaces
-    from steerwright.steering.algebra import Edit
 import math
 
 from steerwright.arguments import number
@@ -69,7 +70,6 @@ def complete(
     prompts, seeds = text_list(prompts), seed_list(seeds)
     as_many(seeds, prompts)
     batch_size = whole(batch_size, "batch_size", 1, "a batch has at least 1 text.")
-    from steerwright.steering.language.apply import check_rows
 
     check_rows(edits, len(prompts))
     # All at once, so that every mistake is said before the first batch runs.
@@ -123,9 +123,6 @@ def _write(
 ) -> list[list[int]]:
     """The ids that follow each row, up to an end token and beyond."""
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
-
-    from steerwright.steering.algebra import for_images
-    from steerwright.steering.language.apply import steer_text
 
     if should_stop is not None and should_stop():
         return [[] for _ in seeds]

@@ -8,11 +8,11 @@ import torch
 
 from steerwright.activations.logit_lens import logit_lens
 from steerwright.errors import UserError
-from steerwright.models.language import log_probs
 from steerwright.models.language.encode import encode
-from steerwright.models.language.generate import Completion, Sampling, complete
-from steerwright.models.language.log_probs import next_token_log_probs, token_log_probs, written_tokens
 from steerwright.steering.algebra import Edit
+from steerwright.steering.language import log_probs
+from steerwright.steering.language.generate import Completion, Sampling, complete
+from steerwright.steering.language.log_probs import next_token_log_probs, token_log_probs, written_tokens
 from steerwright.steering.operators import Add
 from steerwright.vectors.direction import normalised
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,11 +10,10 @@ from torch import Tensor
 from steerwright.errors import UserError
 from steerwright.models.language.encode import pad_id, padded
 from steerwright.models.language.forward import forward_inputs
-from steerwright.models.language.generate import Completion
 from steerwright.models.language.load import LanguageModel
-
-if TYPE_CHECKING:
-    from steerwright.steering.algebra import Edit
+from steerwright.steering.algebra import Edit, for_images
+from steerwright.steering.language.apply import check_rows, steer_text
+from steerwright.steering.language.generate import Completion
 
 # Logits that one forward may hold: 256 MiB in float32.
 _LARGEST = 1 << 26
@@ -46,8 +44,6 @@ def next_token_log_probs(
     Place i is before token i was written; the end token's counts. On the CPU, one completion after the other, so that
     no more than a batch is held. `edits` as for `token_log_probs`. UserError for edits with a mask of their own.
     """
-    from steerwright.steering.algebra import for_images
-    from steerwright.steering.language.apply import check_rows, steer_text
 
     check_rows(edits, len(completions))
     if any(isinstance(edit.tokens, Tensor) for edit in edits):
