@@ -22,8 +22,7 @@ from steerwright.features.token_maps import TokenMapsSource, TokenMapsWriter
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import CONFIG, WEIGHTS, load_sae
-from steerwright.sae.site import require_fit, require_hookpoint
-from steerwright.sae.training.rows import store_site
+from steerwright.sae.site import require_fit, require_hookpoint, store_site
 
 if TYPE_CHECKING:
     import pyarrow as pa

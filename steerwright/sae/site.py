@@ -8,8 +8,8 @@ from steerwright.errors import UserError
 from steerwright.models.fingerprint import same_digest
 
 if TYPE_CHECKING:
+    from steerwright.activations.store.reader import Store
     from steerwright.models.hookpoints import Hookpoint
-    from steerwright.models.load import LoadedModel
 
 
 PARTS = ("model", "hookpoint", "steps", "branches", "resolution")
@@ -110,22 +110,15 @@ def require_hookpoint(own: Site, what: str) -> "Hookpoint":
     return Hookpoint.parse(own.hookpoint)
 
 
-def site_in(
-    model: "LoadedModel",
-    hookpoint: "Hookpoint",
-    *,
-    steps: tuple[int, ...] | None = None,
-    branches: tuple[str, ...] | None = None,
-    height: int | None = None,
-    width: int | None = None,
-) -> Site:
-    """The site of rows that `model` gives at `hookpoint` for pictures of this size; by default its own."""
-    from steerwright.models.families import image_grid
-    from steerwright.models.generate import image_size
-
-    size = image_size(model, height, width)
-    grid = image_grid(model.pipeline, *size) if hookpoint.tokens == "image" else None
+def store_site(store: "Store", hookpoint: "Hookpoint", steps: tuple[int, ...] | None = None) -> Site:
+    """The site of a store's rows at a hookpoint; of some of its steps, by default all."""
+    manifest = store.manifest
+    collected, branches = manifest.provenance.get("steps"), manifest.provenance.get("branches")
     return Site(
-        model=model.fingerprint.digest, hookpoint=str(hookpoint), steps=steps, branches=branches, grid=grid,
-        resolution=size,
-    )  # fmt: skip
+        model=manifest.model.digest,
+        hookpoint=str(hookpoint),
+        steps=steps if steps is not None or collected is None else tuple(collected),
+        branches=None if branches is None else tuple(branches),
+        grid=store.layout(hookpoint).grid,
+        resolution=manifest.provenance.get("resolution"),
+    )

@@ -9,9 +9,10 @@ import polars as pl
 from steerwright.dag import Dep, Out, Param
 from steerwright.experiments.floors import FLOORS
 from steerwright.images import PictureFolder
+from steerwright.report.html.sheets import TRIPTYCH
 from steerwright.report.provenance import Provenance, file_hashes, library_versions
 from steerwright.report.submission import Columns, encode_submission
-from steerwright.report.winter.content import TRIPTYCH, ReportContent
+from steerwright.report.winter.content import ReportContent
 from steerwright.report.winter.page import write_report as write_page
 from steerwright.scoring.target import read_target
 from steerwright.scoring.winter import SCHEMA, WinterScores

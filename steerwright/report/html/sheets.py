@@ -1,17 +1,32 @@
 """The contact sheet: every prompt with its unsteered, fixed and adaptive picture side by side, as one PNG."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from steerwright.report.html.theme import CONDITION_NAMES, LIGHT
-from steerwright.report.winter.content import TRIPTYCH, Triptych
 
 CELL = 192  # side of a picture: 64 pixels three times over
 GAP, GUTTER, MARGIN = 6, 44, 40
 LINE_HEIGHT, LABEL_HEIGHT, ROW_GAP, INDENT = 21, 22, 26, 34
+
+TRIPTYCH = ("unsteered", "fixed", "adaptive")
+
+
+@dataclass(frozen=True, slots=True)
+class Triptych:
+    """One prompt's pictures on one seed: condition -> file, what each shows, and whether that is the target."""
+
+    prompt_id: int
+    prompt: str
+    resistance: str
+    seed: int
+    paths: dict[str, Path]
+    seen: dict[str, str]
+    reached: dict[str, bool] = field(default_factory=dict)
 
 
 def contact_sheet(rows: Sequence[Triptych], columns: int = 3) -> Image.Image:

@@ -7,12 +7,11 @@ from typing import Any
 
 import polars as pl
 
+from steerwright.report.html.sheets import TRIPTYCH, Triptych
 from steerwright.report.html.theme import CONDITION_NAMES
 from steerwright.report.provenance import Provenance
 from steerwright.scoring.target import Target, column
 from steerwright.scoring.winter import WinterScores
-
-TRIPTYCH = ("unsteered", "fixed", "adaptive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +65,6 @@ class ReportContent:
     def conditions(self) -> dict[str, str]:
         """What conditions are called on this page."""
         return CONDITION_NAMES | {"prompt": f"“{self.scores.target.added_words}”"}
-
-
-@dataclass(frozen=True, slots=True)
-class Triptych:
-    """One prompt's pictures on one seed: condition -> file, what each shows, and whether that is the target."""
-
-    prompt_id: int
-    prompt: str
-    resistance: str
-    seed: int
-    paths: dict[str, Path]
-    seen: dict[str, str]
-    reached: dict[str, bool] = field(default_factory=dict)
 
 
 def triptychs(content: ReportContent) -> list[Triptych]:

@@ -10,10 +10,10 @@ import polars as pl
 
 from steerwright.report.html import figures, tables
 from steerwright.report.html.page import SMALL, Html, document, download, el, figure, join, picture, section
-from steerwright.report.html.sheets import contact_sheet
+from steerwright.report.html.sheets import TRIPTYCH, Triptych, contact_sheet
 from steerwright.report.html.theme import CONDITION_NAMES, THIN
 from steerwright.report.html.words import Headline, counts, headlines
-from steerwright.report.winter.content import TRIPTYCH, ReportContent, Triptych, triptychs
+from steerwright.report.winter.content import ReportContent, triptychs
 from steerwright.scoring.target import Target
 from steerwright.scoring.winter import rate_file
 

@@ -109,3 +109,15 @@ class SaeConfig(BaseModel):
         if any(end <= start for start, end in zip([0, *ends], ends, strict=False)):
             raise ValueError(f"a group of {self.latents} latents would be empty (groups end at {ends}); raise latents")
         return self
+
+
+class TrainingAmounts(BaseModel):
+    """How much is trained on, and held, at a time. All in rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: int = Field(ge=1, description="Rows that every autoencoder is trained on; more than there are: epochs.")
+    batch_rows: int = Field(ge=1, description="Rows of one step of the optimiser.")
+    pool_rows: int = Field(ge=2, description="Rows in memory to shuffle, at each hookpoint.")
+    checkpoint_rows: int = Field(ge=1, description="A kill costs at most the work on so many rows.")
+    seed: int = Field(ge=0, description="Of the order of the rows.")

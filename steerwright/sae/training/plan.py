@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from steerwright.errors import UserError, UserErrors
 from steerwright.models.fingerprint import Fingerprint
@@ -18,23 +18,11 @@ from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import CONFIG, WEIGHTS, describe_sae, load_sae
 from steerwright.sae.site import require_hookpoint
 from steerwright.sae.site_statement import SiteStatement
-from steerwright.sae.training.config import SaeConfig
+from steerwright.sae.training.config import SaeConfig, TrainingAmounts
 from steerwright.sae.training.loop import Planned
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _WHERE = ("hookpoint", "steps")
-
-
-class TrainingAmounts(BaseModel):
-    """How much is trained on, and held, at a time. All in rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rows: int = Field(ge=1, description="Rows that every autoencoder is trained on; more than there are: epochs.")
-    batch_rows: int = Field(ge=1, description="Rows of one step of the optimiser.")
-    pool_rows: int = Field(ge=2, description="Rows in memory to shuffle, at each hookpoint.")
-    checkpoint_rows: int = Field(ge=1, description="A kill costs at most the work on so many rows.")
-    seed: int = Field(ge=0, description="Of the order of the rows.")
 
 
 def parse_training(

@@ -17,8 +17,8 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.generate import image_size
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.load import LoadedModel
-from steerwright.sae.site import Site
-from steerwright.sae.training.plan import TrainingAmounts
+from steerwright.sae.site import Site, store_site
+from steerwright.sae.training.config import TrainingAmounts
 from steerwright.sae.training.stream import ModelStream, RowStream, StoreStream
 
 TRAIN, VALIDATION = "train", "validation"
@@ -96,20 +96,6 @@ class StoreSource:
             device=self._device,
             epochs=epochs,
         )
-
-
-def store_site(store: Store, hookpoint: Hookpoint, steps: Steps = None) -> Site:
-    """The site of a store's rows at a hookpoint; of some of its steps, by default all."""
-    manifest = store.manifest
-    collected, branches = manifest.provenance.get("steps"), manifest.provenance.get("branches")
-    return Site(
-        model=manifest.model.digest,
-        hookpoint=str(hookpoint),
-        steps=steps if steps is not None or collected is None else tuple(collected),
-        branches=None if branches is None else tuple(branches),
-        grid=store.layout(hookpoint).grid,
-        resolution=manifest.provenance.get("resolution"),
-    )
 
 
 class ModelSource:

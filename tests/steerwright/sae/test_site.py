@@ -9,10 +9,9 @@ import torch
 
 from steerwright.errors import UserError
 from steerwright.models.folder_digest import content_digest
-from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.sae import Sae, TopK
 from steerwright.sae.sae_file import Provenance, load_sae, save_sae
-from steerwright.sae.site import Site, require_fit, site_in
+from steerwright.sae.site import Site, require_fit
 from steerwright.sae.site_statement import SiteStatement
 
 BLOCK = "transformer.transformer_blocks.0:out:image"
@@ -60,7 +59,7 @@ def test_rows_of_some_of_its_steps_fit_an_autoencoder_and_others_do_not(trained:
 
 def test_the_digest_that_an_earlier_steerwright_gave_the_model_fits(sd21: Any) -> None:
     earlier = content_digest(Path(sd21.spec.source))
-    own, met = Site(model=earlier), site_in(sd21, Hookpoint.parse("unet.mid_block"))
+    own, met = Site(model=earlier), Site(model=sd21.fingerprint.digest)
     assert met.model == sd21.fingerprint.digest != earlier
     assert own.differences(met) == []
     assert Site(model="e" * 64).differences(met) == [f"model: {'e' * 64} and {met.model}"]
@@ -118,22 +117,6 @@ def test_a_folder_of_an_earlier_import_is_one_of_which_nothing_was_stated(tmp_pa
 def test_all_differences_come_together() -> None:
     found = Site(**KNOWN).differences(Site(model="a", hookpoint="b", steps=(1,), grid=(1,), resolution=(8, 8)))
     assert [line.split(":")[0] for line in found] == ["model", "hookpoint", "steps", "grid", "resolution"]
-
-
-def test_the_site_of_a_running_model_has_its_size(flux: Any, sd21: Any) -> None:
-    image, text = (Hookpoint.parse(f"transformer.transformer_blocks.0:out:{name}") for name in ("image", "text"))
-    assert site_in(flux, image, steps=(2,)) == Site(
-        model=flux.fingerprint.digest, hookpoint=str(image), steps=(2,), grid=(4, 4), resolution=(32, 32)
-    )
-    assert site_in(flux, image, height=48).differences(site_in(flux, image)) == [
-        "grid: (6, 4) and (4, 4)", "resolution: (48, 32) and (32, 32)"
-    ]  # fmt: skip
-    assert site_in(flux, text).grid is None
-    unet = site_in(sd21, Hookpoint.parse("unet.mid_block"))
-    assert (unet.grid, unet.resolution) == (None, (64, 64))
-    assert [line.split(":")[0] for line in site_in(flux, image).differences(unet)] == [
-        "model", "hookpoint", "resolution"
-    ]  # fmt: skip
 
 
 def test_a_file_says_the_resolution_where_it_is_known_and_is_as_before_where_not(tmp_path: Path) -> None:

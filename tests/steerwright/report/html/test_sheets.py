@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steerwright.report.html.sheets import CELL, contact_sheet, fit_picture
-from steerwright.report.winter.content import TRIPTYCH, Triptych
+from steerwright.report.html.sheets import CELL, TRIPTYCH, Triptych, contact_sheet, fit_picture
 
 COLOURS = {"unsteered": (200, 30, 30), "fixed": (30, 200, 30), "adaptive": (30, 30, 200)}
 

@@ -5,7 +5,7 @@ import torch
 from steerwright.activations.shard_plan import CollectedPrompt, Collection
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.load import LoadedModel
-from steerwright.sae.training.plan import TrainingAmounts
+from steerwright.sae.training.config import TrainingAmounts
 from steerwright.sae.training.rows import ModelSource
 
 MIDDLE, UP = Hookpoint.parse("unet.mid_block.attentions.0"), Hookpoint.parse("unet.up_blocks.1.attentions.0")
