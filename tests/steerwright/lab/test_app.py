@@ -168,14 +168,15 @@ def test_the_page_names_no_other_machine_and_its_files_go_with_it(workbench: Wor
 
 @pytest.mark.slow
 def test_a_sweep_ends_when_its_client_leaves(app: str) -> None:
-    # 400 points of 200 tokens on twelve requests: minutes.
+    # 400 points of 40 tokens on twelve requests: longer than the second that the client stays.
     strengths = [step / 100 for step in range(1, 101)]
     before = _jobs()  # of an earlier test one may still be ending
-    event = _post(app, "sweep_grid", ["happy", [0, 1, 2, 3], strengths, "", 200, 0.7, 0])
+    event = _post(app, "sweep_grid", ["happy", [0, 1, 2, 3], strengths, "", 40, 0.7, 0])
     answer = urllib.request.urlopen(f"{app}gradio_api/call/sweep_grid/{event}", timeout=60)
     _until(lambda: bool(_jobs() - before))
     sweep = _jobs() - before
     time.sleep(1)
+    assert _jobs() & sweep, answer.read1(2000)
     answer.close()
     _until(lambda: not _jobs() & sweep, 120)
     assert _client(app).predict(api_name="/concepts")
