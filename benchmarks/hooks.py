@@ -44,7 +44,7 @@ from steerwright.prompts.contrast_pairs import ContrastPair
 from steerwright.steering.apply import steered_batches
 from steerwright.steering.attention import Action, attention_edits
 from steerwright.vectors.direction import normalised
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 ALLOWED = 1.05
 PROMPTS = ("a house in winter", "a house in summer")
@@ -155,7 +155,7 @@ def random_vectors(model: LoadedModel, blocks: Sequence[AttentionBlock]) -> Stee
     """One vector for each block and step, as those of attention-vectors, of any direction."""
     schedule = timesteps(model.pipeline, model.spec.steps)
     directions = {
-        Slot(block.hookpoint, steps=(step, step), branch="cond"): normalised(torch.randn(block.width))
+        VectorKey(block.hookpoint, steps=(step, step), branch="cond"): normalised(torch.randn(block.width))
         for block in blocks
         for step in range(len(schedule))
     }
@@ -203,7 +203,7 @@ def ways(model: LoadedModel, blocks: Sequence[AttentionBlock], vectors: Steering
 
     def traced(change: bool) -> Callable[[Any], torch.Tensor]:
         units = [
-            [vectors.directions[Slot(h, steps=(step, step), branch="cond")].unit.to(model.device, model.dtype)
+            [vectors.directions[VectorKey(h, steps=(step, step), branch="cond")].unit.to(model.device, model.dtype)
              for step in range(len(schedule))] for h in hookpoints
         ]  # fmt: skip
 

@@ -36,7 +36,7 @@ def save_picture(pixels: NDArray[np.uint8], path: Path) -> None:
     whole(path, lambda partial: Image.fromarray(pixels).save(partial, format="PNG"))
 
 
-def take_over(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
     """Link `source` to `target`, or copy it: on another file system, or one without hard links."""
 
     def link(partial: Path) -> None:

@@ -32,7 +32,7 @@ from steerwright.activations.store.format import MANIFEST, Manifest, Shard
 from steerwright.activations.store.rows import Rows, token_grid
 from steerwright.activations.store.writer import ShardWriter
 from steerwright.errors import UserError
-from steerwright.files import enough_space, take_over, whole
+from steerwright.files import enough_space, link_or_copy, whole
 from steerwright.models.families import image_grid
 from steerwright.models.generate import Batch, Options, batches, generate_batches, image_size
 from steerwright.models.load import LoadedModel, default_device, load_once
@@ -167,7 +167,7 @@ def _taken_over(job: ShardJob) -> bool:
         source, target = job.sources[file.path], job.folder / file.path
         if source == target:
             continue
-        take_over(source, target)
+        link_or_copy(source, target)
     _note(job, _Finished(shard=shard))
     return True
 

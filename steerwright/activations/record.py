@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from steerwright.errors import UserError
 from steerwright.models.families import in_denoiser
 from steerwright.models.hookpoints import Hookpoint, TokenCounts, cut_input, cut_output, resolve
-from steerwright.models.running import Branch, Running, Step, track
+from steerwright.models.running import Branch, PipelineState, Step, track
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +66,7 @@ def record(pipeline: Any, hookpoints: Iterable[Hookpoint]) -> Iterator[Recording
 @contextmanager
 def capture(
     pipeline: Any, hookpoints: Iterable[Hookpoint], sink: Callable[[Capture], None], *, copy: bool = True
-) -> Iterator[Running]:
+) -> Iterator[PipelineState]:
     """Hand every tensor at `hookpoints` to `sink` while the block runs, keeping none; for high volume.
 
     A sink that is done with a tensor when it returns, such as running sums, does without `copy`. Hooks
@@ -82,7 +82,7 @@ def capture(
 
 
 def _install(
-    module: nn.Module, hookpoint: Hookpoint, running: Running, sink: Callable[[Capture], None], copy: bool
+    module: nn.Module, hookpoint: Hookpoint, running: PipelineState, sink: Callable[[Capture], None], copy: bool
 ) -> Callable[[], None]:
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         sink(_capture(hookpoint, running, cut_input(hookpoint, args, kwargs, running), copy))
@@ -114,7 +114,7 @@ def update(
     return output - given
 
 
-def _capture(hookpoint: Hookpoint, running: Running, tensor: Tensor, copy: bool) -> Capture:
+def _capture(hookpoint: Hookpoint, running: PipelineState, tensor: Tensor, copy: bool) -> Capture:
     # A copy, because later modules may work in place.
     held, rows = tensor.detach(), len(tensor)
     if copy:

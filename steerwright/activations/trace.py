@@ -20,7 +20,7 @@ from steerwright.arguments import seed_list
 from steerwright.errors import UserError
 from steerwright.models.families import execution_device, image_pixels, is_flux, text_length
 from steerwright.models.hookpoints import Hookpoint, cut_input, cut_output, resolved_path
-from steerwright.models.running import Running, track
+from steerwright.models.running import PipelineState, track
 
 if TYPE_CHECKING:
     from steerwright.models.spec import ModelSpec
@@ -34,7 +34,7 @@ def trace_text(pipeline: Any, token_ids: Tensor, hookpoints: Iterable[Hookpoint]
     wanted = _paths(pipeline, hookpoints, root="text_encoder")
     found: dict[Hookpoint, list[Tensor]] = {hookpoint: [] for hookpoint in wanted}
     nnsight = _import_nnsight()
-    running = Running(pipeline)
+    running = PipelineState(pipeline)
     with uninstrumented_after(pipeline.text_encoder), torch.inference_mode():
         encoder = nnsight.NNsight(pipeline.text_encoder)
         with encoder.trace() as tracer:
@@ -198,7 +198,7 @@ def _descend(envoy: Any, path: list[str]) -> Any:
     return envoy
 
 
-def _read(envoy: Any, hookpoint: Hookpoint, running: Running) -> Tensor:
+def _read(envoy: Any, hookpoint: Hookpoint, running: PipelineState) -> Tensor:
     if hookpoint.where == "out":
         return cut_output(hookpoint, envoy.output, running).detach().clone()
     args, kwargs = envoy.inputs

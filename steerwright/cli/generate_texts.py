@@ -135,7 +135,7 @@ def _algebra(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _mixed(asked: Mapping[str, Any], settings: Mapping[str, Any], model: LanguageModel) -> list[Edit]:
     """The edits of one concept out of all vectors."""
-    from steerwright.steering.language.edits import Turns, text_edits
+    from steerwright.steering.language.edits import Alternation, text_edits
     from steerwright.vectors.mixing import mix, parse_mix, takes_turns
 
     weights = parse_mix(asked["mix"])
@@ -158,7 +158,7 @@ def _mixed(asked: Mapping[str, Any], settings: Mapping[str, Any], model: Languag
     if takes_turns(asked["mix"]):
         if "on" in settings:
             raise UserError("--on does not go with concepts that take turns: each steers sentences of its own.")
-        return Turns(parts, weights).edits(layers, strength, units=algebra["units"], bound=algebra["bound"])
+        return Alternation(parts, weights).edits(layers, strength, units=algebra["units"], bound=algebra["bound"])
     return text_edits(mix(parts, weights), layers, strength, model=model, **algebra)
 
 

@@ -13,7 +13,7 @@ from steerwright.cli.command_line import CommandLine
 from steerwright.errors import UserError
 
 if TYPE_CHECKING:
-    from steerwright.sae.formats.files import Checkpoint
+    from steerwright.sae.formats.files import CheckpointFiles
     from steerwright.sae.formats.fold import ImportedSae
 
 sae = CommandLine(
@@ -189,7 +189,7 @@ def _in_short(found: ImportedSae) -> str:
     return f"{entry.kind}{k} of {found.sae.size} latents for rows of {found.sae.width}"
 
 
-def _described(found: ImportedSae, place: Checkpoint, name: str) -> dict[str, Any]:
+def _described(found: ImportedSae, place: CheckpointFiles, name: str) -> dict[str, Any]:
     from steerwright.sae.sae_file import ActivationEntry, InputNormEntry
 
     autoencoder = found.sae

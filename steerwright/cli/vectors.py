@@ -26,7 +26,7 @@ from steerwright.cli.foreign_vectors import (
 from steerwright.errors import UserError
 
 if TYPE_CHECKING:
-    from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+    from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 vectors = CommandLine(
     name="vectors",
@@ -35,7 +35,7 @@ vectors = CommandLine(
 )
 
 
-class Format(StrEnum):
+class VectorFormat(StrEnum):
     """What `export` writes."""
 
     STEERING_HOGS = "steering-hogs"
@@ -114,7 +114,7 @@ def export(
     file: Annotated[Path, typer.Argument(help="A vectors file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
     format: Annotated[
-        Format,
+        VectorFormat,
         typer.Option(
             help="steering-hogs: its pickle, cross-attention only. npz: arrays of NumPy, all there is. "
             "gguf: control vectors for llama.cpp, repeng and EasySteer, language models only."
@@ -130,21 +130,21 @@ def export(
 ) -> None:
     """Write vectors for other programs."""
     _check_target(output, force)
-    if format is Format.NPZ and model is not None:
+    if format is VectorFormat.NPZ and model is not None:
         raise UserError("--model is for steering-hogs and gguf, which need the model's names; npz needs none.")
 
     from steerwright.vectors.formats.vectors_file import load_vectors
 
     found = load_vectors(file)
     match format:
-        case Format.NPZ:
+        case VectorFormat.NPZ:
             from steerwright.vectors.formats.restricted_pickle import to_npz
 
             write_whole(output, to_npz(file))
             said = f"{len(found.directions)} vectors for {found.concept!r} in {output}"
-        case Format.STEERING_HOGS:
+        case VectorFormat.STEERING_HOGS:
             said = to_steering_hogs(found, output, model)
-        case Format.GGUF:
+        case VectorFormat.GGUF:
             said = to_gguf(found, output, model)
     if found.for_removal:
         from steerwright.vectors.formats.gguf import REMOVAL
@@ -236,7 +236,7 @@ def _table(found: SteeringVectors, each: bool) -> Any:
     """A row for each hookpoint, branch and tokens, or for each vector."""
     from rich.table import Table
 
-    groups: dict[Any, list[Slot]] = {}
+    groups: dict[Any, list[VectorKey]] = {}
     for slot in found.directions:
         groups.setdefault(slot if each else (slot.hookpoint, slot.branch, slot.tokens), []).append(slot)
     table = Table(box=None, header_style="bold", pad_edge=False)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from steerwright.activations.denoiser import collect_pictures, collect_shard, shard_model
 from steerwright.activations.shard_plan import CollectedPrompt, ShardJob
 from steerwright.activations.store.rows import Rows
-from steerwright.files import save_picture, take_over
+from steerwright.files import link_or_copy, save_picture
 from steerwright.models.load import LoadedModel
 from steerwright.models.threads import same_threads
 from steerwright.prompts.concept_grid import hash_bits
@@ -89,7 +89,7 @@ def draw_shard(shard: PictureShard) -> Literal["kept", "collected"]:
     """Make what is missing of a shard's rows and pictures, in one run where both are. As `collect_shard`."""
     for name, source in shard.held.items():
         if source.is_file() and not (shard.pictures / name).is_file():
-            take_over(source, shard.pictures / name)
+            link_or_copy(source, shard.pictures / name)
     job = shard.rows
     if not shard.missing:
         return collect_shard(job)

@@ -27,7 +27,7 @@ from steerwright.models.language.load import language_device, load_language_mode
 from steerwright.models.language.memory import weight_bytes
 from steerwright.models.language.spec import LanguageSpec
 from steerwright.models.threads import OncePerThread
-from steerwright.steering.language.edits import Turns
+from steerwright.steering.language.edits import Alternation
 from steerwright.steering.language.sweep import SteeringWay, sweep_layer
 from steerwright.vectors.steering_vectors import SteeringVectors
 
@@ -104,12 +104,12 @@ class SweepShard:
     name: str = "unsteered"
     condition: Literal["unsteered", "steered", "mix"] = "unsteered"
     concept: str | None = None
-    vectors: SteeringVectors | Turns | None = None
+    vectors: SteeringVectors | Alternation | None = None
     layers: tuple[int, ...] = ()
     strengths: tuple[float, ...] = ()
 
     def steered(
-        self, number: int, condition: Literal["steered", "mix"], concept: str, vectors: SteeringVectors | Turns,
+        self, number: int, condition: Literal["steered", "mix"], concept: str, vectors: SteeringVectors | Alternation,
         layers: Sequence[int], strengths: Sequence[float],
     ) -> SweepShard:  # fmt: skip
         """The same of a concept or mix; its files have its `number`, because a mix's name is no file's."""
@@ -198,7 +198,7 @@ class Removal(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Condition:
+class TextCondition:
     """One way to answer all test prompts.
 
     `concept`: the concept or mix that it is about, None for unsteered; `instruction`: words added to each prompt;
@@ -220,7 +220,7 @@ class Condition:
 
 
 def conditions(
-    vectors: Mapping[str, SteeringVectors | Turns],
+    vectors: Mapping[str, SteeringVectors | Alternation],
     instructions: Mapping[str, str],
     chosen: Mapping[str, Mapping[str, Any]],
     mixes: Mapping[str, Mapping[str, Any]],
@@ -228,12 +228,12 @@ def conditions(
     removal: Removal,
     removals: Mapping[str, SteeringVectors],
     random_seed: int,
-) -> list[Condition]:
+) -> list[TextCondition]:
     """All conditions: unsteered; for each concept of `chosen` steered at its layer and strength, by a random direction
     at the same, asked for in words, and asked for with its vector of `removals` taken out; and each mix at its own
     point.
     """
-    found = [Condition(("unsteered",))]
+    found = [TextCondition(("unsteered",))]
     for name, point in chosen.items():
         own, layer, strength = vectors[name], int(point["layer"]), float(point["strength"])
         assert isinstance(own, SteeringVectors), "a mix is no concept"
@@ -241,18 +241,20 @@ def conditions(
         away = removal.edits(removals[name], way, layer)
         said = instructions[name]
         found += [
-            Condition(("steered",), name, layer, strength, edits=tuple(way.add(own, [layer], strength))),
-            Condition(("random",), name, layer, strength, edits=tuple(way.add(random, [layer], strength))),
-            Condition(("instruction", "asked"), name, instruction=said),
-            Condition(("removed",), name, None, removal.strength, said, tuple(away)),
+            TextCondition(("steered",), name, layer, strength, edits=tuple(way.add(own, [layer], strength))),
+            TextCondition(("random",), name, layer, strength, edits=tuple(way.add(random, [layer], strength))),
+            TextCondition(("instruction", "asked"), name, instruction=said),
+            TextCondition(("removed",), name, None, removal.strength, said, tuple(away)),
         ]
     for text, point in mixes.items():
         layer, strength = int(point["layer"]), float(point["strength"])
-        found.append(Condition(("mix",), text, layer, strength, edits=tuple(way.add(vectors[text], [layer], strength))))
+        found.append(
+            TextCondition(("mix",), text, layer, strength, edits=tuple(way.add(vectors[text], [layer], strength)))
+        )
     return found
 
 
-def joined(several: Sequence[Condition], rows: int) -> list[Edit]:
+def joined(several: Sequence[TextCondition], rows: int) -> list[Edit]:
     """The edits of `several` conditions that are written as one batch, `rows` texts of each, one after the other.
 
     Each edit has its strength on its own condition's rows and zero, which changes nothing, on all others.
@@ -266,11 +268,11 @@ def joined(several: Sequence[Condition], rows: int) -> list[Edit]:
     return found
 
 
-def mixed(text: str, vectors: Mapping[str, SteeringVectors]) -> SteeringVectors | Turns:
+def mixed(text: str, vectors: Mapping[str, SteeringVectors]) -> SteeringVectors | Alternation:
     """The mix that `text` names: a sum of unit directions, so that weights alone decide, or concepts in turns."""
     weights = parse_mix(text)
     parts = {name: vectors[name] for name in weights}
-    return Turns(parts, weights) if takes_turns(text) else mix(parts, weights, of="unit")
+    return Alternation(parts, weights) if takes_turns(text) else mix(parts, weights, of="unit")
 
 
 def concept_vectors(folder: Path, model: Fingerprint) -> dict[str, SteeringVectors]:
@@ -278,7 +280,7 @@ def concept_vectors(folder: Path, model: Fingerprint) -> dict[str, SteeringVecto
     return {path.stem: load_vectors(path, model) for path in sorted(folder.glob("*.safetensors"))}
 
 
-def all_vectors(folder: Path, model: Fingerprint, mixes: Sequence[str]) -> dict[str, SteeringVectors | Turns]:
+def all_vectors(folder: Path, model: Fingerprint, mixes: Sequence[str]) -> dict[str, SteeringVectors | Alternation]:
     """The vectors of every concept in `folder`, in the order of their names, and then of every mix of them.
 
     Raises UserErrors for mixes of concepts that are not there, and as `load_vectors` for vectors of another model.
@@ -298,7 +300,7 @@ class AnswersShard:
 
     tools: LanguageTools
     file: Path
-    conditions: tuple[Condition, ...]
+    conditions: tuple[TextCondition, ...]
     prompts: tuple[tuple[str, str], ...]
     seeds: tuple[int, ...]
     sampling: Sampling
@@ -306,7 +308,7 @@ class AnswersShard:
 
 
 def plan_answers(
-    tools: LanguageTools, folder: Path, conditions: Sequence[Condition], prompts: Sequence[tuple[str, str]],
+    tools: LanguageTools, folder: Path, conditions: Sequence[TextCondition], prompts: Sequence[tuple[str, str]],
     seeds: Sequence[int], sampling: Sampling, decodings: Sequence[Decoding],
 ) -> list[AnswersShard]:  # fmt: skip
     """Shards of as many conditions as fill a batch: small ones take as long, and rows do not depend on each other.

@@ -14,7 +14,7 @@ from steerwright.experiments.dose import Dose
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction
 from steerwright.vectors.fit import PromptActivations
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 
 class Projection(BaseModel):
@@ -60,10 +60,10 @@ def projections(activations: Iterable[tuple[Hookpoint, PromptActivations]], vect
     that have a direction. Raises UserError when a hookpoint of the vectors is missing, or a prompt lacks such tokens.
     """
     policy: TokenPolicy = vectors.token_policy  # type: ignore[assignment]
-    columns: dict[Slot, Tensor] = {}
+    columns: dict[VectorKey, Tensor] = {}
     for hookpoint, found in activations:
         for tokens, values in reduce_tokens(policy, found.values, found.types).items():
-            slot = Slot(hookpoint, tokens)
+            slot = VectorKey(hookpoint, tokens)
             if slot in vectors.directions:
                 columns[slot] = _along(values.double(), vectors.directions[slot])
     missing = [str(slot.hookpoint) for slot in vectors.directions if slot not in columns]

@@ -22,7 +22,7 @@ from steerwright.experiments.draw import Frame, draw
 from steerwright.experiments.latent_pictures import Tools
 from steerwright.experiments.operating_point import Tried, operating_point
 from steerwright.models.threads import same_threads
-from steerwright.scoring.axis_judge import AxisJudge, Seen
+from steerwright.scoring.axis_judge import AxisJudge, SeenOnAxis
 from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.erasure_target import ErasureTarget
 from steerwright.steering.attention import Candidate
@@ -32,7 +32,7 @@ from steerwright.steering.latents.erasure import ErasedConcept
 Rule = Literal["least", "best"]
 
 
-class Attempt(BaseModel):
+class LatentAttempt(BaseModel):
     """A recipe at a strength, and the numbers of the tuning pictures in which it acts (None: in all of them)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,7 +55,7 @@ class SearchJob(BaseModel):
     tools: Tools
     target: str
     method: str
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[LatentAttempt, ...]
     frames: tuple[Frame, ...]
     named: tuple[bool, ...]
     axes: dict[str, tuple[str, ...]]
@@ -86,7 +86,7 @@ def search_target(job: SearchJob) -> dict[str, Any]:
     tried: list[Tried] = []
     judge = _judge(job.clip, tuple(job.axes.items()))
     plain = [_load(job.pictures / frame.path) for frame in job.frames]
-    seen: Seen | None = None
+    seen: SeenOnAxis | None = None
     for number, attempt in enumerate(job.attempts):
         path = job.folder / f"{job.target.replace(':', '-')}-{job.method}-{number}.json"
         candidate = Candidate(attempt.recipe.places, attempt.strength)
@@ -125,7 +125,7 @@ def _chosen(tried: Sequence[Tried], job: SearchJob) -> int:
 
 
 def _measured(
-    job: SearchJob, attempt: Attempt, plain: Sequence[NDArray[np.uint8]], judge: AxisJudge, before: Seen
+    job: SearchJob, attempt: LatentAttempt, plain: Sequence[NDArray[np.uint8]], judge: AxisJudge, before: SeenOnAxis
 ) -> dict[str, float]:
     numbers = range(len(job.frames)) if attempt.acts is None else attempt.acts
     pixels = np.stack(plain)

@@ -32,7 +32,7 @@ class ImageActivation:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Feature:
+class PublishedFeature:
     """What is known of a latent: `density` (share of images in which it is active), `scores` [images] (its pooled
     activation in every image), its best `activations`, the best first; `label` and its `auroc`, if it matches one."""
 
@@ -46,7 +46,7 @@ class Feature:
     neighbours: Mapping[int, float] = field(default_factory=dict)
 
 
-def feature_record(model: str, source: str, feature: Feature) -> dict[str, Any]:
+def feature_record(model: str, source: str, feature: PublishedFeature) -> dict[str, Any]:
     """The record of one feature: `model` is its modelId, `source` its layer (the autoencoder's name)."""
     active = feature.scores[feature.scores > 0]
     counts, edges = np.histogram(active, BINS) if len(active) else (np.zeros(0, int), np.zeros(1))
@@ -77,7 +77,7 @@ def feature_record(model: str, source: str, feature: Feature) -> dict[str, Any]:
     }
 
 
-def export_features(folder: Path, model: str, source: str, features: Sequence[Feature]) -> list[Path]:
+def export_features(folder: Path, model: str, source: str, features: Sequence[PublishedFeature]) -> list[Path]:
     """Write MODEL/SOURCE/INDEX.json for every feature, and MODEL/SOURCE/index.json with all but their activations.
 
     Returns the files. Records are JSON for any reader: a number that is not finite is a ValueError.
@@ -117,7 +117,7 @@ def _activation(model: str, source: str, index: int, found: ImageActivation) -> 
     }
 
 
-def _explanations(model: str, source: str, feature: Feature) -> list[dict[str, Any]]:
+def _explanations(model: str, source: str, feature: PublishedFeature) -> list[dict[str, Any]]:
     if feature.label is None:
         return []
     known = feature.auroc is not None and math.isfinite(feature.auroc)

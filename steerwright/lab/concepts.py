@@ -78,7 +78,7 @@ class ConceptEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ConceptChoice:
     """Where and how far a concept is steered, and up to which strength its texts stayed coherent there."""
 
     layer: int
@@ -87,7 +87,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredConcept:
     """The pipeline's outputs under `folder`, as in artifacts/language; nothing of them for another model's digest."""
 
     folder: Path
@@ -114,7 +114,7 @@ class Measured:
                     fitted[name] = load_vectors(path, self.fingerprint)
         return found
 
-    def choices(self) -> dict[str, Choice]:
+    def choices(self) -> dict[str, ConceptChoice]:
         """The chosen point of every concept; none where the strengths are in other units than the lab's."""
         model = _json(self.folder / "model" / "model.json").get("fingerprint", {})
         if not same_digest(str(model.get("digest")), self.fingerprint.digest):
@@ -124,7 +124,7 @@ class Measured:
             if choice.get("units") == "relative" and math.isfinite(choice["strength"]):
                 low, high = choice.get("safe") or (0.0, 0.0)
                 safe = (float(low), float(high)) if high > low else None
-                found[name] = Choice(int(choice["layer"]), float(choice["strength"]), safe)
+                found[name] = ConceptChoice(int(choice["layer"]), float(choice["strength"]), safe)
         return found
 
 

@@ -290,7 +290,7 @@ class FairLock:
             self._holder = None
 
 
-class Turns:
+class FairQueue:
     """A fair lock for each model, by name."""
 
     def __init__(self) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from steerwright.errors import UserError
 from steerwright.lab.checks import MOST_OWN, checked_choice, checked_name
-from steerwright.lab.concepts import Choice, ConceptEntry, Measured, OwnConcepts, Pair
+from steerwright.lab.concepts import ConceptChoice, ConceptEntry, MeasuredConcept, OwnConcepts, Pair
 from steerwright.lab.fitting import Recipe, fit_library, library_sides
-from steerwright.lab.jobs import Turns
+from steerwright.lab.jobs import FairQueue
 from steerwright.models.hub import EMBEDDED_LANGUAGE
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Workbench:
         """What visitors should know, such as that a smaller model was taken; shown at the top of the page."""
         self.revision = 0
         """Counts the changes of the list of concepts."""
-        self._turns = Turns()
+        self._turns = FairQueue()
         self._loading: dict[str, threading.RLock] = {}
         self._guard = threading.RLock()
         self._language: LanguageModel | None = None
@@ -234,10 +234,10 @@ class Workbench:
                 self._readings.pop(name, None)
             self._set({key: value for key, value in self.concepts().items() if key != name})
 
-    def usual(self) -> Choice:
+    def usual(self) -> ConceptChoice:
         """Where and how far to steer when nothing was measured."""
         depth, strength = USUAL[self.embedded]
-        return Choice(int(depth * self.outline().layers), strength, None)
+        return ConceptChoice(int(depth * self.outline().layers), strength, None)
 
     def _load_ahead(self) -> None:
         from steerwright.steering.language.generate import Sampling, complete
@@ -270,9 +270,9 @@ class Workbench:
         identity = self.outline().fingerprint
         vectors: dict[str, SteeringVectors] = {}
         removals: dict[str, SteeringVectors] = {}
-        choices: dict[str, Choice] = {}
+        choices: dict[str, ConceptChoice] = {}
         for folder in reversed(MEASURED):
-            measured = Measured(self.root / folder, identity)
+            measured = MeasuredConcept(self.root / folder, identity)
             added, taken_out = measured.vectors(library)
             vectors |= added
             removals |= taken_out

@@ -40,7 +40,7 @@ def carries_prompt(branch: Branch) -> bool:
     return branch != "uncond"
 
 
-class Running:
+class PipelineState:
     """What the pipeline is doing now; `track` keeps it current.
 
     Each value belongs to the forward that runs or has just returned, so that hooks on the whole text encoder or
@@ -125,12 +125,12 @@ class Running:
 
 
 @contextmanager
-def track(pipeline: Any) -> Iterator[Running]:
+def track(pipeline: Any) -> Iterator[PipelineState]:
     """Follow every call of `pipeline` inside the block; afterwards, also after an exception, no hook is left.
 
     Open it before installing hooks that ask it. Blocks may nest, each with a `Running` of its own.
     """
-    running = Running(pipeline)
+    running = PipelineState(pipeline)
     with ExitStack() as stack:
         for name in _TEXT_ENCODERS:
             encoder = getattr(pipeline, name, None)

@@ -25,7 +25,7 @@ _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class ShapesOnly:
     """Bytes of the weights: of each network by name, of the largest module that is brought to a GPU by itself."""
 
     networks: dict[str, int]
@@ -72,12 +72,12 @@ class ModelWithoutWeights:
         own = image_pixels(self.pipeline)
         return self.spec.height or own[0], self.spec.width or own[1]
 
-    def weights(self) -> Weights:
+    def weights(self) -> ShapesOnly:
         """What the weights take in the precision of the spec."""
         each = _BYTES[self.spec.dtype]
         networks = {name: part for name, part in vars(self.pipeline).items() if isinstance(part, nn.Module)}
         leaves = [module for part in networks.values() for module in part.modules() if not list(module.children())]
-        return Weights(
+        return ShapesOnly(
             {name: each * _parameters(part) for name, part in networks.items()},
             each * max(_parameters(module) for module in leaves),
         )

@@ -13,7 +13,7 @@ LIBRARIES = ("torch", "diffusers", "transformers", "open_clip_torch", "lpips", "
 
 
 @dataclass(frozen=True, slots=True)
-class Provenance:
+class RunProvenance:
     """`facts` are lines for people (model, strategy, command), `params` any nested mapping, the rest name -> value."""
 
     facts: Mapping[str, str] = field(default_factory=dict)

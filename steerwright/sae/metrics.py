@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steerwright.activations.store.shuffle import Batch
+from steerwright.activations.store.shuffle import RowBatch
 from steerwright.sae.sae import Sae
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ DENSITY_EDGES = [-7 + step / 4 for step in range(29)]
 """Powers of ten between which latents are counted by the share of rows on which they are active."""
 
 
-def quality_table(saes: Mapping[str, tuple[Sae, Iterable[Batch]]]) -> pl.DataFrame:
+def quality_table(saes: Mapping[str, tuple[Sae, Iterable[RowBatch]]]) -> pl.DataFrame:
     """Measurements of each autoencoder on its held-out rows, long: sae, measure, step, low, high, value.
 
     Measures: `fvu`, `l0`, `dead_share` (latents that were active on none of the rows), one number each, and `fvu` at

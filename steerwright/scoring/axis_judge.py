@@ -17,7 +17,7 @@ from steerwright.world.labels import LABELS
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenOnAxis:
     """Of n pictures: for each axis the value that is shown [n], and CLIP's probability of every value [n, values]."""
 
     values: dict[str, list[str]]
@@ -38,14 +38,14 @@ class AxisJudge:
         self.clip, self.classifier = clip, classifier
         self._concepts = {axis: {value: phrases(axis, value) for value in values} for axis, values in self.axes.items()}
 
-    def see(self, pixels: NDArray[np.uint8]) -> Seen:
+    def see(self, pixels: NDArray[np.uint8]) -> SeenOnAxis:
         """Judge uint8 images [n, H, W, 3]."""
         embeddings = self.clip.images(pixels)
         answers = {axis: self.clip.zero_shot(embeddings, concepts) for axis, concepts in self._concepts.items()}
         values = {axis: answer.names for axis, answer in answers.items()}
         if self.classifier is not None:
             values |= self.classifier.predict(pixels).names
-        return Seen(values, {axis: answer.probabilities for axis, answer in answers.items()})
+        return SeenOnAxis(values, {axis: answer.probabilities for axis, answer in answers.items()})
 
 
 def phrases(axis: str, value: str) -> tuple[str, ...]:

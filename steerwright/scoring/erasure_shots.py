@@ -17,7 +17,7 @@ STEERED = "steered"
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class ErasureShot:
     """One picture. `target` is None for unsteered ones; `path` is where it lies within the folder of pictures."""
 
     target: str | None
@@ -64,23 +64,25 @@ def tuning_rows(prompts: "pl.DataFrame", target: str, named: int, others: int) -
     return sorted(evenly(having, named) + evenly([row for row, name in enumerate(names) if not name], others))
 
 
-def unsteered_shots(prompts: "pl.DataFrame", seeds: Sequence[int]) -> list[Shot]:
+def unsteered_shots(prompts: "pl.DataFrame", seeds: Sequence[int]) -> list[ErasureShot]:
     """Every prompt with every seed; `seeds` are added to the prompt's own, so 0 is that one."""
     return [
-        Shot(None, UNSTEERED, 0.0, row["id"], row["prompt"], row["seed"] + seed, f"{UNSTEERED}/{row['id']}-{seed}.png")
+        ErasureShot(
+            None, UNSTEERED, 0.0, row["id"], row["prompt"], row["seed"] + seed, f"{UNSTEERED}/{row['id']}-{seed}.png"
+        )
         for row in prompts.select("id", "prompt", "seed").iter_rows(named=True)
         for seed in seeds
     ]
 
 
 def steered_shots(
-    unsteered: Sequence[Shot], target: str, method: str, strength: float, acts: Mapping[str, bool] | None
-) -> list[Shot]:
+    unsteered: Sequence[ErasureShot], target: str, method: str, strength: float, acts: Mapping[str, bool] | None
+) -> list[ErasureShot]:
     """The same prompts and seeds under an edit. Where `acts` says, by the unsteered picture's path, that the edit does
     not act, the picture is the unsteered one."""
     folder = f"{target.replace(' + ', '+').replace(':', '-')}/{method}"
     return [
-        Shot(
+        ErasureShot(
             target, method, strength, shot.prompt_id, shot.prompt, shot.seed,
             shot.path if acts is not None and not acts[shot.path]
             else f"{folder}/{shot.path.partition('/')[2]}",

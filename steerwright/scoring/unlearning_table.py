@@ -19,7 +19,7 @@ SHOT = ("target", "method", "strength", "operating", "prompt_id", "prompt", "see
 CHUNK = 128
 
 
-class PictureJudge:
+class ErasureJudge:
     """What is measured of pictures in a folder; without `detector` its columns are null, without `features` absent."""
 
     def __init__(

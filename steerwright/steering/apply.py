@@ -23,7 +23,7 @@ from steerwright.models.hookpoints import (
     with_cut_output,
 )
 from steerwright.models.load import LoadedModel
-from steerwright.models.running import Branch, Running, track
+from steerwright.models.running import Branch, PipelineState, track
 from steerwright.steering.algebra import Edit, edited, for_images, on_device
 from steerwright.steering.presence import Presence
 
@@ -96,7 +96,7 @@ def check_branches(
         )
 
 
-def _input_hook(edits: Sequence[Edit], pipeline: Any, running: Running, presence: Presence) -> Callable[..., Any]:
+def _input_hook(edits: Sequence[Edit], pipeline: Any, running: PipelineState, presence: Presence) -> Callable[..., Any]:
     due = _schedule(edits, running)
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
@@ -110,7 +110,9 @@ def _input_hook(edits: Sequence[Edit], pipeline: Any, running: Running, presence
     return hook
 
 
-def _output_hook(edits: Sequence[Edit], pipeline: Any, running: Running, presence: Presence) -> Callable[..., Any]:
+def _output_hook(
+    edits: Sequence[Edit], pipeline: Any, running: PipelineState, presence: Presence
+) -> Callable[..., Any]:
     due = _schedule(edits, running)
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG001
@@ -130,7 +132,7 @@ def _output_hook(edits: Sequence[Edit], pipeline: Any, running: Running, presenc
     return hook
 
 
-def _on_branches(edit: Edit, given: Tensor, pipeline: Any, running: Running, presence: Presence) -> Tensor:
+def _on_branches(edit: Edit, given: Tensor, pipeline: Any, running: PipelineState, presence: Presence) -> Tensor:
     """Edit the rows of the branch that `edit` means; the others are passed on as they are."""
     halves = _halves(edit.hookpoint, given, running)
     signs = {edit.sign(branch) for branch, _ in halves}
@@ -159,7 +161,7 @@ def _both(mask: Tensor | None, holds: Tensor | None) -> Tensor | None:
     return holds[:, None] if mask is None else holds[:, None] & mask
 
 
-def _halves(hookpoint: Hookpoint, acts: Tensor, running: Running) -> Sequence[tuple[Branch, slice]]:
+def _halves(hookpoint: Hookpoint, acts: Tensor, running: PipelineState) -> Sequence[tuple[Branch, slice]]:
     if in_text_encoder(hookpoint):
         return ((running.text_branch or "none", slice(0, len(acts))),)
     if in_denoiser(hookpoint):
@@ -167,7 +169,7 @@ def _halves(hookpoint: Hookpoint, acts: Tensor, running: Running) -> Sequence[tu
     return (("none", slice(0, len(acts))),)
 
 
-def _schedule(edits: Sequence[Edit], running: Running) -> Callable[[], Sequence[Edit]]:
+def _schedule(edits: Sequence[Edit], running: PipelineState) -> Callable[[], Sequence[Edit]]:
     """What is due in the running forward. Vectors for every step give a module dozens of edits, of which one is due."""
     if all(edit.steps is None for edit in edits):
         return lambda: edits
@@ -198,7 +200,7 @@ def _check_steps(edit: Edit, pipeline: Any) -> None:
 # Which tokens of the running forward an edit means.
 
 
-def token_mask(edit: Edit, pipeline: Any, running: Running) -> Tensor | None:
+def token_mask(edit: Edit, pipeline: Any, running: PipelineState) -> Tensor | None:
     """Bool mask [tokens] or [images, tokens] of the tokens that `edit` means in the running forward; None for all."""
     if isinstance(edit.tokens, Tensor):
         return edit.tokens

@@ -17,7 +17,7 @@ from steerwright.steering.algebra import EDIT_BRANCHES, Bound, Cap, Edit, EditBr
 from steerwright.steering.gates import Always, Gate, InImage, WherePresent
 from steerwright.steering.idle_settings import check_given
 from steerwright.steering.operators import UNITS, Add, Operator, ProjectOut, Switch, Units
-from steerwright.vectors.steering_vectors import NO_CONTROL, Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import NO_CONTROL, SteeringVectors, VectorKey
 
 Action = Literal["add", "erase", "replace"]
 ACTIONS: tuple[str, ...] = get_args(Action)
@@ -154,7 +154,7 @@ def attention_edits(
     return edits
 
 
-def _covers(slot: Slot, step: int) -> bool:
+def _covers(slot: VectorKey, step: int) -> bool:
     return slot.steps is None or slot.steps[0] <= step <= slot.steps[1]
 
 
@@ -171,7 +171,7 @@ def _branch(asked: EditBranch, own: str | None, *, both: bool) -> EditBranch | N
 def _operator(
     action: Action,
     vectors: SteeringVectors,
-    slot: Slot,
+    slot: VectorKey,
     recipe: AttentionRecipe,
     target: SteeringVectors | None,
     along: SteeringVectors | None,
@@ -197,7 +197,11 @@ def _operator(
 
 
 def _gate(
-    vectors: SteeringVectors, slot: Slot, recipe: AttentionRecipe, blocks: Sequence[AttentionBlock], held: int | None
+    vectors: SteeringVectors,
+    slot: VectorKey,
+    recipe: AttentionRecipe,
+    blocks: Sequence[AttentionBlock],
+    held: int | None,
 ) -> Gate:
     """The gate of an edit with the vector of `slot`; `held` is the step of the vectors at which it was decided."""
     if recipe.gate is None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from steerwright.models.families import execution_device
 from steerwright.models.hookpoints import resolve, tensor_in, tensor_out
-from steerwright.models.running import Running, track
+from steerwright.models.running import PipelineState, track
 from steerwright.steering.algebra import Edit, on_device
 from steerwright.steering.gates import ImageGate
 from steerwright.steering.presence import Presence
@@ -73,7 +73,7 @@ def survey(model: Any, edits: Mapping[str, Sequence[Edit]]) -> Iterator[GateSurv
 
 
 def _noting(
-    users: Sequence[tuple[str, Edit]], running: Running, presence: Presence, found: GateSurvey
+    users: Sequence[tuple[str, Edit]], running: PipelineState, presence: Presence, found: GateSurvey
 ) -> Callable[[Tensor], None]:
     def note(acts: Tensor) -> None:
         step = running.step

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from steerwright.models.hookpoints import Hookpoint, as_tokens, cut_output, resolve
-from steerwright.models.running import Running
+from steerwright.models.running import PipelineState
 from steerwright.steering.algebra import Edit
 from steerwright.steering.gates import ImageGate
 
@@ -18,7 +18,7 @@ Window = tuple[int, int] | None
 class Presence:
     """What gates by image have measured in the running call; edits that share a gate share its measurement."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: PipelineState) -> None:
         self._running = running
         # By gate: the call and step in which it was measured, and whether each row of the batch holds the concept.
         self._held: dict[ImageGate, tuple[int, int, Tensor]] = {}

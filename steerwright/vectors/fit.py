@@ -14,7 +14,7 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction, normalised
 from steerwright.vectors.estimators.registry import EstimatorName, estimate
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,14 +41,14 @@ def fit_vectors(
     Hookpoints are taken one after the other, so only one needs to be in memory. Raises UserError that names the
     hookpoint where there is nothing to find: no pairs, no difference, values that are not finite.
     """
-    directions: dict[Slot, Direction] = {}
+    directions: dict[VectorKey, Direction] = {}
     for hookpoint, positive, negative in activations:
         above = reduce_tokens(token_policy, positive.values, positive.types)
         below = reduce_tokens(token_policy, negative.values, negative.types)
         for tokens in above:
             try:
                 pair = _paired(above[tokens], below[tokens])
-                directions[Slot(hookpoint, tokens)] = estimate(estimator, *pair)
+                directions[VectorKey(hookpoint, tokens)] = estimate(estimator, *pair)
             except ValueError as error:
                 raise UserError(
                     f"No {concept!r} vector can be fitted at {hookpoint} for {tokens} tokens: {error}. "
@@ -92,8 +92,8 @@ def vectors_from_moments(
 
     Source: arXiv:2503.09630, section 3; there for each step, without a control.
     """
-    directions: dict[Slot, Direction] = {}
-    controls: dict[Slot, float] = {}
+    directions: dict[VectorKey, Direction] = {}
+    controls: dict[VectorKey, float] = {}
     for (hookpoint, branch), sums in moments.items():
         seen = [step for step in range(len(timesteps)) if sums.count[step]]
         if not seen:
@@ -104,7 +104,7 @@ def vectors_from_moments(
             weight = (1 / sums.count[part].double() / len(part))[:, None].to(sums.positive.device)
             above = (sums.positive[part] * weight).sum(0)
             below = (sums.negative[part] * weight).sum(0)
-            slot = Slot(hookpoint, steps=steps, branch=branch)
+            slot = VectorKey(hookpoint, steps=steps, branch=branch)
             gap = above - below
             if not (torch.isfinite(above).all() and torch.isfinite(below).all()):
                 raise UserError(

@@ -18,7 +18,7 @@ from steerwright.models.language.encode import Role
 from steerwright.models.language.load import LanguageModel
 from steerwright.vectors.direction import Direction, normalised
 from steerwright.vectors.estimators.registry import EstimatorName, estimate
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 
 def residual_vectors(
@@ -71,7 +71,7 @@ def residual_vectors(
                 f"No {concept!r} vector can be fitted at {hookpoint}: {error}. Check the contrast pairs: each needs a "
                 "positive and a negative text that differ."
             ) from error
-        slot = Slot(hookpoint)
+        slot = VectorKey(hookpoint)
         directions[slot] = replace(found, origin=(below.mean(0) @ found.unit.double()).float())
         if len(signs):
             apart = above - below if others is None else above - below - others[layer].double()

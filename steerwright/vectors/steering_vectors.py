@@ -17,7 +17,7 @@ LAYER = re.compile(r"\b(?:layers|h)\.(\d+)\b")
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class VectorKey:
     """Where one direction belongs.
 
     `tokens` is "all" or a token type; `steps` the first and last denoising step (0-based, both inside), None for
@@ -43,9 +43,9 @@ class SteeringVectors:
     model: Fingerprint
     estimator: str
     token_policy: str
-    directions: Mapping[Slot, Direction]
+    directions: Mapping[VectorKey, Direction]
     timesteps: tuple[float, ...] | None = None
-    controls: Mapping[Slot, float] = field(default_factory=dict)
+    controls: Mapping[VectorKey, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.directions:
@@ -54,11 +54,11 @@ class SteeringVectors:
         if last >= len(self.timesteps or ()):
             raise ValueError(f"A slot is for step {last}, but the schedule has {len(self.timesteps or ())} timesteps.")
 
-    def is_noise(self, slot: Slot) -> bool:
+    def is_noise(self, slot: VectorKey) -> bool:
         """Whether the direction is no longer than one fitted on shuffled labels; false where none was measured."""
         return float(self.directions[slot].norm.max()) <= self.controls.get(slot, -1.0)
 
-    def noise_mark(self, slot: Slot) -> bool | None:
+    def noise_mark(self, slot: VectorKey) -> bool | None:
         """`is_noise` where a control was measured, else None: nothing is known."""
         return self.is_noise(slot) if slot in self.controls else None
 

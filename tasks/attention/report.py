@@ -10,7 +10,7 @@ from steerwright.dag import Dep, Out, Param
 from steerwright.images import PictureFolder
 from steerwright.report.attention.content import AttentionContent
 from steerwright.report.attention.page import write_attention_report as write_page
-from steerwright.report.provenance import Provenance, file_hashes, library_versions
+from steerwright.report.provenance import RunProvenance, file_hashes, library_versions
 from steerwright.scoring.edits import COMPARISONS
 from steerwright.scoring.fid import fid_name
 from steerwright.scoring.perceptual import score_name
@@ -59,7 +59,7 @@ def write_attention_report(
             trials=pl.read_parquet(trials),
             pictures=shown,
             vectors={name: table.filter(pl.col("concept") == name).drop("concept") for name in plan.concepts},
-            provenance=Provenance(
+            provenance=RunProvenance(
                 facts={
                     "Model": f"{spec['source']}, {spec['steps']} steps, guidance {spec['guidance']}",
                     "Model fingerprint": identity["fingerprint"]["digest"],

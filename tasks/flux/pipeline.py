@@ -48,7 +48,7 @@ embeddings = clip.out("embeddings")
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerStages:
     """The stages of one layer."""
 
     saes: Stage
@@ -66,7 +66,7 @@ class Layer:
     grids: Stage
 
 
-def layer(name: str) -> Layer:
+def layer(name: str) -> LayerStages:
     """Declare the stages of a layer; all but the autoencoders have the same parameters at every layer."""
     trained = stage(
         f"flux-sae-{name}", train_sae, section="flux.sae",
@@ -125,7 +125,7 @@ def layer(name: str) -> Layer:
         labels=labels.out("labels"), trials=demos.out("trials"), changes=demos.out("changes"), judges=JUDGES,
         tags=("gpu",), retries=1,
     )  # fmt: skip
-    return Layer(
+    return LayerStages(
         trained, smatrix, statistics, coherence, labels, selection, truth, overlays, sheets, steering, decoder, demos,
         grids,
     )  # fmt: skip

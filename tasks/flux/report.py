@@ -11,7 +11,7 @@ from steerwright.dag import Dep, Out, Param
 from steerwright.report.flux.content import FluxContent
 from steerwright.report.flux.gather import LayerFiles, export_layer, headlines, layer_content, what_was_done
 from steerwright.report.flux.page import write_flux_report as write_pages
-from steerwright.report.provenance import Provenance, file_hashes, library_versions
+from steerwright.report.provenance import RunProvenance, file_hashes, library_versions
 from steerwright.scoring.perceptual import score_name
 
 
@@ -89,7 +89,7 @@ def write_flux_report(
                 interpretable=bar,
                 perceptual=score_name(scorers["lpips"]),
                 exports=exports,
-                provenance=Provenance(
+                provenance=RunProvenance(
                     facts={"Model": spec["source"], "Model fingerprint": identity["fingerprint"]["digest"]},
                     params={"flux": params, "scorers": scorers},
                     hashes=file_hashes(

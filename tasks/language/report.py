@@ -11,7 +11,7 @@ from steerwright.report.language.content import LanguageContent
 from steerwright.report.language.gather import judge_name, read_table, what_was_done
 from steerwright.report.language.page import write_language_report as write_page
 from steerwright.report.language.words import numbers
-from steerwright.report.provenance import Provenance, file_hashes, library_versions
+from steerwright.report.provenance import RunProvenance, file_hashes, library_versions
 
 
 def write_language_report(
@@ -60,7 +60,7 @@ def write_language_report(
         distinct_limit=distinct,
         judge=judge,
         done=what_was_done(library, asked, described, swept, blends, params, judge),
-        provenance=Provenance(
+        provenance=RunProvenance(
             facts={"Model": spec["source"], "Model fingerprint": identity["fingerprint"]["digest"]},
             params={"language": params},
             hashes=file_hashes({"vectors": vectors, "texts": scored, "scores": aggregate}),

@@ -16,7 +16,14 @@ from steerwright.experiments.latent_pictures import PictureJob, Tools, draw_pict
 from steerwright.models.select import read_model
 from steerwright.prompts.concept_suite import read_concept_prompts
 from steerwright.prompts.suite import evenly
-from steerwright.scoring.erasure_shots import STEERED, UNSTEERED, Shot, named_rows, steered_shots, unsteered_shots
+from steerwright.scoring.erasure_shots import (
+    STEERED,
+    UNSTEERED,
+    ErasureShot,
+    named_rows,
+    steered_shots,
+    unsteered_shots,
+)
 from steerwright.scoring.erasure_target import TOGETHER, ErasureTarget
 from steerwright.steering.latents.erasure import ErasedConcept
 
@@ -103,7 +110,7 @@ def _erased(decided: Mapping[str, Mapping[str, Any]], target: str, method: str, 
     )  # fmt: skip
 
 
-def _part(plain: Sequence[Shot], test: pl.DataFrame, target: str, count: int | None) -> list[Shot]:
+def _part(plain: Sequence[ErasureShot], test: pl.DataFrame, target: str, count: int | None) -> list[ErasureShot]:
     """The pictures that a method is judged on: all, or those of `count` prompts, half of which name the target."""
     if count is None:
         return list(plain)
@@ -113,14 +120,14 @@ def _part(plain: Sequence[Shot], test: pl.DataFrame, target: str, count: int | N
     return [shot for shot in plain if shot.prompt_id in {*having, *others}]
 
 
-def _frame(shot: Shot) -> Frame:
+def _frame(shot: ErasureShot) -> Frame:
     return Frame(prompt=shot.prompt, seed=shot.seed, path=shot.path)
 
 
 def _times(
     tools: Tools,
     conditions: Mapping[str, tuple[ErasedConcept, ...]],
-    plain: Sequence[Shot],
+    plain: Sequence[ErasureShot],
     test: pl.DataFrame,
     count: int,
 ) -> dict[str, float]:

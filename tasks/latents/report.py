@@ -13,7 +13,7 @@ from steerwright.prompts.concept_suite import read_concept_prompts
 from steerwright.report.latents.content import LatentsContent
 from steerwright.report.latents.gather import concept_latents, gather_cards, sae_facts, what_was_done
 from steerwright.report.latents.page import write_latents_report as write_page
-from steerwright.report.provenance import Provenance, file_hashes, library_versions
+from steerwright.report.provenance import RunProvenance, file_hashes, library_versions
 from steerwright.sae.training.curves import read_curves
 from steerwright.scoring.fid import fid_name
 from steerwright.scoring.latent_shots import read_shots
@@ -78,7 +78,7 @@ def write_latents_report(
                 {(prompt, seed): Path(path) for prompt, seed, path in plain.iter_rows()},
             ),
             pictures=made.select("target", "method", "prompt_id", "seed", "path"),
-            provenance=Provenance(
+            provenance=RunProvenance(
                 facts={
                     "Model": f"{spec['source']}, {spec['steps']} steps, guidance {spec['guidance']}",
                     "Model fingerprint": identity["fingerprint"]["digest"],

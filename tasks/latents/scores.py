@@ -14,7 +14,7 @@ from steerwright.scoring.labels import LabelScorer
 from steerwright.scoring.latent_shots import load_pictures, read_shots, reference_shots, scored_shots, timings
 from steerwright.scoring.perceptual import Perceptual
 from steerwright.scoring.unlearning import answers, flat_metrics, sequences, unlearning
-from steerwright.scoring.unlearning_table import PictureJudge
+from steerwright.scoring.unlearning_table import ErasureJudge
 from steerwright.stats.bootstrap import Bootstrap
 
 
@@ -49,7 +49,7 @@ def evaluate_latents(
             load_pictures(pictures, reference["path"].to_list()), reference["prompt_id"].to_list(),
             source=scorers["lpips"], classifier=classifier, quantile=artifact_quantile,
         )  # fmt: skip
-    whole = PictureJudge(judge, perceptual, detector, features).judged(
+    whole = ErasureJudge(judge, perceptual, detector, features).judged(
         scored, pictures, asked, lambda done, total: progress(done, total, "pictures")
     )
     seen = whole.drop("features")

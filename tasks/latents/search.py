@@ -10,7 +10,7 @@ import polars as pl
 from steerwright.dag import Dep, Out, Param, map_shards
 from steerwright.experiments.draw import Frame, in_shards
 from steerwright.experiments.latent_pictures import PictureJob, Tools, draw_pictures, where_edits_act
-from steerwright.experiments.search_latents import Attempt, SearchJob, Tuned, search_target
+from steerwright.experiments.search_latents import LatentAttempt, SearchJob, Tuned, search_target
 from steerwright.models.select import read_model
 from steerwright.prompts.concept_suite import read_concept_prompts
 from steerwright.scoring.axis_judge import axis_values
@@ -69,7 +69,7 @@ def search_latents(
         SearchJob(
             tools=tools, target=concept, method=method, pictures=work.absolute(), folder=work.absolute() / "trials",
             attempts=tuple(
-                Attempt(recipe=recipe, strength=strength,
+                LatentAttempt(recipe=recipe, strength=strength,
                         acts=_acts(acting.get(_gate(concept, recipe)), [frames[row] for row in rows[concept]]))
                 for recipe, strength in by_axis[concept.partition(":")[0]]
             ),

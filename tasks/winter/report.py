@@ -10,7 +10,7 @@ from steerwright.dag import Dep, Out, Param
 from steerwright.experiments.floors import FLOORS
 from steerwright.images import PictureFolder
 from steerwright.report.html.sheets import TRIPTYCH
-from steerwright.report.provenance import Provenance, file_hashes, library_versions
+from steerwright.report.provenance import RunProvenance, file_hashes, library_versions
 from steerwright.report.submission import Columns, encode_submission
 from steerwright.report.winter.content import ReportContent
 from steerwright.report.winter.page import write_report as write_page
@@ -69,7 +69,7 @@ def write_report(
         search=_search_table(pl.read_parquet(trials / "trials.parquet"), chosen),
         activations=pl.DataFrame(json.loads(norms.read_text())).rename({"norm": "difference"}).drop("panel", "series"),
         doses=pl.DataFrame(doses["doses"]).select(pl.col("id").alias("prompt_id"), "multiplier", "reason"),
-        provenance=Provenance(
+        provenance=RunProvenance(
             facts={
                 "Model": f"{spec['source']}, {spec['steps']} steps, guidance {spec['guidance']}",
                 "Model fingerprint": identity["fingerprint"]["digest"],

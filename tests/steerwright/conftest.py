@@ -216,13 +216,13 @@ def planted_vectors() -> Callable[..., Any]:
     import torch
 
     from steerwright.vectors.direction import Direction
-    from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+    from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
     def make(model: Any, *, seed: int) -> SteeringVectors:
         generator = torch.Generator().manual_seed(seed)
         raw = [torch.randn(model.width, generator=generator) for _ in model.hookpoints]
         directions = {
-            Slot(point): Direction(row / row.norm(), torch.tensor(1.0))
+            VectorKey(point): Direction(row / row.norm(), torch.tensor(1.0))
             for point, row in zip(model.hookpoints, raw, strict=True)
         }
         return SteeringVectors("planted", model.fingerprint, "mean_difference", "content", directions)

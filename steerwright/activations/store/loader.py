@@ -19,7 +19,7 @@ from steerwright.activations.store.reader import Store
 from steerwright.activations.store.row_ranges import (
     Piece,
     RowRanges,
-    Selection,
+    RowSelection,
     ShardReader,
     row_ranges,
     sequential_rate,
@@ -27,16 +27,16 @@ from steerwright.activations.store.row_ranges import (
 from steerwright.activations.store.rows import DTYPES
 from steerwright.activations.store.shuffle import (
     STRETCH_BYTES,
-    Batch,
     EpochOrder,
     PoolHalf,
     Prefetch,
+    RowBatch,
     epoch_order,
     joined,
 )
 from steerwright.models.hookpoints import Hookpoint
 
-__all__ = ["Batch", "LoaderReport", "RowLoader"]
+__all__ = ["LoaderReport", "RowBatch", "RowLoader"]
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class RowLoader:
     ) -> None:
         if batch_rows < 1 or pool_rows < 2 or seed < 0:
             raise ValueError(f"batch_rows {batch_rows}, pool_rows {pool_rows}, seed {seed}: too small")
-        selection = Selection(
+        selection = RowSelection(
             prompts=None if prompts is None else frozenset(prompts),
             steps=None if steps is None else frozenset(steps),
             branches=None if branches is None else frozenset(branches),
@@ -117,11 +117,11 @@ class RowLoader:
         """How many rows an epoch has."""
         return self._ranges.total
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[RowBatch]:
         return self
 
-    def __next__(self) -> Batch:
-        parts: list[Batch] = []
+    def __next__(self) -> RowBatch:
+        parts: list[RowBatch] = []
         missing = self.batch_rows
         while missing and self._next_window():
             assert self._half is not None

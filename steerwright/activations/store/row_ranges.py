@@ -28,7 +28,7 @@ NO_STEP = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class RowSelection:
     """Which rows are wanted; None: all. `prompts` are ids."""
 
     prompts: Collection[str] | None = None
@@ -98,7 +98,7 @@ class RowRanges:
         return pieces, np.repeat(self.step[low:high], rows)
 
 
-def row_ranges(store: Store, hookpoint: Hookpoint, selection: Selection) -> RowRanges:
+def row_ranges(store: Store, hookpoint: Hookpoint, selection: RowSelection) -> RowRanges:
     """Find the rows of `hookpoint` that `selection` wants; of the values nothing is read.
 
     UserError when the store has no such hookpoint, or none of the selected rows.
@@ -116,7 +116,7 @@ def row_ranges(store: Store, hookpoint: Hookpoint, selection: Selection) -> RowR
     return RowRanges(tuple(paths), row_bytes, *np.concatenate(found, axis=1))
 
 
-def _ranges(batch: pa.RecordBatch, selection: Selection) -> tuple[NDArray[np.int64], ...]:
+def _ranges(batch: pa.RecordBatch, selection: RowSelection) -> tuple[NDArray[np.int64], ...]:
     """First row, number of rows and step, int64 [ranges] each, of the wanted rows of a batch.
 
     There are few, since rows come forward by forward and prompt by prompt.
@@ -141,7 +141,7 @@ def _ranges(batch: pa.RecordBatch, selection: Selection) -> tuple[NDArray[np.int
     return starts[kept], rows[kept], step[starts[kept]]
 
 
-def _nothing_found(store: Store, hookpoint: Hookpoint, selection: Selection) -> str:
+def _nothing_found(store: Store, hookpoint: Hookpoint, selection: RowSelection) -> str:
     asked = [
         f"{name} {', '.join(map(str, wanted[:5]))}{', ...' if len(wanted) > 5 else ''}"
         for name, wanted in selection.described().items()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class RowBatch:
     """Rows [batch, d] in the dtype of their source, and the denoising step (int64 [batch], -1: none) of each."""
 
     rows: Tensor
@@ -71,17 +71,17 @@ class PoolHalf:
         self.held = len(order)
         self.order = torch.from_numpy(order).to(self.rows.device)
 
-    def draw(self, start: int, stop: int) -> Batch:
+    def draw(self, start: int, stop: int) -> RowBatch:
         """Rows `start` to `stop` of the order, as copies."""
         places = self.order[start:stop]
-        return Batch(self.rows.index_select(0, places), self.steps.index_select(0, places))
+        return RowBatch(self.rows.index_select(0, places), self.steps.index_select(0, places))
 
 
-def joined(parts: list[Batch]) -> Batch:
+def joined(parts: list[RowBatch]) -> RowBatch:
     """Batches one after the other; a single one as it is."""
     if len(parts) == 1:
         return parts[0]
-    return Batch(torch.cat([part.rows for part in parts]), torch.cat([part.step for part in parts]))
+    return RowBatch(torch.cat([part.rows for part in parts]), torch.cat([part.step for part in parts]))
 
 
 # The order in which an epoch visits rows: stretches of files in a random order, shuffled window by window.

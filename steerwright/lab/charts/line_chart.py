@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steerwright.lab.charts.style import SERIES, Scale, number, ticks
+from steerwright.lab.charts.style import SERIES, ChartScale, number, ticks
 from steerwright.report.html.page import Html, el
 
 _WIDTH, _HEIGHT = 400, 230
@@ -53,8 +53,8 @@ def line_chart(
     places = [x for x, _ in points] + ([] if marked is None else [marked])
     marks_y, marks_x = ticks(min(heights), max(heights)), _x_ticks(places)
     low, high = (min(places), max(places)) if min(places) < max(places) else (min(places) - 1, max(places) + 1)
-    across = Scale(low, high, _LEFT + 8, _WIDTH - _RIGHT - 8)
-    up = Scale(marks_y[0], marks_y[-1], _HEIGHT - _BOTTOM, _TOP)
+    across = ChartScale(low, high, _LEFT + 8, _WIDTH - _RIGHT - 8)
+    up = ChartScale(marks_y[0], marks_y[-1], _HEIGHT - _BOTTOM, _TOP)
     parts = [_grid(marks_x, marks_y, across, up, x_label, y_label)]
     for value, words in limits:
         parts.append(_segment(_LEFT, up(value), _WIDTH - _RIGHT, up(value), "limit"))
@@ -84,7 +84,7 @@ def _x_ticks(places: Sequence[float]) -> list[float]:
 
 
 def _grid(
-    marks_x: Sequence[float], marks_y: Sequence[float], across: Scale, up: Scale, x_label: str, y_label: str
+    marks_x: Sequence[float], marks_y: Sequence[float], across: ChartScale, up: ChartScale, x_label: str, y_label: str
 ) -> Html:
     parts = []
     for value in marks_y:
@@ -98,7 +98,7 @@ def _grid(
     return el("g", *parts)
 
 
-def _series(line: Line, points: Sequence[tuple[float, float]], colour: str, across: Scale, up: Scale) -> Html:
+def _series(line: Line, points: Sequence[tuple[float, float]], colour: str, across: ChartScale, up: ChartScale) -> Html:
     parts = []
     if len(line.low) and len(line.high):
         band = [(x, low, high) for x, low, high in zip(line.x, line.low, line.high, strict=True) if low == low]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steerwright.lab.charts.style import Scale, number
+from steerwright.lab.charts.style import ChartScale, number
 from steerwright.report.html.page import Html, el
 
 _WIDTH, _HEIGHT, _EDGE = 460, 400, 30
@@ -92,19 +92,19 @@ def plane(
     return el("figure", el("h4", title), *([words] if key else []), drawn, *below, class_="lab-chart")
 
 
-def _scales(points: Sequence[tuple[float, float]]) -> tuple[Scale, Scale]:
+def _scales(points: Sequence[tuple[float, float]]) -> tuple[ChartScale, ChartScale]:
     """One scale for both axes that holds all points and the origin."""
     xs, ys = [0.0, *(x for x, _ in points)], [0.0, *(y for _, y in points)]
     unit = max((max(xs) - min(xs)) / (_WIDTH - 4 * _EDGE), (max(ys) - min(ys)) / (_HEIGHT - 2 * _EDGE)) or 1.0
     middle_x, middle_y = (max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2
     half_x, half_y = unit * _WIDTH / 2, unit * _HEIGHT / 2
     return (
-        Scale(middle_x - half_x, middle_x + half_x, 0, _WIDTH),
-        Scale(middle_y - half_y, middle_y + half_y, _HEIGHT, 0),
+        ChartScale(middle_x - half_x, middle_x + half_x, 0, _WIDTH),
+        ChartScale(middle_y - half_y, middle_y + half_y, _HEIGHT, 0),
     )
 
 
-def _path(path: Path, across: Scale, up: Scale) -> Html:
+def _path(path: Path, across: ChartScale, up: ChartScale) -> Html:
     parts = [el("circle", cx=across(x), cy=up(y), r=2.6, class_="dot faint") for x, y in path.cloud]
     steps = [(across(x), up(y)) for x, y in path.points]
     parts.append(el("polyline", points=" ".join(f"{x},{y}" for x, y in steps), class_="line"))

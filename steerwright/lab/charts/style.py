@@ -12,7 +12,7 @@ MINUS = "\u2212"
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class ChartScale:
     """Maps `low`..`high` linearly to the pixels `start`..`end` (which may run backwards)."""
 
     low: float

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from steerwright.errors import UserError
-from steerwright.lab.lessons.lesson import Choice, Lesson, Number, Outcome, Step, bars, percent, quotes
+from steerwright.lab.lessons.lesson import Lesson, LessonOutcome, LessonStep, Number, OneOf, bars, percent, quotes
 
 if TYPE_CHECKING:
-    from steerwright.lab.lessons.experiment import Experiment, Share
+    from steerwright.lab.lessons.experiment import AnswerShare, Experiment
 
 _WITHIN = 0.1
 _RANDOM = 4
@@ -18,8 +18,8 @@ _WEAKER = 0.75
 _STEERING, _ASKING, _EQUAL = "steering, clearly", "asking, clearly", "too close to call"
 
 
-def _random(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
-    from steerwright.lab.lessons.experiment import Share
+def _random(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
+    from steerwright.lab.lessons.experiment import AnswerShare
     from steerwright.steering.language.apply import text_edits
     from steerwright.vectors.estimators.random_direction import random_like
 
@@ -29,7 +29,7 @@ def _random(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
     own = experiment.edits(concept, [entry.layer], entry.strength)
     base, steered, *others = experiment.compare([[], own, *pushes])
     hits = sum(one.show(concept).hits for one in others)
-    random = Share(hits, sum(len(one.completions) for one in others))
+    random = AnswerShare(hits, sum(len(one.completions) for one in others))
     before, after = base.show(concept), steered.show(concept)
     passed = abs(random.rate - guess) <= _WITHIN
     said = f"Random directions of the same length: {random} answers show {concept}, {percent(random.rate)}. You said "
@@ -45,10 +45,10 @@ def _random(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         [("unsteered", before, "plain"), ("random", random, "third"), (concept, after, "first")],
     )  # fmt: skip
     measured = {"random": random.rate, "steered": after.rate, "unsteered": before.rate}
-    return Outcome(passed, said, (drawn, quotes("Pushed in a random direction", others[0])), measured)
+    return LessonOutcome(passed, said, (drawn, quotes("Pushed in a random direction", others[0])), measured)
 
 
-def _asking(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _asking(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     concept = given["concept"]
     entry = experiment.entry(concept)
     if entry.instruction is None:
@@ -70,11 +70,11 @@ def _asking(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         f"Answers that show {concept}", [("steered", one, "first"), ("asked", other, "second")],
         f"24 answers each; steered at layer {entry.layer}, strength {entry.strength:g}",
     )  # fmt: skip
-    return Outcome(passed, said, (drawn, quotes("Asked", asked), quotes("Steered", steered)),
+    return LessonOutcome(passed, said, (drawn, quotes("Asked", asked), quotes("Steered", steered)),
                    {"steered": one.rate, "asked": other.rate})  # fmt: skip
 
 
-def _how_sure(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _how_sure(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     concept, count = given["concept"], int(given["answers"])
     entry = experiment.entry(concept)
     # Weaker than its best, so that some answers show it and some do not: there a count is least sure.
@@ -91,10 +91,10 @@ def _how_sure(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         else "Too wide to compare anything with. Take more answers."
     )
     drawn = bars(f"{concept} at three quarters of its strength", [("steered", share, "first")])
-    return Outcome(passed, said, (drawn,), {"rate": share.rate, "half_width": (high - low) / 2})
+    return LessonOutcome(passed, said, (drawn,), {"rate": share.rate, "half_width": (high - low) / 2})
 
 
-def _clearer(steered: Share, asked: Share) -> str:
+def _clearer(steered: AnswerShare, asked: AnswerShare) -> str:
     """Which of two shares is larger by their intervals; neither where these overlap."""
     if steered.interval[0] > asked.interval[1]:
         return _STEERING
@@ -107,7 +107,7 @@ LESSON = Lesson(
     "Three questions to ask of every claim about steering, with the experiment that answers each.",
     7,
     (
-        Step(
+        LessonStep(
             "random",
             "Would any push have done it?",
             (
@@ -116,10 +116,10 @@ LESSON = Lesson(
             ),
             "Guess which share of answers shows the concept under random pushes, to within 10 points.",
             "Push at random",
-            (Choice("concept", "Concept", (), "pirate"), Number("guess", "My guess in %", 0, 100, 5, 50)),
+            (OneOf("concept", "Concept", (), "pirate"), Number("guess", "My guess in %", 0, 100, 5, 50)),
             _random,
         ),
-        Step(
+        LessonStep(
             "asking",
             "Would asking have done it?",
             (
@@ -129,12 +129,12 @@ LESSON = Lesson(
             "Predict which of the two shows a concept of your choice more often.",
             "Steer, and ask",
             (
-                Choice("concept", "Concept", (), "pirate"),
-                Choice("answer", "My prediction: which does it more often", (_STEERING, _ASKING, _EQUAL)),
+                OneOf("concept", "Concept", (), "pirate"),
+                OneOf("answer", "My prediction: which does it more often", (_STEERING, _ASKING, _EQUAL)),
             ),
             _asking,
         ),
-        Step(
+        LessonStep(
             "sure",
             "How sure is a count?",
             (
@@ -143,7 +143,7 @@ LESSON = Lesson(
             ),
             "Take as many answers as it needs to know the rate to within 15 points either way.",
             "Count",
-            (Choice("concept", "Concept", (), "pirate"), Number("answers", "Answers", 4, 64, 4, 8)),
+            (OneOf("concept", "Concept", (), "pirate"), Number("answers", "Answers", 4, 64, 4, 8)),
             _how_sure,
         ),
     ),

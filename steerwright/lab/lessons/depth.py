@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 from steerwright.errors import UserError
 from steerwright.lab.charts.charts import heatmap
 from steerwright.lab.charts.line_chart import Line, line_chart
-from steerwright.lab.lessons.lesson import Choice, Layer, Lesson, Number, Outcome, Step, bars, percent, times
+from steerwright.lab.lessons.lesson import (
+    LayerSlider,
+    Lesson,
+    LessonOutcome,
+    LessonStep,
+    Number,
+    OneOf,
+    bars,
+    percent,
+    times,
+)
 
 if TYPE_CHECKING:
     from steerwright.lab.lessons.experiment import Experiment
@@ -19,7 +29,7 @@ _OFTEN, _NEAR, _LOST = 0.8, 1.05, 0.5
 _KEPT, _LOSES = "at least half of the effect is kept", "more than half of it is lost"
 
 
-def _where(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _where(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     concept, strength, layer = given["concept"], float(given["strength"]), experiment.layer(given["layer"])
     layers = range(experiment.model.layers)
     pushes = [experiment.edits(concept, [number], strength) for number in layers]
@@ -55,10 +65,12 @@ def _where(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         [Line("perplexity", list(layers), ratios, colour="second")],
         title="What it costs", x_label="layer", y_label="times the perplexity", y_range=(0, 2), marked=layer,
     )  # fmt: skip
-    return Outcome(passed, said, (drawn, cost), {"rate": rates[layer], "ratio": ratios[layer], "cheapest": cheapest})
+    return LessonOutcome(
+        passed, said, (drawn, cost), {"rate": rates[layer], "ratio": ratios[layer], "cheapest": cheapest}
+    )
 
 
-def _borrowed(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _borrowed(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     concept, strength = given["concept"], float(given["strength"])
     source = experiment.layer(given["source"])
     layer = experiment.entry(concept).layer
@@ -96,7 +108,7 @@ def _borrowed(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         unit="cosine", top=1.0, signed=True, here=layer,
     )  # fmt: skip
     measured = {"own": right.rate, "borrowed": wrong.rate, "unsteered": before.rate, "cosine": cosine}
-    return Outcome(given["guess"] == truth, said, (drawn, table), measured)
+    return LessonOutcome(given["guess"] == truth, said, (drawn, table), measured)
 
 
 def borrowed_edits(experiment: Experiment, concept: str, source: int, layer: int, strength: float) -> list[Edit]:
@@ -122,7 +134,7 @@ LESSON = Lesson(
     "Why layers differ, how to compare them fairly, and a mistake that spoils the comparison.",
     7,
     (
-        Step(
+        LessonStep(
             "where",
             "Too early, too late",
             (
@@ -134,13 +146,13 @@ LESSON = Lesson(
             "least perplexity.",
             "Try every layer",
             (
-                Choice("concept", "Concept", (), "pirate"),
+                OneOf("concept", "Concept", (), "pirate"),
                 Number("strength", "Strength", 0.1, 3, 0.05, 0.3),
-                Layer("layer", "My layer", 0.0),
+                LayerSlider("layer", "My layer", 0.0),
             ),
             _where,
         ),
-        Step(
+        LessonStep(
             "borrowed",
             "Each layer its own vector",
             (
@@ -150,10 +162,10 @@ LESSON = Lesson(
             "Predict whether a vector borrowed from a layer of your choice keeps at least half of the effect.",
             "Steer with a borrowed vector",
             (
-                Choice("concept", "Concept", (), "pirate"),
+                OneOf("concept", "Concept", (), "pirate"),
                 Number("strength", "Strength", 0.1, 3, 0.05, 0.8),
-                Layer("source", "Take the vector of layer", 1.0),
-                Choice("guess", "My prediction", (_KEPT, _LOSES)),
+                LayerSlider("source", "Take the vector of layer", 1.0),
+                OneOf("guess", "My prediction", (_KEPT, _LOSES)),
             ),
             _borrowed,
         ),

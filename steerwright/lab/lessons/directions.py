@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from steerwright.errors import UserError
 from steerwright.lab.charts.line_chart import Line, line_chart
-from steerwright.lab.lessons.lesson import Choice, Lesson, Number, Outcome, Step, Words, percent
+from steerwright.lab.lessons.lesson import Lesson, LessonOutcome, LessonStep, Number, OneOf, Words, percent
 from steerwright.report.html.page import Html, el
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _APART = 0.1
 _OWN, _NOTHING, _EACH_OTHER = "each one's neutral twin", "nothing", "the other concept's answers"
 
 
-def _own_sentence(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _own_sentence(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     from steerwright.activations.residuals import pooled_residuals
     from steerwright.lab.concepts import POLICY
     from steerwright.lab.operations.separability import pair_activations
@@ -43,10 +43,10 @@ def _own_sentence(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
     else:
         said += f"It takes {_REACHED:g}. Use words of a kind that this model writes when it is asked to be {concept}."
     examples = _examples(concept, [pair.positive for pair in entry.pairs[:2]])
-    return Outcome(passed, said, (_ruler(concept, place), examples), {"place": place})
+    return LessonOutcome(passed, said, (_ruler(concept, place), examples), {"place": place})
 
 
-def _how_many(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _how_many(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     import torch
 
     from steerwright.lab.operations.separability import pair_activations
@@ -83,10 +83,10 @@ def _how_many(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         limits=[(bar, f"{percent(_SAME)} of the best")],
         marked=shown,
     )
-    return Outcome(passed, said, (drawn,), {"agreement": agreement[shown - 1], "smallest": right})
+    return LessonOutcome(passed, said, (drawn,), {"agreement": agreement[shown - 1], "smallest": right})
 
 
-def _baseline(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _baseline(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     from steerwright.lab.operations.separability import pair_activations
 
     first, second = _opposites(experiment)
@@ -122,7 +122,7 @@ def _baseline(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
     else:
         said += "On this model even neutral twins leave them alike; look at another layer in the Layers tab."
     table = _cosine_table(first, second, cosines, given["baseline"])
-    return Outcome(passed, said, (table,), {"cosine": mine})
+    return LessonOutcome(passed, said, (table,), {"cosine": mine})
 
 
 def pair_agreement(differences: Tensor, half: int, generator: Any) -> list[float]:
@@ -192,7 +192,7 @@ LESSON = Lesson(
     "How contrast pairs give a vector, how many it takes, and why something must be subtracted.",
     6,
     (
-        Step(
+        LessonStep(
             "sentence",
             "Between neutral and happy",
             (
@@ -206,12 +206,12 @@ LESSON = Lesson(
             f"Write a sentence of your own that lies at {_REACHED:g} or further.",
             "Place my sentence",
             (
-                Choice("concept", "Concept", (), "happy"),
+                OneOf("concept", "Concept", (), "happy"),
                 Words("text", "My sentence", "The garden has a gate and a path."),
             ),
             _own_sentence,
         ),
-        Step(
+        LessonStep(
             "pairs",
             "One pair is an anecdote",
             (
@@ -222,10 +222,10 @@ LESSON = Lesson(
             ),
             f"Find the smallest number of pairs with which the two agree to {percent(_SAME)} of what all pairs reach.",
             "Compare two halves",
-            (Choice("concept", "Concept", (), "happy"), Number("pairs", "Pairs in each half", 1, 8, 1, 1)),
+            (OneOf("concept", "Concept", (), "happy"), Number("pairs", "Pairs in each half", 1, 8, 1, 1)),
             _how_many,
         ),
-        Step(
+        LessonStep(
             "baseline",
             "What to subtract",
             (
@@ -235,7 +235,7 @@ LESSON = Lesson(
             ),
             "Try all three, and end with the one that gives two vectors of their own that point apart.",
             "Compare the vectors",
-            (Choice("baseline", "Subtract", (_NOTHING, _OWN, _EACH_OTHER), _NOTHING),),
+            (OneOf("baseline", "Subtract", (_NOTHING, _OWN, _EACH_OTHER), _NOTHING),),
             _baseline,
         ),
     ),

@@ -30,7 +30,7 @@ _ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class AnswerShare:
     """Hits among `count`, with Wilson's 95 % interval."""
 
     hits: int
@@ -60,10 +60,10 @@ class Answers:
     probabilities: NDArray[np.float32]
     nll: NDArray[np.float64]
 
-    def show(self, *concepts: str) -> Share:
+    def show(self, *concepts: str) -> AnswerShare:
         """How many show all of `concepts`."""
         columns = [self.values.index(name) for name in concepts]
-        return Share(int((self.probabilities[:, columns] >= PRESENT).all(1).sum()), len(self.completions))
+        return AnswerShare(int((self.probabilities[:, columns] >= PRESENT).all(1).sum()), len(self.completions))
 
     def perplexity_ratio(self, base: Answers) -> float:
         """Perplexity over that of `base`, answers to the same prompts with the same seeds."""

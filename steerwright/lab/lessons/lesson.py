@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from steerwright.lab.lessons.experiment import Experiment
 from collections.abc import Sequence
 
-from steerwright.lab.lessons.experiment import Answers, Share
+from steerwright.lab.lessons.experiment import Answers, AnswerShare
 from steerwright.report.html.page import el
 
 
@@ -37,7 +37,7 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class LayerSlider:
     """A layer of the model; `value` is the share of its depth that is set first."""
 
     name: str
@@ -50,7 +50,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class OneOf:
     """One of several answers; without `options` one of the concepts that the lab can recognise in texts.
 
     `value` is set first; "" leaves it open, as a prediction must be the reader's own.
@@ -81,11 +81,11 @@ class Words:
         return checked_text(given, self.label.lower(), 600)
 
 
-Control = Number | Layer | Choice | Words
+Control = Number | LayerSlider | OneOf | Words
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LessonOutcome:
     """What an experiment found: whether the reader's task is done, what is said of it, and what is drawn.
 
     `measured`: the numbers behind, by name, for whoever calls the lessons from a program.
@@ -98,7 +98,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LessonStep:
     """One step: `text` teaches (paragraphs), `task` asks for something, `run` measures and judges it."""
 
     name: str
@@ -107,7 +107,7 @@ class Step:
     task: str
     button: str
     controls: tuple[Control, ...]
-    run: Callable[[Experiment, Mapping[str, Any]], Outcome]
+    run: Callable[[Experiment, Mapping[str, Any]], LessonOutcome]
 
     def checked(self, values: Mapping[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
         """The values of all controls, checked; what is missing is what the page sets first."""
@@ -125,7 +125,7 @@ class Lesson:
     title: str
     promise: str
     minutes: int
-    steps: tuple[Step, ...]
+    steps: tuple[LessonStep, ...]
 
 
 def start(control: Control, known: tuple[str, ...], layers: int | None) -> Any:
@@ -133,11 +133,11 @@ def start(control: Control, known: tuple[str, ...], layers: int | None) -> Any:
     match control:
         case Number() | Words():
             return control.value
-        case Layer():
+        case LayerSlider():
             return 0 if layers is None else int(control.value * (layers - 1))
-        case Choice(options=(), value=value):
+        case OneOf(options=(), value=value):
             return value if value in known else next(iter(known), "")
-        case Choice(value=value):
+        case OneOf(value=value):
             return value
         case _:
             assert_never(control)
@@ -155,7 +155,7 @@ def quotes(title: str, answers: Answers, count: int = 3) -> Html:
     return el("div", el("h4", title), el("ul", *rows), class_="lesson-quotes")
 
 
-def bars(title: str, rows: Sequence[tuple[str, Share, str]], caption: str = "") -> Html:
+def bars(title: str, rows: Sequence[tuple[str, AnswerShare, str]], caption: str = "") -> Html:
     """One bar for each (name, share, colour), with its interval; colours as of the charts' series."""
     drawn = []
     for name, share, colour in rows:

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from steerwright.errors import UserError
-from steerwright.lab.lessons.lesson import Choice, Lesson, Number, Outcome, Step, bars, percent, quotes, times
+from steerwright.lab.lessons.lesson import (
+    Lesson,
+    LessonOutcome,
+    LessonStep,
+    Number,
+    OneOf,
+    bars,
+    percent,
+    quotes,
+    times,
+)
 
 if TYPE_CHECKING:
     from steerwright.lab.lessons.experiment import Experiment
@@ -16,7 +26,7 @@ _BOTH, _SOME, _COHERENT, _GONE, _LEFT = 0.5, 0.25, 2.5, 0.3, 0.2
 _SUM, _TURNS = "added up", "in turns"
 
 
-def _mix(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _mix(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     from steerwright.lab.operations.blend import blend
 
     first, second = _two(given)
@@ -49,10 +59,10 @@ def _mix(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         [(_SUM, found[0].show(first, second), "second"), (_TURNS, found[1].show(first, second), "first")],
         "Unsteered, both: " + str(base.show(first, second)),
     )  # fmt: skip
-    return Outcome(passed, said, (drawn, quotes("Mixed", mixed)), {"both": both.rate, "ratio": ratio})
+    return LessonOutcome(passed, said, (drawn, quotes("Mixed", mixed)), {"both": both.rate, "ratio": ratio})
 
 
-def _tug(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _tug(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     first, second = _two(given)
     layer, against = _shared_layer(experiment, first, second), float(given["against"])
     pull = experiment.entry(first).strength
@@ -77,11 +87,11 @@ def _tug(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         f"Pulling at layer {layer}: {first} with {pull:g}, {second} with {against:g}",
         [(f"{first}, alone", before, "plain"), (first, after, "first"), (second, both.show(second), "second")],
     )  # fmt: skip
-    return Outcome(passed, said, (drawn, quotes("Against each other", both)),
+    return LessonOutcome(passed, said, (drawn, quotes("Against each other", both)),
                    {"alone": before.rate, "left": after.rate, "other": both.show(second).rate})  # fmt: skip
 
 
-def _remove(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _remove(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     concept, strength = given["concept"], float(given["strength"])
     entry = experiment.entry(concept)
     if entry.instruction is None:
@@ -109,7 +119,7 @@ def _remove(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         f"Asked for {concept}", [("as it is", before, "plain"), ("direction removed", after, "first")],
         "Strength 1 takes away the component along the direction, 2 turns it around",
     )  # fmt: skip
-    return Outcome(passed, said, (drawn, quotes("Asked, but removed", removed)),
+    return LessonOutcome(passed, said, (drawn, quotes("Asked, but removed", removed)),
                    {"asked": before.rate, "removed": after.rate})  # fmt: skip
 
 
@@ -134,7 +144,7 @@ LESSON = Lesson(
     "What two directions do to one answer, added up, in turns or against each other, and how removal differs.",
     8,
     (
-        Step(
+        LessonStep(
             "mix",
             "Two at once",
             (
@@ -147,14 +157,14 @@ LESSON = Lesson(
             f"{_COHERENT:g} times the perplexity.",
             "Mix both ways",
             (
-                Choice("first", "First concept", (), "happy"),
-                Choice("second", "Second concept", (), "formal"),
-                Choice("how", "The two are", (_SUM, _TURNS), _SUM),
+                OneOf("first", "First concept", (), "happy"),
+                OneOf("second", "Second concept", (), "formal"),
+                OneOf("how", "The two are", (_SUM, _TURNS), _SUM),
                 Number("strength", "Strength", 0, 2, 0.05, 0.6),
             ),
             _mix,
         ),
-        Step(
+        LessonStep(
             "tug",
             "A tug of war",
             (
@@ -164,13 +174,13 @@ LESSON = Lesson(
             f"Find a counter-pull under which at most {percent(_GONE)} of the answers still show the first.",
             "Pull",
             (
-                Choice("first", "Pulls with its usual strength", (), "happy"),
-                Choice("second", "Pulls against it", (), "sad"),
+                OneOf("first", "Pulls with its usual strength", (), "happy"),
+                OneOf("second", "Pulls against it", (), "sad"),
                 Number("against", "With strength", 0, 2, 0.05, 0.1),
             ),
             _tug,
         ),
-        Step(
+        LessonStep(
             "remove",
             "Taking away",
             (
@@ -183,8 +193,8 @@ LESSON = Lesson(
             "asked for.",
             "Ask, and remove",
             (
-                Choice("concept", "Concept", (), "happy"),
-                Choice("where", "Take it out at", ("one layer", "every layer"), "one layer"),
+                OneOf("concept", "Concept", (), "happy"),
+                OneOf("where", "Take it out at", ("one layer", "every layer"), "one layer"),
                 Number("strength", "Strength", 0, 2, 0.1, 0.5),
             ),
             _remove,

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from steerwright.lab.lessons.lesson import Choice, Lesson, Number, Outcome, Step, bars, percent, quotes, times
+from steerwright.lab.lessons.lesson import (
+    Lesson,
+    LessonOutcome,
+    LessonStep,
+    Number,
+    OneOf,
+    bars,
+    percent,
+    quotes,
+    times,
+)
 
 if TYPE_CHECKING:
     from steerwright.lab.lessons.experiment import Experiment
@@ -13,7 +23,7 @@ if TYPE_CHECKING:
 _OFTEN, _COHERENT, _BROKEN = 0.8, 2.0, 4.0
 
 
-def _nothing(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _nothing(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     concept, strength = given["concept"], float(given["strength"])
     entry = experiment.entry(concept)
     base = experiment.answers(count=4)
@@ -33,10 +43,10 @@ def _nothing(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         said = f"At strength {strength:g}, {4 - same} of 4 answers differ. Same prompts, same random numbers: the "
         said += "vector did that. Go lower."
     shown = (quotes("Unsteered", base, 2), quotes(f"Strength {strength:g}", steered, 2))
-    return Outcome(passed, said, shown, {"same": same})
+    return LessonOutcome(passed, said, shown, {"same": same})
 
 
-def _break(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _break(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     concept, strength = given["concept"], float(given["strength"])
     entry = experiment.entry(concept)
     base, steered = experiment.compare([[], experiment.edits(concept, [entry.layer], strength)])
@@ -50,10 +60,10 @@ def _break(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         else f"Still language. Push until it is {_BROKEN:g} times."
     )
     measured = {"ratio": ratio, "rate": steered.show(concept).rate}
-    return Outcome(passed, said, (quotes(f"Strength {strength:g}", steered),), measured)
+    return LessonOutcome(passed, said, (quotes(f"Strength {strength:g}", steered),), measured)
 
 
-def _window(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _window(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     concept, strength = given["concept"], float(given["strength"])
     entry = experiment.entry(concept)
     base, steered = experiment.compare([[], experiment.edits(concept, [entry.layer], strength)])
@@ -73,7 +83,7 @@ def _window(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         f"16 answers each, at layer {entry.layer}; the thin bars are 95 % intervals",
     )  # fmt: skip
     measured = {"rate": after.rate, "unsteered": before.rate, "ratio": ratio}
-    return Outcome(often and coherent, said, (drawn, quotes(f"Strength {strength:g}", steered)), measured)
+    return LessonOutcome(often and coherent, said, (drawn, quotes(f"Strength {strength:g}", steered)), measured)
 
 
 LESSON = Lesson(
@@ -82,7 +92,7 @@ LESSON = Lesson(
     "What strength means, what too much looks like, and how to find the window between.",
     6,
     (
-        Step(
+        LessonStep(
             "nothing",
             "Zero is a measurement too",
             (
@@ -94,10 +104,10 @@ LESSON = Lesson(
             ),
             "Find the strength at which nothing changes at all.",
             "Answer four prompts twice",
-            (Choice("concept", "Concept", (), "pirate"), Number("strength", "Strength", 0, 2, 0.05, 0.6)),
+            (OneOf("concept", "Concept", (), "pirate"), Number("strength", "Strength", 0, 2, 0.05, 0.6)),
             _nothing,
         ),
-        Step(
+        LessonStep(
             "break",
             "Too much",
             (
@@ -108,10 +118,10 @@ LESSON = Lesson(
             ),
             f"Push until the answers are at least {_BROKEN:g} times as perplexing as the model's own.",
             "Push",
-            (Choice("concept", "Concept", (), "pirate"), Number("strength", "Strength", 0, 8, 0.1, 0.3)),
+            (OneOf("concept", "Concept", (), "pirate"), Number("strength", "Strength", 0, 8, 0.1, 0.3)),
             _break,
         ),
-        Step(
+        LessonStep(
             "window",
             "The window",
             (
@@ -122,7 +132,7 @@ LESSON = Lesson(
             f"For a concept of your choice: at least {percent(_OFTEN)} of the answers show it, at no more than "
             f"{_COHERENT:g} times the perplexity.",
             "Measure 16 answers",
-            (Choice("concept", "Concept", (), "pirate"), Number("strength", "Strength", 0, 4, 0.05, 0.2)),
+            (OneOf("concept", "Concept", (), "pirate"), Number("strength", "Strength", 0, 4, 0.05, 0.2)),
             _window,
         ),
     ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from steerwright.lab.charts.charts import lens_chart
 from steerwright.lab.charts.line_chart import Line, line_chart
-from steerwright.lab.lessons.lesson import Layer, Lesson, Number, Outcome, Step, percent, times
+from steerwright.lab.lessons.lesson import LayerSlider, Lesson, LessonOutcome, LessonStep, Number, percent, times
 
 if TYPE_CHECKING:
     from steerwright.lab.lessons.experiment import Experiment
@@ -16,7 +16,7 @@ _WITHIN = 1.25
 _MOST = 0.9
 
 
-def _growth(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _growth(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     from steerwright.lab.operations.explore_layers import explore_layers
 
     found = explore_layers(experiment.workbench, experiment.prompts(1)[0], job=experiment.job)
@@ -38,10 +38,10 @@ def _growth(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
         if passed
         else "Look at the curve and set the guess to what it shows."
     )
-    return Outcome(passed, said, (drawn,), {"ratio": ratio, "guess": guess})
+    return LessonOutcome(passed, said, (drawn,), {"ratio": ratio, "guess": guess})
 
 
-def _settling(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
+def _settling(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     from steerwright.lab.operations.explore_layers import explore_layers, settled_by
 
     layer = experiment.layer(given["layer"])
@@ -58,7 +58,7 @@ def _settling(experiment: Experiment, given: Mapping[str, Any]) -> Outcome:
     else:
         said += f"That is less than {percent(_MOST)}. Go further down the table."
     measured = {"layer": layer, "settled": shares[layer], "first": right}
-    return Outcome(passed, said, (lens_chart(found),), measured)
+    return LessonOutcome(passed, said, (lens_chart(found),), measured)
 
 
 LESSON = Lesson(
@@ -67,7 +67,7 @@ LESSON = Lesson(
     "What an activation is, how long it is, and when the next word is decided.",
     4,
     (
-        Step(
+        LessonStep(
             "length",
             "A vector for every token",
             (
@@ -84,7 +84,7 @@ LESSON = Lesson(
             (Number("guess", "My guess: times longer", 0.5, 20, 0.25, 8),),
             _growth,
         ),
-        Step(
+        LessonStep(
             "settling",
             "When the next word is decided",
             (
@@ -96,7 +96,7 @@ LESSON = Lesson(
             ),
             f"Find the first block after which at least {percent(_MOST)} of the answer's words are settled.",
             "Read every layer",
-            (Layer("layer", "After block", 0.0),),
+            (LayerSlider("layer", "After block", 0.0),),
             _settling,
         ),
     ),

@@ -73,7 +73,7 @@ class Blend:
 
         `strength` in shares of each token's norm, one or for each row; `place` and `bound` as `text_edits` takes them.
         """
-        from steerwright.steering.language.edits import Turns, check_vectors, text_edits
+        from steerwright.steering.language.edits import Alternation, check_vectors, text_edits
 
         if not self.turns:
             return text_edits(self.vectors, layers, strength, tokens=place, bound=bound, model=model)
@@ -85,7 +85,7 @@ class Blend:
         parts = {name: entry.vectors for name, entry in self.entries.items()}
         for vectors in parts.values():
             check_vectors(model, vectors)
-        return Turns(parts, self.weights).edits(layers, strength, bound=bound)
+        return Alternation(parts, self.weights).edits(layers, strength, bound=bound)
 
     def check_layers(self, layers: Sequence[int]) -> None:
         """UserError for a layer that one of the concepts has no vector at."""

@@ -36,7 +36,7 @@ ANSWER_TOKENS = 24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ConceptMap:
+class ConceptPlane:
     """Places at one layer, as displacements from neutral answers, projected on the two directions that tell most.
 
     `names` [n] and `places` float32 [n, 2]: each concept's mean difference of its pairs of answers. `origin` [2]: no
@@ -71,7 +71,7 @@ def concept_map(
     seed: Any = 0,
     factor: Any = None,
     job: Job | None = None,
-) -> ConceptMap:
+) -> ConceptPlane:
     """Lay concepts out on a plane, and steer answers to `prompt` towards one of them, step by step to `strength`.
 
     The answers are written while steering at `layer`, then read again without any steering, so that the path shows
@@ -126,7 +126,7 @@ def concept_map(
     on_map, mean = moved @ axes.T, moved.nanmean(1)
     rounding = 1e-5 * float(pooled[0].norm(dim=-1).nanmean())
     lengths = zip((mean @ axes.T).norm(dim=-1).tolist(), mean.norm(dim=-1).tolist(), strict=True)
-    return ConceptMap(
+    return ConceptPlane(
         concept=entry.name,
         steered_layer=layer,
         layer=read,

@@ -36,7 +36,7 @@ ABOUT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class LayerStatistics:
+class LayerFit:
     """What a concept's vector is like at one layer.
 
     `norm` is its length, `relative` that over the mean length of the residual stream. `mean`, `std`, `least`, `most`
@@ -62,7 +62,7 @@ class CreatedConcept:
     """A concept that was made and saved, with its statistics, first layer first."""
 
     entry: ConceptEntry
-    statistics: tuple[LayerStatistics, ...]
+    statistics: tuple[LayerFit, ...]
 
 
 def create_concept(
@@ -191,14 +191,14 @@ def _answers(workbench: Workbench, asked: Sequence[RequestPair], job: Job) -> tu
     )
 
 
-def _statistics(above: Tensor, below: Tensor) -> tuple[LayerStatistics, ...]:
+def _statistics(above: Tensor, below: Tensor) -> tuple[LayerFit, ...]:
     """From the pooled residual streams of both sides, each [layers, pairs, d]."""
     raw = above.double().mean(1) - below.double().mean(1)
     lengths = torch.cat([above, below], 1).double().norm(dim=-1).mean(1)
     held_out = above.shape[1] >= FEWEST_HELD_OUT
     auroc = separability(above, below)[0].tolist() if held_out else [math.nan] * len(raw)
     return tuple(
-        LayerStatistics(
+        LayerFit(
             layer=layer,
             norm=float(values.norm()),
             relative=float(values.norm() / lengths[layer]),
@@ -214,7 +214,7 @@ def _statistics(above: Tensor, below: Tensor) -> tuple[LayerStatistics, ...]:
     )
 
 
-def _best_layer(statistics: Sequence[LayerStatistics], usual: int) -> int:
+def _best_layer(statistics: Sequence[LayerFit], usual: int) -> int:
     """The usual layer, or the nearest to it that tells held-out pairs apart about as well as the best does."""
     best = max(one.auroc for one in statistics)
     if math.isnan(best):

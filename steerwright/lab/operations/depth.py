@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DepthStage:
     """A stretch of a model's depth: from `start` (a share of all layers) to the next stage's."""
 
     name: str
@@ -15,7 +15,7 @@ class Stage:
 
 
 STAGES = (
-    Stage(
+    DepthStage(
         "Reading",
         0.0,
         "what the tokens are",
@@ -24,7 +24,7 @@ STAGES = (
         "A push here is rewritten by every block that follows. It often changes single words, or breaks spelling "
         "before it changes the manner.",
     ),
-    Stage(
+    DepthStage(
         "Gathering",
         0.25,
         "what the text is about",
@@ -33,7 +33,7 @@ STAGES = (
         "Often the best place to begin: the concept is there as one direction, and enough blocks follow to turn it "
         "into fitting words.",
     ),
-    Stage(
+    DepthStage(
         "Deciding",
         0.5,
         "what to say, and in which manner",
@@ -42,7 +42,7 @@ STAGES = (
         "Works well too, and with less strength in units of the residual norm. The later it is, the more the push acts "
         "on the next word alone.",
     ),
-    Stage(
+    DepthStage(
         "Speaking",
         0.75,
         "which token comes next",
@@ -54,12 +54,12 @@ STAGES = (
 )
 
 
-def stage_of(layer: int, layers: int) -> Stage:
+def stage_of(layer: int, layers: int) -> DepthStage:
     """The stage of `layer`, counted from 0, in a model of `layers`; a layer belongs where its middle lies."""
     depth = (layer + 0.5) / layers
     return [stage for stage in STAGES if stage.start <= depth][-1]
 
 
-def layers_of(stage: Stage, layers: int) -> tuple[int, ...]:
+def layers_of(stage: DepthStage, layers: int) -> tuple[int, ...]:
     """The layers of a model of `layers` that belong to `stage`; none in a very shallow model."""
     return tuple(layer for layer in range(layers) if stage_of(layer, layers) is stage)

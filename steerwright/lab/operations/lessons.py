@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from steerwright.lab.checks import checked_choice
 from steerwright.lab.jobs import Job
-from steerwright.lab.lessons.lesson import Lesson, Outcome, Step
+from steerwright.lab.lessons.lesson import Lesson, LessonOutcome, LessonStep
 
 if TYPE_CHECKING:
     from steerwright.lab.workbench import Workbench
@@ -21,7 +21,7 @@ def lesson(name: Any) -> Lesson:
     return known[checked_choice(name, known, "lesson")]
 
 
-def step_of(lesson: Lesson, name: Any) -> Step:
+def step_of(lesson: Lesson, name: Any) -> LessonStep:
     """A step of `lesson` by its name; UserError that names those there are."""
     known = {one.name: one for one in lesson.steps}
     return known[checked_choice(name, known, "step")]
@@ -29,7 +29,7 @@ def step_of(lesson: Lesson, name: Any) -> Step:
 
 def run_step(
     workbench: Workbench, lesson_name: Any, step_name: Any, values: Mapping[str, Any], job: Job | None = None
-) -> Outcome:
+) -> LessonOutcome:
     """Run the experiment of a step on the model, with `values` by the names of the step's controls.
 
     What is missing in `values` is as the page sets it first. Raises UserError for an unknown lesson, step or value, and

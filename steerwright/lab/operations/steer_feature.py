@@ -14,7 +14,7 @@ from steerwright.lab.jobs import Job
 from steerwright.lab.operations.steer_picture import LONGEST_PROMPT
 from steerwright.lab.pictures.bench import FLUX, picture_bench
 from steerwright.lab.pictures.drawing import Heat, draw_picture
-from steerwright.lab.pictures.features import Feature
+from steerwright.lab.pictures.features import LabFeature
 from steerwright.lab.pictures.heat_sources import LatentHeat
 from steerwright.lab.pictures.kit import PictureChange
 from steerwright.report.html.overlays import heat_limit
@@ -38,7 +38,7 @@ class FeaturePicture:
 
     prompt: str
     seed: int
-    feature: Feature
+    feature: LabFeature
     strength: float
     unsteered: NDArray[np.uint8]
     steered: NDArray[np.uint8]
@@ -48,7 +48,7 @@ class FeaturePicture:
     limit: float
 
 
-def layer_features(workbench: Workbench, layer: str) -> tuple[Feature, ...]:
+def layer_features(workbench: Workbench, layer: str) -> tuple[LabFeature, ...]:
     """The features of a layer (early, late), those that change pictures most first."""
     return picture_bench(workbench).layer(layer).features
 

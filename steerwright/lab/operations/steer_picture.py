@@ -14,7 +14,7 @@ from steerwright.lab.checks import checked_choice, checked_number, checked_seed,
 from steerwright.lab.jobs import Job
 from steerwright.lab.pictures.bench import SD, PictureBench, picture_bench
 from steerwright.lab.pictures.drawing import Drawn, Heat, HeatSource, draw_picture
-from steerwright.lab.pictures.edits import Choice, PictureEdit, prompt_words
+from steerwright.lab.pictures.edits import EditChoice, PictureEdit, prompt_words
 from steerwright.lab.pictures.heat_sources import AttentionHeat
 from steerwright.lab.pictures.kit import PictureChange
 from steerwright.models.attention_blocks import attention_blocks
@@ -39,7 +39,7 @@ class SteeredPicture:
 
     prompt: str
     seed: int
-    choice: Choice
+    choice: EditChoice
     strength: float
     unsteered: NDArray[np.uint8]
     steered: NDArray[np.uint8]
@@ -54,13 +54,13 @@ class SteeredPicture:
 class PictureStrip:
     """The same picture at several strengths, each with how it differs from the unsteered one."""
 
-    choice: Choice
+    choice: EditChoice
     strengths: tuple[float, ...]
     pictures: tuple[NDArray[np.uint8], ...]
     changes: tuple[PictureChange, ...]
 
 
-def picture_choices(workbench: Workbench, method: str) -> list[Choice]:
+def picture_choices(workbench: Workbench, method: str) -> list[EditChoice]:
     """What a method (text, attention, latents) can do with pictures."""
     return [one.choice for one in picture_bench(workbench).choices(method).values()]
 
@@ -150,7 +150,7 @@ def _chosen(bench: PictureBench, method: Any, edit: Any) -> PictureEdit:
     return choices[checked_choice(edit, choices, "edit")]
 
 
-def _strength(choice: Choice, strength: Any) -> float:
+def _strength(choice: EditChoice, strength: Any) -> float:
     if strength is None:
         return choice.strength
     return checked_number(strength, "strength", choice.lowest, choice.highest)

@@ -37,7 +37,7 @@ HEAT_LATENTS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class EditChoice:
     """What a visitor picks: a concept and what is done with it, and how strongly.
 
     `strength` is where it does what it should: as `searched`, what a search on tuning prompts took, else what was taken
@@ -71,7 +71,7 @@ class PictureEdit(Protocol):
     """One entry of the list: what it is, the edits that it makes, and how the concept is found in a picture."""
 
     @property
-    def choice(self) -> Choice: ...
+    def choice(self) -> EditChoice: ...
 
     def edits(self, model: LoadedModel, strength: float) -> list[Edit]:
         """The edits at `strength`; UserError for a model that its vectors or latents do not belong to."""
@@ -84,7 +84,7 @@ class PictureEdit(Protocol):
 class TextVectors:
     """Vectors of text-encoder layers, added to the prompt before any picture is drawn."""
 
-    choice: Choice
+    choice: EditChoice
     vectors: SteeringVectors
     layers: tuple[int, ...]
     shares: tuple[float, ...]
@@ -105,7 +105,7 @@ class TextVectors:
 class AttentionVectors:
     """Vectors of attention outputs, by which a concept is added, erased or replaced while the UNet denoises."""
 
-    choice: Choice
+    choice: EditChoice
     vectors: SteeringVectors
     recipe: AttentionRecipe
     target: SteeringVectors | None = None
@@ -129,7 +129,7 @@ class AttentionVectors:
 class Latents:
     """Latents of autoencoders by which a concept is erased or added; `places` are autoencoders by name."""
 
-    choice: Choice
+    choice: EditChoice
     places: Mapping[str, ConceptLatents]
     recipe: LatentRecipe
 

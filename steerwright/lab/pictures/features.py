@@ -25,7 +25,7 @@ _CONTENT = "features.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Feature:
+class LabFeature:
     """One latent: the label value that its activation picks out best (with its AUROC), and what is known of it.
 
     `coherence`: how alike its top pictures are (mean cosine of CLIP). `frequency`: share of pictures in which it is
@@ -60,10 +60,10 @@ class FluxLayer:
     sae: Sae
     norm: float
     step: int
-    features: tuple[Feature, ...]
-    strip: Callable[[Feature], NDArray[np.uint8]]
+    features: tuple[LabFeature, ...]
+    strip: Callable[[LabFeature], NDArray[np.uint8]]
 
-    def feature(self, latent: int) -> Feature:
+    def feature(self, latent: int) -> LabFeature:
         """UserError that names what there is."""
         for feature in self.features:
             if feature.latent == latent:
@@ -88,12 +88,12 @@ def read_layer(folder: Path, name: str) -> FluxLayer:
     """What `write_layer` wrote. UserError for a folder that is missing or damaged."""
     content = read_json(folder / _CONTENT)
     try:
-        features = tuple(Feature(**{**one, "prompts": tuple(one["prompts"])}) for one in content["features"])
+        features = tuple(LabFeature(**{**one, "prompts": tuple(one["prompts"])}) for one in content["features"])
         norm, step = float(content["norm"]), int(content["step"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / _CONTENT} is damaged ({error}); restore it from the repository.") from error
 
-    def strip(feature: Feature) -> NDArray[np.uint8]:
+    def strip(feature: LabFeature) -> NDArray[np.uint8]:
         from PIL import Image
 
         with Image.open(_strip(folder, feature)) as picture:
@@ -114,7 +114,7 @@ def write_layer(layer: FluxLayer, folder: Path) -> None:
         Image.fromarray(layer.strip(feature)).save(_strip(folder, feature), quality=80, method=6)
 
 
-def _strip(folder: Path, feature: Feature) -> Path:
+def _strip(folder: Path, feature: LabFeature) -> Path:
     return folder / "strips" / f"{feature.latent}.webp"
 
 
@@ -179,7 +179,7 @@ def layer_of(name: str, files: FeatureFiles) -> FluxLayer:
         shown[latent] = list(examples.get(latent) or _tops(top, latent, prompts))[:EXAMPLES]
         row = {key: _row(table, latent) for key, table in tables.items()}
         features.append(
-            Feature(
+            LabFeature(
                 layer=name,
                 latent=latent,
                 label=row["labels"].get("label"),
@@ -193,7 +193,7 @@ def layer_of(name: str, files: FeatureFiles) -> FluxLayer:
             )
         )
 
-    def strip(feature: Feature) -> NDArray[np.uint8]:
+    def strip(feature: LabFeature) -> NDArray[np.uint8]:
         from PIL import Image
 
         above, below = [], []

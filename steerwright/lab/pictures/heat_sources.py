@@ -17,7 +17,7 @@ from steerwright.lab.pictures.drawing import Heat
 from steerwright.models.attention_blocks import AttentionBlock
 from steerwright.models.hookpoints import Hookpoint, as_tokens, resolve, tensor_in
 from steerwright.models.load import LoadedModel
-from steerwright.models.running import Running, carries_prompt, track
+from steerwright.models.running import PipelineState, carries_prompt, track
 from steerwright.models.schedule import model_timesteps, nearest
 from steerwright.sae.sae import Sae
 from steerwright.steering.latents.gates import token_values
@@ -143,7 +143,7 @@ class AttentionHeat:
                 stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
             yield maps.heat
 
-    def _hook(self, running: Running, maps: _Maps) -> Callable[..., None]:
+    def _hook(self, running: PipelineState, maps: _Maps) -> Callable[..., None]:
         def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             context = kwargs.get("encoder_hidden_states", args[1] if len(args) > 1 else None)
             if running.step is None or context is None:

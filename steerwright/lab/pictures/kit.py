@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steerwright.lab.pictures.edits import AttentionVectors, Choice, Latents, PictureEdit, TextVectors
+from steerwright.lab.pictures.edits import AttentionVectors, EditChoice, Latents, PictureEdit, TextVectors
 from steerwright.lab.pictures.sources import AttentionSource, LatentsSource, TextSource
 from steerwright.scoring.labels import LabelScorer
 from steerwright.scoring.perceptual import Perceptual
@@ -26,7 +26,7 @@ def text_choices(source: TextSource) -> list[PictureEdit]:
     """Adding the concept of the text encoder's vectors; below zero it is steered away from."""
     strengths = [float(value) for value in source.best["strengths"]]
     first = strengths[0]
-    choice = Choice(
+    choice = EditChoice(
         "text", "add", source.vectors.concept, first, -REACH * first, 2 * REACH * first, searched=True
     )  # fmt: skip
     shares = tuple(value / first for value in strengths)
@@ -70,7 +70,7 @@ def _attention(
     given["window"] = tuple(given["window"]) if given.get("window") else None
     strength = float(entry["strength"])
     lowest = -strength if entry["action"] == "add" else 0.0
-    choice = Choice("attention", entry["action"], concept, strength, lowest, REACH * strength, searched, target)
+    choice = EditChoice("attention", entry["action"], concept, strength, lowest, REACH * strength, searched, target)
     other = None if target is None else source.vectors[target]
     return AttentionVectors(choice, source.vectors[concept], AttentionRecipe(**given), other)
 
@@ -85,11 +85,11 @@ def latent_choices(source: LatentsSource) -> list[PictureEdit]:
         known = source.places[recipe.places[0]].moments.concepts
         for concept in sorted(known, key=lambda name: (name != searched, name)):
             if concept.partition(":")[0] == axis:
-                choice = Choice("latents", "add", concept, strength, 0.0, REACH * strength, concept == searched)
+                choice = EditChoice("latents", "add", concept, strength, 0.0, REACH * strength, concept == searched)
                 found.append(Latents(choice, source.places, recipe))
     for concept, one in sorted(source.erased.items()):
         strength = float(one["strength"])
-        choice = Choice("latents", "erase", concept, strength, 0.0, REACH * strength, searched=True)
+        choice = EditChoice("latents", "erase", concept, strength, 0.0, REACH * strength, searched=True)
         found.append(Latents(choice, source.places, LatentRecipe(**one["recipe"])))
     return found
 

@@ -20,7 +20,7 @@ from steerwright.lab.operations.steer_picture import (
     picture_strip,
     steer_picture,
 )
-from steerwright.lab.pictures.edits import METHODS, Choice
+from steerwright.lab.pictures.edits import METHODS, EditChoice
 from steerwright.lab.pictures.view import (
     blank,
     changes,
@@ -167,7 +167,7 @@ def sd_panel(workbench: Workbench) -> None:
         chip.click(lambda text=text: text, None, prompt, queue=False, api_visibility="private")
 
 
-def scene(choice: Choice) -> str:
+def scene(choice: EditChoice) -> str:
     """A prompt on which the edit shows what it does."""
     axis, _, value = choice.concept.rpartition(":")
     if value in _SCENES:
@@ -175,7 +175,7 @@ def scene(choice: Choice) -> str:
     return _SCENES["house"] + (f" in {value}" if choice.action == "erase" and axis else "")
 
 
-def _choice(workbench: Workbench, method: Any, key: Any) -> Choice:
+def _choice(workbench: Workbench, method: Any, key: Any) -> EditChoice:
     known = {one.key: one for one in picture_choices(workbench, method)}
     return known[checked_choice(key, known, "edit")]
 
@@ -184,7 +184,7 @@ def _listed(workbench: Workbench, method: str) -> list[tuple[str, str]]:
     return [(one.title, one.key) for one in picture_choices(workbench, method)]
 
 
-def _set_to(choice: Choice, written: Any) -> tuple[Any, str, Any]:
+def _set_to(choice: EditChoice, written: Any) -> tuple[Any, str, Any]:
     """Slider, hint, and a prompt that suits the edit unless the visitor has written one."""
     text = str(written or "").strip()
     own = text and text.partition(" in ")[0] not in _SCENES.values() and text not in _SCENES.values()
@@ -192,7 +192,7 @@ def _set_to(choice: Choice, written: Any) -> tuple[Any, str, Any]:
     return slider, _hint(choice), gr.skip() if own else scene(choice)
 
 
-def _hint(choice: Choice) -> str:
+def _hint(choice: EditChoice) -> str:
     whose = "on other prompts" if choice.searched else "for another concept of its kind"
     return f'<p class="hint">Set to {plain_strength(choice.strength)}, as a search {whose} chose.</p>'
 

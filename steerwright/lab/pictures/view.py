@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from steerwright.lab.pictures.features import Feature
+from steerwright.lab.pictures.features import LabFeature
 from steerwright.lab.pictures.kit import PictureChange
 from steerwright.report.html.overlays import overlay
 from steerwright.report.html.page import Html, data_uri, el
@@ -105,7 +105,7 @@ def heat_scale(limit: float, words: str) -> str:
     return str(el("div", "0", el("i"), f"{decimal(limit, 2)} and above", el("span", words), class_="scale"))
 
 
-def feature_card(feature: Feature, strip: Pixels, step: int) -> str:
+def feature_card(feature: LabFeature, strip: Pixels, step: int) -> str:
     """What is known of a feature, under the pictures in which it is most active."""
     facts: list[str] = []
     if feature.value is not None and feature.auroc is not None:

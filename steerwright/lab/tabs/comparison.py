@@ -12,7 +12,7 @@ from steerwright.lab.charts.charts import heatmap
 from steerwright.lab.charts.plane import Path, Place, plane
 from steerwright.lab.jobs import Stop, follow
 from steerwright.lab.operations.compare_tokens import TokenComparison, compare_tokens
-from steerwright.lab.operations.concept_map import ConceptMap, concept_map
+from steerwright.lab.operations.concept_map import ConceptPlane, concept_map
 from steerwright.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
 from steerwright.lab.style import lead, progress
 from steerwright.lab.workbench import Workbench
@@ -106,7 +106,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
 
     def drawn(text: str, chosen: str, at: int, push: float, number: float, kind: str, look: int,
               stop_: Stop) -> Iterator[Any]:  # fmt: skip
-        def work(job: Any) -> ConceptMap:
+        def work(job: Any) -> ConceptPlane:
             return concept_map(
                 workbench, text, chosen, at, push, at_layer=look, seed=number, factor=kind or None, job=job
             )  # fmt: skip
@@ -175,7 +175,7 @@ def comparison_html(found: TokenComparison, which: str) -> Html:
     return el("div", answers, _likelier(found), *grids)
 
 
-def map_html(found: ConceptMap) -> Html:
+def map_html(found: ConceptPlane) -> Html:
     """The map, and what was written at each step of the path."""
     places = [
         Place(name, x, y, "first" if name == found.concept else "plain", name == found.concept)

@@ -12,13 +12,13 @@ from steerwright.lab.lessons import LESSONS
 from steerwright.lab.lessons.experiment import known_concepts
 from steerwright.lab.lessons.lesson import (
     LESSON_STYLE,
-    Choice,
     Control,
-    Layer,
+    LayerSlider,
     Lesson,
+    LessonOutcome,
+    LessonStep,
     Number,
-    Outcome,
-    Step,
+    OneOf,
     Words,
     start,
 )
@@ -72,7 +72,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:  # noqa: ARG001
     quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
     page = [lessons, steps, text, *slots, run, stop, onward, outcome]
 
-    def opened(lesson: Lesson, step: Step, done: Passed) -> list[Any]:
+    def opened(lesson: Lesson, step: LessonStep, done: Passed) -> list[Any]:
         fields: list[Any] = []
         for number in range(_SLOTS):
             fields += _slot_updates(step, number, known, layers)
@@ -105,7 +105,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:  # noqa: ARG001
                     progress(update.share, update.words or "Measuring"), gr.skip(),
                 )  # fmt: skip
                 continue
-            found: Outcome = update.result
+            found: LessonOutcome = update.result
             now = done | {(name, step_name)} if found.passed else done
             more = found.passed and _following(lesson, step_name) is not None
             yield (
@@ -129,7 +129,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:  # noqa: ARG001
     stop.click(ask_to_stop, wish, None, queue=False, **quiet)
 
 
-def outcome_html(found: Outcome) -> Html:
+def outcome_html(found: LessonOutcome) -> Html:
     """The verdict, and what was measured."""
     title = "Done" if found.passed else "Not yet"
     look = "lesson-verdict passed" if found.passed else "lesson-verdict"
@@ -138,7 +138,7 @@ def outcome_html(found: Outcome) -> Html:
     return el("div", spoken, verdict, el("div", *found.shown, class_="lesson-shown"))
 
 
-def _text(lesson: Lesson, step: Step) -> Html:
+def _text(lesson: Lesson, step: LessonStep) -> Html:
     number = lesson.steps.index(step) + 1
     place = f"Step {number} of {len(lesson.steps)} · {lesson.title}"
     # The lessons' words are ours and hold markup.
@@ -160,14 +160,14 @@ def _step_choices(lesson: Lesson, done: Passed) -> list[tuple[str, str]]:
     return [(step.title + (" ✓" if (lesson.name, step.name) in done else ""), step.name) for step in lesson.steps]
 
 
-def _following(lesson: Lesson, step_name: str) -> tuple[Lesson, Step] | None:
+def _following(lesson: Lesson, step_name: str) -> tuple[Lesson, LessonStep] | None:
     """The step after this one, the next lesson's first after a lesson's last; None after the very last."""
     every = [(one, step) for one in LESSONS for step in one.steps]
     place = every.index((lesson, step_of(lesson, step_name)))
     return every[place + 1] if place + 1 < len(every) else None
 
 
-def _slot(step: Step, number: int, known: tuple[str, ...], layers: int) -> list[Any]:
+def _slot(step: LessonStep, number: int, known: tuple[str, ...], layers: int) -> list[Any]:
     """The pieces of one slot, set for `step`."""
     picker, radio, slider, field = _settings(step, number, known, layers)
     return [
@@ -178,11 +178,11 @@ def _slot(step: Step, number: int, known: tuple[str, ...], layers: int) -> list[
     ]
 
 
-def _slot_updates(step: Step, number: int, known: tuple[str, ...], layers: int) -> list[Any]:
+def _slot_updates(step: LessonStep, number: int, known: tuple[str, ...], layers: int) -> list[Any]:
     return [gr.update(**settings) for settings in _settings(step, number, known, layers)]
 
 
-def _settings(step: Step, number: int, known: tuple[str, ...], layers: int) -> tuple[dict[str, Any], ...]:
+def _settings(step: LessonStep, number: int, known: tuple[str, ...], layers: int) -> tuple[dict[str, Any], ...]:
     """What picker, radio, slider and text field of a slot are set to: one is the step's control, the rest hidden."""
     control = step.controls[number] if number < len(step.controls) else None
     found: list[dict[str, Any]] = [{"visible": False} for _ in range(_KINDS)]
@@ -191,12 +191,12 @@ def _settings(step: Step, number: int, known: tuple[str, ...], layers: int) -> t
     value = start(control, known, layers)
     own: dict[str, Any] = {"visible": True, "label": control.label, "value": None if value == "" else value}
     match control:
-        case Choice():
+        case OneOf():
             options = list(control.options or known)
             found[_kind(control)] = own | {"choices": options}
         case Number():
             found[2] = own | {"minimum": control.low, "maximum": control.high, "step": control.step}
-        case Layer():
+        case LayerSlider():
             found[2] = own | {"minimum": 0, "maximum": layers - 1, "step": 1}
         case Words():
             found[3] = own
@@ -205,14 +205,14 @@ def _settings(step: Step, number: int, known: tuple[str, ...], layers: int) -> t
 
 def _kind(control: Control) -> int:
     match control:
-        case Choice(options=options):
+        case OneOf(options=options):
             return 1 if 0 < len(options) <= _FEW else 0
-        case Number() | Layer():
+        case Number() | LayerSlider():
             return 2
         case Words():
             return 3
 
 
-def _values(step: Step, fields: tuple[Any, ...]) -> dict[str, Any]:
+def _values(step: LessonStep, fields: tuple[Any, ...]) -> dict[str, Any]:
     """What the reader set, by the names of the step's controls."""
     return {control.name: fields[_KINDS * number + _kind(control)] for number, control in enumerate(step.controls)}

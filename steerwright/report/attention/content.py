@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from steerwright.report.provenance import Provenance
+from steerwright.report.provenance import RunProvenance
 
 FindPicture = Callable[[Any, int, str, float], Path | None]
 CONTROLS = ("random", "prompt", "negative")
@@ -67,7 +67,7 @@ class AttentionContent:
     trials: pl.DataFrame
     pictures: Mapping[str, FindPicture | pl.DataFrame]
     vectors: Mapping[str, pl.DataFrame]
-    provenance: Provenance
+    provenance: RunProvenance
     perceptual: str = "lpips"
     fid_name: str = "fid"
     explanations: Mapping[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class AttentionContent:
 
 
 @dataclass(frozen=True, slots=True)
-class EditScores:
+class EditTables:
     """One edit: its operating point, and its part of the aggregate by what one asks for."""
 
     name: str
@@ -100,7 +100,7 @@ class EditScores:
     kinds: tuple[str, ...]
 
     @classmethod
-    def of(cls, content: AttentionContent, edit: str) -> "EditScores":
+    def of(cls, content: AttentionContent, edit: str) -> "EditTables":
         """The scores of `edit`."""
         rows = content.aggregate.filter(edit=edit).with_columns(cs.float().fill_nan(None))
         present = set(rows["kind"].to_list())

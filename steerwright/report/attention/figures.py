@@ -11,7 +11,7 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from steerwright.report.attention.content import COLOURS, EditScores
+from steerwright.report.attention.content import COLOURS, EditTables
 from steerwright.report.html.figures import Draw
 from steerwright.report.html.theme import DASH, FROST, LIGHT, THIN
 
@@ -31,7 +31,7 @@ LEGEND = {"frameon": False, "fontsize": 8, "handlelength": 2.2, "handletextpad":
           "borderaxespad": 0.0, "loc": "lower left", "bbox_to_anchor": (0, 1.01)}  # fmt: skip
 
 
-def strength_curves(scores: EditScores, perceptual: str) -> tuple[Draw, float]:
+def strength_curves(scores: EditTables, perceptual: str) -> tuple[Draw, float]:
     """Shares above, perceptual distance below, both against strength; the bands are the intervals."""
     point = float(scores.point["strength"])
     shares = {metric: scores.curve(scores.measured, metric) for metric in _shares(scores)}
@@ -111,7 +111,7 @@ def tuning_curves(trials: pl.DataFrame) -> tuple[Draw, float]:
     return draw, 3.0
 
 
-def curve_table(scores: EditScores) -> pl.DataFrame:
+def curve_table(scores: EditTables) -> pl.DataFrame:
     """The numbers of `strength_curves`."""
     wanted = [(scores.measured, metric) for metric in _shares(scores)]
     wanted += [(kind, "lpips") for kind in (scores.measured, *scores.elsewhere)]
@@ -120,7 +120,7 @@ def curve_table(scores: EditScores) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=scores.rows.schema)
 
 
-def _shares(scores: EditScores) -> dict[str, tuple[str, str, str, str]]:
+def _shares(scores: EditTables) -> dict[str, tuple[str, str, str, str]]:
     """The shares that are drawn; CLIP's mean probability where it is all there is."""
     if scores.rate == "concept_probability":
         return {"concept_probability": ("CLIP's probability", "prompt", "^", "--")} | {

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from steerwright.report.attention.content import CONDITION_NAMES, CONTROLS, AttentionContent, EditScores
+from steerwright.report.attention.content import CONDITION_NAMES, CONTROLS, AttentionContent, EditTables
 from steerwright.report.html.theme import percent
 from steerwright.world.labels import LABELS
 
@@ -72,7 +72,7 @@ class Grid:
         ])  # fmt: skip
 
 
-def grid(content: AttentionContent, scores: EditScores) -> Grid:
+def grid(content: AttentionContent, scores: EditTables) -> Grid:
     """The first prompts of each kind, each on the smallest seed that has the most pictures; nobody chose by looks."""
     images = content.images.filter(edit=scores.name)
     columns = tuple(_columns(images, float(scores.point["strength"])))
@@ -114,7 +114,7 @@ def _columns(images: pl.DataFrame, chosen: float) -> Iterator[Column]:
             yield Column(control, part["strength"][0], False)
 
 
-def _parts(images: pl.DataFrame, scores: EditScores) -> Iterator[tuple[str, int, pl.DataFrame]]:
+def _parts(images: pl.DataFrame, scores: EditTables) -> Iterator[tuple[str, int, pl.DataFrame]]:
     """Kind, how many prompts of it, and its pictures, in order of prompts; others stand in for neighbours."""
     images = images.sort("prompt_id", "seed", maintain_order=True)
     if scores.measured in ("outdoor", "all"):
@@ -134,7 +134,7 @@ def _parts(images: pl.DataFrame, scores: EditScores) -> Iterator[tuple[str, int,
 
 
 def _row(
-    part: pl.DataFrame, kind: str, columns: tuple[Column, ...], find: Callable[..., Path | None], scores: EditScores
+    part: pl.DataFrame, kind: str, columns: tuple[Column, ...], find: Callable[..., Path | None], scores: EditTables
 ) -> Row | None:
     best: Row | None = None
     for seed in sorted(part["seed"].unique().to_list()):
@@ -153,7 +153,7 @@ def _row(
 
 
 def _seen(
-    row: dict[str, Any], reference: dict[str, Any] | None, scores: EditScores
+    row: dict[str, Any], reference: dict[str, Any] | None, scores: EditTables
 ) -> tuple[str, bool, tuple[str, ...]]:
     label = label_of(scores.wanted)
     value = row.get(label) if label else None

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from steerwright.report.attention import tables
-from steerwright.report.attention.content import AttentionContent, EditScores
+from steerwright.report.attention.content import AttentionContent, EditTables
 from steerwright.report.attention.figures import (
     cosine_heatmap,
     curve_table,
@@ -30,7 +30,7 @@ from steerwright.vectors.steering_vectors import NO_CONTROL
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class AttentionPart:
     """A drawn figure within the page, and the table behind it."""
 
     svg: str
@@ -50,7 +50,7 @@ def write_attention_report(folder: Path, content: AttentionContent) -> Path:
     if len(set(names)) < len(names):
         raise ValueError(f"Edits or concepts of the report have names that are alike as file names: {sorted(names)}.")
     folder.mkdir(parents=True, exist_ok=True)
-    edits = {edit: EditScores.of(content, edit) for edit in content.chosen}
+    edits = {edit: EditTables.of(content, edit) for edit in content.chosen}
     grids = {edit: grid(content, scores) for edit, scores in edits.items()}
     for edit, found in grids.items():
         if found.rows:
@@ -70,7 +70,7 @@ def write_attention_report(folder: Path, content: AttentionContent) -> Path:
 
 
 def _drawings(
-    content: AttentionContent, edits: Mapping[str, EditScores]
+    content: AttentionContent, edits: Mapping[str, EditTables]
 ) -> dict[str, tuple[tuple[figures.Draw, float], pl.DataFrame]]:
     """Every figure with the numbers behind it, by the name of its files."""
     found: dict[str, tuple[tuple[figures.Draw, float], pl.DataFrame]] = {}
@@ -86,10 +86,10 @@ def _drawings(
     return found
 
 
-def _drawn(folder: Path, name: str, drawing: tuple[figures.Draw, float], table: pl.DataFrame) -> Part:
+def _drawn(folder: Path, name: str, drawing: tuple[figures.Draw, float], table: pl.DataFrame) -> AttentionPart:
     figures.save_png(drawing, folder / f"{name}.png")
     _save(folder, name, table)
-    return Part(figures.to_svg(drawing, name), table)
+    return AttentionPart(figures.to_svg(drawing, name), table)
 
 
 def _save(folder: Path, name: str, table: pl.DataFrame) -> None:
@@ -97,7 +97,10 @@ def _save(folder: Path, name: str, table: pl.DataFrame) -> None:
 
 
 def _page(
-    content: AttentionContent, edits: Mapping[str, EditScores], grids: Mapping[str, Grid], parts: Mapping[str, Part]
+    content: AttentionContent,
+    edits: Mapping[str, EditTables],
+    grids: Mapping[str, Grid],
+    parts: Mapping[str, AttentionPart],
 ) -> str:
     targets = {"overview": "All edits"} if len(edits) > 1 else {}
     targets |= {slug(edit): scores.title for edit, scores in edits.items()}
@@ -134,7 +137,7 @@ def _page(
 
 
 def _edit(
-    content: AttentionContent, scores: EditScores, shown: Grid, parts: Mapping[str, Part]
+    content: AttentionContent, scores: EditTables, shown: Grid, parts: Mapping[str, AttentionPart]
 ) -> Callable[[], list[Html]]:
     name = slug(scores.name)
 
@@ -165,7 +168,7 @@ def _edit(
     return write
 
 
-def _plots(scores: EditScores, parts: Mapping[str, Part]) -> list[Html]:
+def _plots(scores: EditTables, parts: Mapping[str, AttentionPart]) -> list[Html]:
     kind = {
         "contains": f"pictures whose prompts name “{scores.concept}”", "outdoor": "outdoor pictures",
     }.get(scores.measured, "pictures")  # fmt: skip
@@ -186,12 +189,12 @@ def _plots(scores: EditScores, parts: Mapping[str, Part]) -> list[Html]:
             if f"{slug(scores.name)}-{name}" in parts]  # fmt: skip
 
 
-def _plot(name: str, title: str, text: str, parts: Mapping[str, Part]) -> Html:
+def _plot(name: str, title: str, text: str, parts: Mapping[str, AttentionPart]) -> Html:
     drawn = figure(parts[name].svg, f"{title}. {text}", text, download(name, parts[name].table))
     return el("section", el("h3", title), drawn)
 
 
-def _vectors(content: AttentionContent, parts: Mapping[str, Part]) -> list[Html]:
+def _vectors(content: AttentionContent, parts: Mapping[str, AttentionPart]) -> list[Html]:
     found = [
         el("p", "A vector for every block of the denoiser and every step (or bin of steps): how it stands out from "
            "noise, and how alike vectors of one block are over time.", class_="muted"),

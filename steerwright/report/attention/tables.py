@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from steerwright.report.attention.content import COLOURS, CONDITION_NAMES, CONDITIONS, AttentionContent, EditScores
+from steerwright.report.attention.content import COLOURS, CONDITION_NAMES, CONDITIONS, AttentionContent, EditTables
 from steerwright.report.attention.grid import Cell, Column, Grid
 from steerwright.report.attention.words import KIND_NAMES, around, measure_key, number
 from steerwright.report.html.page import SMALL, Html, el, picture
@@ -33,7 +33,7 @@ FURTHER: dict[str, tuple[str, str, bool]] = {
 }
 
 
-def overview(content: AttentionContent, edits: Mapping[str, EditScores]) -> Html:
+def overview(content: AttentionContent, edits: Mapping[str, EditTables]) -> Html:
     """Every edit in one row: what it does where it should act, and what it changes where it should not."""
     rows = []
     for name, scores in edits.items():
@@ -58,7 +58,7 @@ def overview(content: AttentionContent, edits: Mapping[str, EditScores]) -> Html
     return scrolling("All edits", [groups, below], rows)
 
 
-def picture_grid(grid: Grid, scores: EditScores) -> Html:
+def picture_grid(grid: Grid, scores: EditTables) -> Html:
     """Prompts down, strengths and controls across, and under each picture what the judge sees in it."""
     steered = [column for column in grid.columns if column.condition == "steered"]
     controls = [column for column in grid.columns if column.condition not in ("unsteered", "steered")]
@@ -83,7 +83,7 @@ def picture_grid(grid: Grid, scores: EditScores) -> Html:
     return el("div", table, class_="scroll", role="region", aria_label=f"Pictures: {scores.title}", tabindex=0)
 
 
-def measurements(content: AttentionContent, scores: EditScores, *, main: bool) -> Html:
+def measurements(content: AttentionContent, scores: EditTables, *, main: bool) -> Html:
     """Conditions across, metrics down, by kind of prompt; empty if there is nothing to show.
 
     `main` are the measures that matter where the edit should act and where it should not, and FID; else all the rest.
@@ -115,13 +115,13 @@ def measurements(content: AttentionContent, scores: EditScores, *, main: bool) -
     return scrolling(f"{what}: {scores.title}", [el("tr", *top)], rows)
 
 
-def measured(scores: EditScores) -> pl.DataFrame:
+def measured(scores: EditTables) -> pl.DataFrame:
     """The numbers of `measurements`, both tables together."""
     shown = pl.col("metric").is_in([*METRICS, *FURTHER]) & pl.col("kind").is_in(list(scores.kinds))
     return scores.rows.filter(shown, pl.col("operating"), pl.col("estimate").is_not_null())
 
 
-def comparisons(content: AttentionContent, edits: Mapping[str, EditScores]) -> Html:
+def comparisons(content: AttentionContent, edits: Mapping[str, EditTables]) -> Html:
     """Every question of every edit: the answer, what was hoped for, whether it was reached, and the controls beside."""
     table = content.comparisons.with_columns(cs.float().fill_nan(None))
     others = [name for name in CONDITIONS if name != "steered" and name in set(table["condition"].to_list())]

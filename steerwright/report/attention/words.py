@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from steerwright.report.attention.content import AttentionContent, EditScores
+from steerwright.report.attention.content import AttentionContent, EditTables
 from steerwright.report.html.theme import decimal, percent, span
 from steerwright.report.html.words import Headline
 
@@ -18,7 +18,7 @@ JUDGES = {
 }  # fmt: skip
 
 
-def asked(scores: EditScores) -> str:
+def asked(scores: EditTables) -> str:
     """What was asked, in one sentence."""
     concept = scores.concept
     if scores.action == "add":
@@ -28,7 +28,7 @@ def asked(scores: EditScores) -> str:
     return f"Asked: where a prompt names “{concept}”, “{scores.wanted}” comes instead; all other pictures stay."
 
 
-def operating_point(scores: EditScores) -> str:
+def operating_point(scores: EditTables) -> str:
     """Strength, places and the rest of the operating point, in one sentence."""
     point = scores.point
     parts = [f"strength {_said(point['strength'])}"]
@@ -51,7 +51,7 @@ def operating_point(scores: EditScores) -> str:
     return f"Operating point, chosen on tuning prompts: {', '.join(parts)}.{verdict}"
 
 
-def headlines(content: AttentionContent, scores: EditScores) -> list[Headline]:
+def headlines(content: AttentionContent, scores: EditTables) -> list[Headline]:
     """How often what was wanted is seen, what stayed beside it, and what changed where nothing should."""
     found = [_rate(content, scores), _kept(content, scores), _distance(content, scores)]
     return [headline for headline in found if headline is not None]
@@ -92,7 +92,7 @@ def number(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _rate(content: AttentionContent, scores: EditScores) -> Headline | None:
+def _rate(content: AttentionContent, scores: EditTables) -> Headline | None:
     kind, metric = scores.measured, scores.rate
     row = scores.at("steered", kind, metric)
     if row is None:
@@ -111,7 +111,7 @@ def _rate(content: AttentionContent, scores: EditScores) -> Headline | None:
     return Headline(percent(row["estimate"]), sentence, *_bar(content, scores, kind, metric))
 
 
-def _kept(content: AttentionContent, scores: EditScores) -> Headline | None:
+def _kept(content: AttentionContent, scores: EditTables) -> Headline | None:
     kind = scores.measured
     row = scores.at("steered", kind, "others_kept")
     if row is None:
@@ -124,7 +124,7 @@ def _kept(content: AttentionContent, scores: EditScores) -> Headline | None:
     return Headline(percent(row["estimate"]), sentence, *_bar(content, scores, kind, "others_kept"))
 
 
-def _distance(content: AttentionContent, scores: EditScores) -> Headline | None:
+def _distance(content: AttentionContent, scores: EditTables) -> Headline | None:
     kind = scores.away or scores.measured
     row = scores.at("steered", kind, "lpips")
     if row is None:
@@ -150,7 +150,7 @@ def _distance(content: AttentionContent, scores: EditScores) -> Headline | None:
     return Headline(decimal(row["estimate"]), sentence, *_bar(content, scores, kind, "lpips"))
 
 
-def _bar(content: AttentionContent, scores: EditScores, kind: str, metric: str) -> tuple[str, bool | None]:
+def _bar(content: AttentionContent, scores: EditTables, kind: str, metric: str) -> tuple[str, bool | None]:
     """What had been hoped for of this number, and whether it came, where a comparison says so."""
     rows = content.comparisons.filter(edit=scores.name, kind=kind, condition="steered")
     for row in rows.to_dicts():

@@ -12,7 +12,7 @@ import polars as pl
 import polars.selectors as cs
 from numpy.typing import NDArray
 
-from steerwright.report.provenance import Provenance
+from steerwright.report.provenance import RunProvenance
 
 INT, REAL, TEXT, LIST, REALS = pl.Int64, pl.Float64, pl.String, pl.List(pl.Int64), pl.List(pl.Float64)
 
@@ -118,7 +118,7 @@ class FluxContent:
     images: pl.DataFrame
     image_folder: Path
     layers: Sequence[LayerContent]
-    provenance: Provenance
+    provenance: RunProvenance
     done: Mapping[str, str] = field(default_factory=dict)
     matches: pl.DataFrame = field(default_factory=partial(empty, "matches"))
     matched: tuple[str, str] | None = None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from steerwright.features.neuronpedia import Feature, ImageActivation, export_features
+from steerwright.features.neuronpedia import ImageActivation, PublishedFeature, export_features
 from steerwright.features.s_matrix import SMatrix, Statistic
 from steerwright.features.token_maps import TokenMaps
 from steerwright.report.flux.content import LayerContent, score_histogram, score_levels
@@ -143,7 +143,7 @@ def export_layer(files: LayerFiles, model: str, images: pl.DataFrame, statistic:
         best = top.filter(latent=latent)["image"].to_list()
         label = known.get(latent, {})
         features.append(
-            Feature(
+            PublishedFeature(
                 index=latent, density=float(frequency[latent]), scores=np.asarray(matrix[:, latent]),
                 activations=[ImageActivation(**shown[image], map=maps.map(image, latent)) for image in best],
                 label=f"{label['label']} {label['value']}" if label.get("label") else None, auroc=label.get("auroc"),

@@ -6,7 +6,7 @@ import polars as pl
 
 from steerwright.report.html.page import Html, el, join
 from steerwright.report.html.theme import CONDITION_NAMES, DASH, GROUP_NAMES, THIN, decimal, percent, span
-from steerwright.report.provenance import Provenance, flatten
+from steerwright.report.provenance import RunProvenance, flatten
 from steerwright.report.winter.content import ReportContent
 from steerwright.scoring.target import WINTER, Target, column
 
@@ -187,7 +187,7 @@ def provenance(content: ReportContent) -> Html:
     return sources(content.provenance)
 
 
-def sources(source: Provenance) -> Html:
+def sources(source: RunProvenance) -> Html:
     """Provenance as lists of pairs, for any page."""
     lists = [
         ("Parameters", flatten(source.params)),

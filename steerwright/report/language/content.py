@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from steerwright.report.provenance import Provenance
+from steerwright.report.provenance import RunProvenance
 
 UNSTEERED, STEERED, RANDOM, INSTRUCTION = "unsteered", "steered", "random", "instruction"
 ASKED, REMOVED, MIX = "asked", "removed", "mix"
@@ -92,7 +92,7 @@ class LanguageContent:
 
     title: str
     model: str
-    provenance: Provenance
+    provenance: RunProvenance
     factors: Mapping[str, str] = field(default_factory=dict)
     texts: pl.DataFrame = field(default_factory=lambda: nothing("texts"))
     sweep: pl.DataFrame = field(default_factory=lambda: nothing("sweep"))

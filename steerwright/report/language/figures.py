@@ -35,7 +35,7 @@ ROOM = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class ColourScale:
     """Colours by bounds: the first colour below the first bound, the last from the last bound on."""
 
     bounds: tuple[float, ...]
@@ -55,21 +55,21 @@ class Scale:
         return [f"< {ends[0]}{gap}{self.unit}", *middle, f"≥ {ends[-1]}{gap}{self.unit}"]
 
 
-RATES = Scale((0.1, 0.3, 0.5, 0.8, 0.95), PALE, "%", 100)
-SEPARABILITY = Scale((0.6, 0.8, 0.9, 0.95, 0.99), PALE)
-COSINES = Scale(
+RATES = ColourScale((0.1, 0.3, 0.5, 0.8, 0.95), PALE, "%", 100)
+SEPARABILITY = ColourScale((0.6, 0.8, 0.9, 0.95, 0.99), PALE)
+COSINES = ColourScale(
     (-0.5, -0.2, -0.05, 0.05, 0.2, 0.5, 0.8),
     (AMBER[2], AMBER[1], AMBER[0], "#edeeee", PALE[1], PALE[2], PALE[3], PALE[5]),
 )
 
 
-def ratios(limit: float | None) -> Scale:
+def ratios(limit: float | None) -> ColourScale:
     """Perplexity ratios: frost up to the limit, amber from there on."""
     end = max(limit or 2.0, 0.9)
     # A limit hardly above 1 leaves no room for rounder numbers.
     low, middle = (1.1, (1.1 + end) / 2) if end > 1.15 else (0.8 + (end - 0.8) / 3, 0.8 + (end - 0.8) / 1.5)
     bounds = 0.8, *(round(bound, 2) for bound in (low, middle)), end, 2 * end
-    return Scale(bounds, (*PALE[:4], *AMBER[1:]), "\u00d7")
+    return ColourScale(bounds, (*PALE[:4], *AMBER[1:]), "\u00d7")
 
 
 def rate_maps(sweep: pl.DataFrame, concepts: Sequence[str]) -> tuple[Draw, float]:
@@ -83,7 +83,7 @@ def ratio_maps(sweep: pl.DataFrame, concepts: Sequence[str], limit: float | None
 
 
 def layer_map(
-    table: pl.DataFrame, value: str, concepts: Sequence[str], scale: Scale, label: Callable[[float], str],
+    table: pl.DataFrame, value: str, concepts: Sequence[str], scale: ColourScale, label: Callable[[float], str],
     chosen: Mapping[str, Any],
 ) -> tuple[Draw, float]:  # fmt: skip
     """Concepts down, layers across; outlined is the layer that was chosen for the concept (`chosen`: its layer)."""
@@ -140,7 +140,7 @@ def short(value: float) -> str:
     return f"{value:.1f}" if value < 9.95 else f"{value:.0f}" if value < 99.5 else "99+"
 
 
-def _maps(sweep: pl.DataFrame, concepts: Sequence[str], value: str, scale: Scale) -> tuple[Draw, float]:
+def _maps(sweep: pl.DataFrame, concepts: Sequence[str], value: str, scale: ColourScale) -> tuple[Draw, float]:
     """The chosen point of each is outlined."""
     layers, strengths = _axis(sweep, "layer"), _axis(sweep, "strength")
     panels = Panels(len(concepts), len(strengths), len(layers), min(max(0.1 * len(layers), 0.55), 2.0))
@@ -176,7 +176,7 @@ def _known(rows: pl.DataFrame, value: str) -> list[dict[str, Any]]:
     return rows.with_columns(pl.col(value).fill_nan(None)).drop_nulls(["layer", "strength", value]).to_dicts()
 
 
-def _paint(axes: Axes, found: Mapping[tuple[float, float], float], scale: Scale, gap: float) -> None:
+def _paint(axes: Axes, found: Mapping[tuple[float, float], float], scale: ColourScale, gap: float) -> None:
     """Every colour is one path, so that a page stays small."""
     paths: dict[str, list[Path]] = {}
     for (x, y), value in found.items():
@@ -189,7 +189,7 @@ def _paint(axes: Axes, found: Mapping[tuple[float, float], float], scale: Scale,
 
 
 def _numbers(
-    axes: Axes, found: Mapping[tuple[float, float], float], scale: Scale, label: Callable[[float], str]
+    axes: Axes, found: Mapping[tuple[float, float], float], scale: ColourScale, label: Callable[[float], str]
 ) -> None:  # fmt: skip
     for (x, y), value in found.items():
         axes.text(x, y, label(value), ha="center", va="center_baseline", color=ink(scale.colour(value)), fontsize=8)
@@ -213,7 +213,7 @@ def _bare(axes: Axes) -> None:
     axes.tick_params(length=0)
 
 
-def _legend(figure: Figure, scale: Scale, chosen: str, place: str = "outside lower left") -> None:
+def _legend(figure: Figure, scale: ColourScale, chosen: str, place: str = "outside lower left") -> None:
     handles: list[Any] = [Rectangle((0, 0), 1, 1, facecolor=shade, linewidth=0) for shade in scale.colours]
     labels = scale.labels()
     if chosen:
@@ -246,7 +246,7 @@ def ratio_table(rows: pl.DataFrame, limit: float | None) -> Html:
     return _table("Perplexity", rows, "ratio", ratios(limit), short)
 
 
-def _table(label: str, rows: pl.DataFrame, value: str, scale: Scale, said: Callable[[float], str]) -> Html:
+def _table(label: str, rows: pl.DataFrame, value: str, scale: ColourScale, said: Callable[[float], str]) -> Html:
     table = rows.with_columns(cs.float().fill_nan(None)).drop_nulls(["layer", "strength"])
     layers, strengths = (table[name].unique().sort().to_list() for name in ("layer", "strength"))
     cells = {(row["layer"], row["strength"]): row for row in table.iter_rows(named=True)}
@@ -264,7 +264,7 @@ def _table(label: str, rows: pl.DataFrame, value: str, scale: Scale, said: Calla
     return el("div", drawn, class_="scroll", role="region", aria_label=label, tabindex=0)
 
 
-def _cell(row: Mapping[str, Any] | None, value: str, scale: Scale, said: Callable[[float], str]) -> Html:
+def _cell(row: Mapping[str, Any] | None, value: str, scale: ColourScale, said: Callable[[float], str]) -> Html:
     if row is None or row[value] is None:
         return el("td", DASH)
     marks = [f"c{_COLOURS.index(scale.colour(row[value]))}"]

@@ -8,7 +8,7 @@ from steerwright.report.language import figures as heatmaps
 from steerwright.report.language.content import LanguageContent
 from steerwright.report.language.parts import Beside
 
-NORMS = heatmaps.Scale((0.05, 0.1, 0.2, 0.4, 0.8), heatmaps.PALE, "%", 100)
+NORMS = heatmaps.ColourScale((0.05, 0.1, 0.2, 0.4, 0.8), heatmaps.PALE, "%", 100)
 
 
 def vectors_part(content: LanguageContent, beside: Beside) -> list[Html]:

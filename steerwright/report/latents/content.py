@@ -10,7 +10,7 @@ import polars as pl
 import polars.selectors as cs
 from numpy.typing import NDArray
 
-from steerwright.report.provenance import Provenance
+from steerwright.report.provenance import RunProvenance
 from steerwright.scoring.erasure_target import TOGETHER
 from steerwright.scoring.unlearning import UNSTEERED, axes_of
 
@@ -100,7 +100,7 @@ class LatentsContent:
     concept_latents: pl.DataFrame
     cards: Sequence[LatentCard]
     pictures: pl.DataFrame
-    provenance: Provenance
+    provenance: RunProvenance
     perceptual: str = "lpips"
     fid_name: str = "fid"
     explanations: Mapping[str, str] = field(default_factory=dict)

@@ -25,7 +25,7 @@ SHARES = (0.1, 0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Curve:
     """One line of marks: what stands left of it, its rates by metric, and how they are drawn."""
 
     name: str
@@ -38,7 +38,7 @@ def method_rates(content: LatentsContent) -> tuple[Draw, float]:
     """UA, and IRA and CRA as shares of the unsteered ones, of every method; a block for each mean over targets."""
     return _marks({
         mean_name(target): [
-            Line(method_name(method), _of(content.rates(target), method), colour(method), MARKS.get(method, "o"))
+            Curve(method_name(method), _of(content.rates(target), method), colour(method), MARKS.get(method, "o"))
             for method in content.methods
         ]
         for target in _axis_means(content)
@@ -55,7 +55,7 @@ def target_rates(content: LatentsContent) -> tuple[Draw, float]:
     axes = list(dict.fromkeys(ErasureTarget.parse(target).axes[0] for target in content.targets))
     return _marks({
         f"{axis}s".capitalize(): [
-            Line(concept_name(target), _of(content.rates(target), STEERED), colour(STEERED), MARKS[STEERED])
+            Curve(concept_name(target), _of(content.rates(target), STEERED), colour(STEERED), MARKS[STEERED])
             for target in content.targets if ErasureTarget.parse(target).axes[0] == axis
         ]
         for axis in axes
@@ -79,14 +79,14 @@ def _shown(content: LatentsContent) -> pl.DataFrame:
     return content.unlearning.filter(pl.col("metric").is_in(list(RATES)), pl.col("operating"))
 
 
-def _marks(blocks: Mapping[str, Sequence[Line]]) -> tuple[Draw, float]:
+def _marks(blocks: Mapping[str, Sequence[Curve]]) -> tuple[Draw, float]:
     """A panel for each of `RATES` with a line of marks under each other, block by block; dotted: what was hoped for."""
     bars = {question.metric: question.limit for question in QUESTIONS}
     count = sum(map(len, blocks.values()))
 
     def draw(figure: Figure) -> None:
         plots = figure.subplots(1, len(RATES), sharey=True, squeeze=False)[0]
-        placed: list[tuple[float, Line]] = []
+        placed: list[tuple[float, Curve]] = []
         heads: list[tuple[float, str]] = []
         y = 0.0
         for name, lines in blocks.items():

@@ -21,7 +21,7 @@ Shown = dict[tuple[str | None, str, Any, int], Path]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class LatentCell:
     """A picture and what the judge sees in it.
 
     `seen`: the label of the axis in question; `named`: it is what is erased in this column; `erasing`: the prompt asks
@@ -36,22 +36,22 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LatentRow:
     """A prompt on one seed; `about` says why it is shown; a column without a picture has no cell."""
 
     prompt: str
     about: str
-    cells: tuple[Cell | None, ...]
+    cells: tuple[LatentCell | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class LatentGrid:
     """Prompts down, columns across; `name` is that of its files."""
 
     name: str
     title: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[LatentRow, ...]
 
     def table(self) -> pl.DataFrame:
         """What is shown, one row a picture."""
@@ -62,7 +62,7 @@ class Grid:
         ])  # fmt: skip
 
 
-def grids(content: LatentsContent) -> list[Grid]:
+def grids(content: LatentsContent) -> list[LatentGrid]:
     """For each axis its matrix of prompts and targets, and the methods side by side; those without pictures are not."""
     paths: Shown = {
         (row["target"], row["method"], row["prompt_id"], row["seed"]): Path(row["path"])
@@ -77,20 +77,20 @@ def grids(content: LatentsContent) -> list[Grid]:
     return [grid for grid in found if any(cell for row in grid.rows for cell in row.cells)]
 
 
-def _matrix(content: LatentsContent, axis: str, paths: Shown, judged: Mapping[Any, Mapping[str, Any]]) -> Grid:
+def _matrix(content: LatentsContent, axis: str, paths: Shown, judged: Mapping[Any, Mapping[str, Any]]) -> LatentGrid:
     """A prompt for each target of the axis down, unsteered and every target erased across: the diagonal is erased."""
     targets = _of_axis(content, axis)
     columns = [(None, UNSTEERED), *((target, "steered") for target in targets)]
     rows = tuple(_rows(content, targets, columns, paths, judged))
     names = ("Unsteered", *(f"{concept_name(target)} erased" for target in targets))
-    return Grid(f"{axis}-targets", f"Each {axis} erased in turn", names, rows)
+    return LatentGrid(f"{axis}-targets", f"Each {axis} erased in turn", names, rows)
 
 
-def _methods(content: LatentsContent, axis: str, paths: Shown, judged: Mapping[Any, Mapping[str, Any]]) -> Grid:
+def _methods(content: LatentsContent, axis: str, paths: Shown, judged: Mapping[Any, Mapping[str, Any]]) -> LatentGrid:
     """The methods across: a prompt that names each target down, then prompts from which nothing should be erased."""
     methods = [method for method in content.methods if method != UNSTEERED]
     targets = _of_axis(content, axis)
-    rows: list[Row] = []
+    rows: list[LatentRow] = []
     for target in targets:
         columns = [(None, UNSTEERED), *((target, method) for method in methods)]
         rows += _rows(content, [target], columns, paths, judged)
@@ -99,7 +99,7 @@ def _methods(content: LatentsContent, axis: str, paths: Shown, judged: Mapping[A
         for row in _rows(content, [other], columns, paths, judged):
             rows.append(replace(row, about=f"{row.about}; {concept_name(target)} is erased"))
     names = tuple(method_name(method) for method in [UNSTEERED, *methods])
-    return Grid(f"{axis}-methods", f"Methods side by side: {axis}s", names, tuple(rows))
+    return LatentGrid(f"{axis}-methods", f"Methods side by side: {axis}s", names, tuple(rows))
 
 
 def _of_axis(content: LatentsContent, axis: str) -> list[str]:
@@ -109,7 +109,7 @@ def _of_axis(content: LatentsContent, axis: str) -> list[str]:
 def _rows(
     content: LatentsContent, targets: Sequence[str], columns: Sequence[tuple[str | None, str]], paths: Shown,
     judged: Mapping[Any, Mapping[str, Any]],
-) -> Iterator[Row]:  # fmt: skip
+) -> Iterator[LatentRow]:  # fmt: skip
     plain = content.images.filter(method=UNSTEERED)
     taken: set[Any] = set()
     for target in targets:
@@ -125,13 +125,13 @@ def _rows(
         prompt, seed, text = asked[-max(candidates)[2]]
         taken.add(prompt)
         cells = tuple(_cell(column, prompt, seed, axis, value, paths, judged) for column in columns)
-        yield Row(text, concept_name(target), cells)
+        yield LatentRow(text, concept_name(target), cells)
 
 
 def _cell(
     column: tuple[str | None, str], prompt: Any, seed: int, axis: str, asked: str, paths: Shown,
     judged: Mapping[Any, Mapping[str, Any]],
-) -> Cell | None:  # fmt: skip
+) -> LatentCell | None:  # fmt: skip
     path, row = paths.get((*column, prompt, seed)), judged.get((*column, prompt, seed))
     if path is None or row is None:
         return None
@@ -139,7 +139,7 @@ def _cell(
     erased = ErasureTarget.parse(column[0]).values(axis) if column[0] else ()
     labels = [name for name in reference if f"{ASKED}{name}" in reference or name in ("place", "colour")]
     changed = tuple(str(row[name]) for name in labels if name != axis and row[name] != reference[name])
-    return Cell(path, str(row[axis]), row[axis] == asked, asked in erased, changed)
+    return LatentCell(path, str(row[axis]), row[axis] == asked, asked in erased, changed)
 
 
 # A grid of pictures as a table of the page, and as a PNG.
@@ -148,7 +148,7 @@ CELL, GAP, MARGIN = 128, 10, 36
 HEAD, TEXT, LABELS, ROW_GAP = 30, 26, 34, 20
 
 
-def grid_table(grid: Grid) -> Html:
+def grid_table(grid: LatentGrid) -> Html:
     """The grid; cells in which the target is erased from a prompt that asks for it are outlined."""
     head = el("tr", *(el("th", name, scope="col") for name in grid.columns))
     rows: list[Html] = []
@@ -161,7 +161,7 @@ def grid_table(grid: Grid) -> Html:
     return el("div", table, class_="scroll", role="region", aria_label=f"Pictures: {grid.title}", tabindex=0)
 
 
-def grid_sheet(grid: Grid) -> Image.Image:
+def grid_sheet(grid: LatentGrid) -> Image.Image:
     """An RGB image of the grid. Raises ValueError if there is no picture."""
     if not grid.rows:
         raise ValueError("There are no pictures for the grid.")
@@ -184,7 +184,7 @@ def grid_sheet(grid: Grid) -> Image.Image:
     return sheet
 
 
-def _draw(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int, y: int) -> None:
+def _draw(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: LatentCell, x: int, y: int) -> None:
     with Image.open(cell.path) as opened:
         shown = fit_picture(opened.convert("RGB"), CELL)
     sheet.paste(shown, (x + (CELL - shown.width) // 2, y + (CELL - shown.height) // 2))
@@ -197,7 +197,7 @@ def _draw(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int, y: 
     draw.text((x, y + CELL + 20), changed, font=font(11), fill=LIGHT["fixed"])
 
 
-def _table_cell(cell: Cell | None, prompt: str, column: str) -> Html:
+def _table_cell(cell: LatentCell | None, prompt: str, column: str) -> Html:
     if cell is None:
         return el("td", DASH)
     source, size = picture(cell.path)

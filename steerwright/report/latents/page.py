@@ -17,7 +17,7 @@ from steerwright.report.html.words import Headline
 from steerwright.report.latents import cards, figures, tables
 from steerwright.report.latents import figures as quality
 from steerwright.report.latents.content import LatentsContent, concept_name, method_name
-from steerwright.report.latents.grids import Grid, grid_sheet, grid_table, grids
+from steerwright.report.latents.grids import LatentGrid, grid_sheet, grid_table, grids
 from steerwright.report.latents.heat import SCALE
 from steerwright.report.latents.words import counts, headlines
 from steerwright.scoring.unlearning import STEERED, UNSTEERED
@@ -91,7 +91,7 @@ def _save(folder: Path, name: str, table: pl.DataFrame) -> None:
     table.write_csv(folder / f"{name}.csv", float_precision=6)
 
 
-def _page(content: LatentsContent, shown: list[Grid], parts: Mapping[str, Part]) -> str:
+def _page(content: LatentsContent, shown: list[LatentGrid], parts: Mapping[str, Part]) -> str:
     sections: dict[str, tuple[str, Callable[[], list[Html]]]] = {
         "done": ("What was done", lambda: [tables.listed(list(content.done.items()))]),
         "rates": ("Erased and kept", lambda: _rates(content, parts)),
@@ -153,7 +153,7 @@ def _rates(content: LatentsContent, parts: Mapping[str, Part]) -> list[Html]:
     return found
 
 
-def _pictures(shown: list[Grid]) -> list[Html]:
+def _pictures(shown: list[LatentGrid]) -> list[Html]:
     text = (
         "Under each picture what the judge sees on the axis in question, bold where it is what the prompt asks for, "
         "and below it other labels that the unsteered picture does not have. Outlined: the target is asked for and "

@@ -9,7 +9,7 @@ import polars as pl
 
 from steerwright.report.html.sheets import TRIPTYCH, Triptych
 from steerwright.report.html.theme import CONDITION_NAMES
-from steerwright.report.provenance import Provenance
+from steerwright.report.provenance import RunProvenance
 from steerwright.scoring.target import Target, column
 from steerwright.scoring.winter import WinterScores
 
@@ -42,7 +42,7 @@ class ReportContent:
     search: pl.DataFrame
     activations: pl.DataFrame
     doses: pl.DataFrame
-    provenance: Provenance
+    provenance: RunProvenance
     search_objective: str = "score"
     perceptual: str = "lpips"
     explanations: Mapping[str, str] = field(default_factory=dict)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from steerwright.errors import UserError
-from steerwright.sae.formats.files import Checkpoint, Unfit
+from steerwright.sae.formats.files import CheckpointFiles, Unfit
 from steerwright.sae.formats.fold import (
     ImportedSae,
     Tensors,
@@ -61,14 +61,14 @@ _CLASSES = {
 CLASSES = tuple(_CLASSES)
 
 
-def recognises(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: CheckpointFiles) -> bool:
     return checkpoint.is_torch and bool(_fitting(_state(checkpoint)))
 
 
-def reader(class_name: str | None) -> Callable[[Checkpoint], ImportedSae]:
+def reader(class_name: str | None) -> Callable[[CheckpointFiles], ImportedSae]:
     """A reader of checkpoints of the class `class_name`, or of the one that their config.json names."""
 
-    def read(checkpoint: Checkpoint) -> ImportedSae:
+    def read(checkpoint: CheckpointFiles) -> ImportedSae:
         state = _state(checkpoint)
         config = _config(checkpoint)
         trainer = config.get("trainer", config)
@@ -109,7 +109,7 @@ def write(found: ImportedSae, folder: Path) -> None:
     (folder / _CONFIG).write_text(json.dumps({"trainer": trainer}, indent=4), encoding="utf-8")
 
 
-def _state(checkpoint: Checkpoint) -> Mapping[str, Any]:
+def _state(checkpoint: CheckpointFiles) -> Mapping[str, Any]:
     """The state dict, out of a backup if need be, its names without the prefixes that wrappers leave."""
     found = checkpoint.content
     if isinstance(found.get("ae"), Mapping):
@@ -123,7 +123,7 @@ def _state(checkpoint: Checkpoint) -> Mapping[str, Any]:
     return clean
 
 
-def _config(checkpoint: Checkpoint) -> Mapping[str, Any]:
+def _config(checkpoint: CheckpointFiles) -> Mapping[str, Any]:
     """config.json beside the weights, or above a folder of checkpoints; or what a backup holds of it."""
     found = checkpoint.raw(_CONFIG)
     if found is None and checkpoint.folder.resolve().name == "checkpoints":
@@ -141,7 +141,7 @@ def _fitting(state: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _class_of(checkpoint: Checkpoint, state: Mapping[str, Any], trainer: Mapping[str, Any]) -> str:
+def _class_of(checkpoint: CheckpointFiles, state: Mapping[str, Any], trainer: Mapping[str, Any]) -> str:
     named = trainer.get("dict_class")
     fitting = _fitting(state)
     if named is not None:
@@ -163,7 +163,11 @@ def _class_of(checkpoint: Checkpoint, state: Mapping[str, Any], trainer: Mapping
 
 
 def _read(
-    checkpoint: Checkpoint, state: Mapping[str, Any], trainer: Mapping[str, Any], config: Mapping[str, Any], name: str
+    checkpoint: CheckpointFiles,
+    state: Mapping[str, Any],
+    trainer: Mapping[str, Any],
+    config: Mapping[str, Any],
+    name: str,
 ) -> ImportedSae:
     shape = _CLASSES[name]
     tensors = Tensors(state, checkpoint.weights)
@@ -197,7 +201,7 @@ def _read(
 
 
 def _activation(
-    name: str, tensors: Tensors, trainer: Mapping[str, Any], n: int, checkpoint: Checkpoint
+    name: str, tensors: Tensors, trainer: Mapping[str, Any], n: int, checkpoint: CheckpointFiles
 ) -> tuple[Activation, dict[str, Any], list[str]]:
     """The activation, what else its tensors say, and what to tell whoever imports it."""
     if name in ("AutoEncoder", "AutoEncoderNew"):

@@ -33,7 +33,7 @@ _BESIDE_STARTS = ("optimizer", "lr_scheduler", "rank_")
 Config = TypeVar("Config", bound=BaseModel)
 
 
-class Checkpoint:
+class CheckpointFiles:
     """A file of weights, given by itself or by the folder that it is the only one of. Read when first asked for."""
 
     def __init__(self, path: Path) -> None:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.sae.formats.files import Checkpoint, Unfit, validated
+from steerwright.sae.formats.files import CheckpointFiles, Unfit, validated
 from steerwright.sae.formats.fold import ImportedSae, Tensors, add_subtraction, fold_input_norm, one_dtype
 from steerwright.sae.input_norm import NoNorm
 from steerwright.sae.sae import Activation, Relu, Sae, TopK
@@ -43,11 +43,11 @@ class FluxConfig(BaseModel):
     l1_coeff: float | None = None
 
 
-def recognises(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: CheckpointFiles) -> bool:
     return checkpoint.is_torch and set(_state(checkpoint)) == _NAMES
 
 
-def read(checkpoint: Checkpoint) -> ImportedSae:
+def read(checkpoint: CheckpointFiles) -> ImportedSae:
     """UserError where k is not known, and for one trained on rows that were normed by statistics that it lacks."""
     raw = checkpoint.content.get("config")
     # The training run writes the same into config.json beside its checkpoints.
@@ -128,7 +128,7 @@ def write(found: ImportedSae, folder: Path) -> None:
     torch.save({"model_state_dict": state, "config": config}, folder / "sae_final.pt")
 
 
-def _state(checkpoint: Checkpoint) -> Mapping[str, Any]:
+def _state(checkpoint: CheckpointFiles) -> Mapping[str, Any]:
     inner = checkpoint.content.get("model_state_dict")
     return {str(k): v for k, v in inner.items()} if isinstance(inner, Mapping) else checkpoint.content
 
@@ -139,7 +139,7 @@ def _hookpoint(layer: str | int | None) -> str | None:
     return None if found is None else str(Hookpoint(f"transformer.transformer_blocks.{found[1] or found[2]}.ff"))
 
 
-def _activation(config: FluxConfig, raw: Mapping[str, Any], checkpoint: Checkpoint, n: int) -> Activation:
+def _activation(config: FluxConfig, raw: Mapping[str, Any], checkpoint: CheckpointFiles, n: int) -> Activation:
     """TopK or ReLU as the configuration says; where it says nothing, as the run's folder is named; never a guess."""
     k = config.topk_k
     if config.use_topk is False or (config.use_topk is None and "topk_k" in raw and k is None):

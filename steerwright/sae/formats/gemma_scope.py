@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.sae.formats.files import Checkpoint, Unfit
+from steerwright.sae.formats.files import CheckpointFiles, Unfit
 from steerwright.sae.formats.fold import ImportedSae, Tensors, fold_input_norm, fold_subtraction, one_dtype
 from steerwright.sae.input_norm import NoNorm
 from steerwright.sae.sae import JumpRelu, Sae
@@ -25,7 +25,7 @@ _LAYER = re.compile(r"layer_(\d+)(?:_|$)")
 _TRANSCODER = re.compile(r"transcoder|crosscoder|clt", re.IGNORECASE)
 
 
-def recognises(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: CheckpointFiles) -> bool:
     """By its npz, or by the small letters of its safetensors, which nobody else has."""
     if checkpoint.is_torch:
         return False
@@ -33,7 +33,7 @@ def recognises(checkpoint: Checkpoint) -> bool:
     return names >= _NAMES and (checkpoint.is_npz or "w_enc" in checkpoint.content)
 
 
-def read(checkpoint: Checkpoint) -> ImportedSae:
+def read(checkpoint: CheckpointFiles) -> ImportedSae:
     """UserError for transcoders, and where the threshold is missing."""
     config = checkpoint.raw(_CONFIG) or {}
     architecture, kind = config.get("architecture", "jump_relu"), config.get("type", "sae")

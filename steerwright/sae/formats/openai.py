@@ -18,7 +18,7 @@ from torch import Tensor
 
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.sae.formats.files import Checkpoint, Unfit, validated
+from steerwright.sae.formats.files import CheckpointFiles, Unfit, validated
 from steerwright.sae.formats.fold import (
     LAYER_NORM,
     ImportedSae,
@@ -62,16 +62,16 @@ class _OpenAiActivation(BaseModel):
     postact_fn: str | None = None
 
 
-def recognises_openai(checkpoint: Checkpoint) -> bool:
+def recognises_openai(checkpoint: CheckpointFiles) -> bool:
     return checkpoint.is_torch and set(checkpoint.content) >= _NAMES
 
 
-def recognises_unbox(checkpoint: Checkpoint) -> bool:
+def recognises_unbox(checkpoint: CheckpointFiles) -> bool:
     inner = checkpoint.content.get("state_dict") if checkpoint.is_torch else None
     return isinstance(inner, Mapping) and set(map(str, inner)) >= _NAMES
 
 
-def read_openai(checkpoint: Checkpoint) -> ImportedSae:
+def read_openai(checkpoint: CheckpointFiles) -> ImportedSae:
     """A flat state dict; an untied or a tied one, with ReLU or TopK."""
     content = dict(checkpoint.content)
     inner = content.pop("activation_state_dict", {})
@@ -105,7 +105,7 @@ def read_openai(checkpoint: Checkpoint) -> ImportedSae:
     )
 
 
-def read_unbox(checkpoint: Checkpoint) -> ImportedSae:
+def read_unbox(checkpoint: CheckpointFiles) -> ImportedSae:
     """state_dict.pth with config.json; mean.pt and std.pt, for its user interface, are kept."""
     config = checkpoint.config(_CONFIG, UnboxConfig)
     inner = checkpoint.content.get("state_dict")

@@ -1,16 +1,16 @@
 """steerwright's own format, as one among the others."""
 
 from steerwright.former_name import current
-from steerwright.sae.formats.files import Checkpoint
+from steerwright.sae.formats.files import CheckpointFiles
 from steerwright.sae.formats.fold import ImportedSae
 from steerwright.sae.sae_file import CONFIG, SCHEMA, describe_sae, load_extra, load_sae
 
 
-def recognises(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: CheckpointFiles) -> bool:
     return not checkpoint.is_torch and (current(checkpoint.raw(CONFIG)) or {}).get("schema_name") == SCHEMA
 
 
-def read(checkpoint: Checkpoint) -> ImportedSae:
+def read(checkpoint: CheckpointFiles) -> ImportedSae:
     sae, described = load_sae(checkpoint.folder), describe_sae(checkpoint.folder)
     provenance = described.provenance
     return ImportedSae(

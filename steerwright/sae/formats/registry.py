@@ -18,7 +18,7 @@ from steerwright.file_kind import kind_of
 from steerwright.files import NewFolder, check_new_folder
 from steerwright.models.folder_digest import content_digest
 from steerwright.sae.formats import dictionary_learning, flux, gemma_scope, openai, own, saelens, sparsify
-from steerwright.sae.formats.files import Checkpoint, Unfit
+from steerwright.sae.formats.files import CheckpointFiles, Unfit
 from steerwright.sae.formats.fold import ImportedSae
 from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import Provenance, describe_sae, is_sae_folder, save_sae
@@ -26,63 +26,63 @@ from steerwright.sae.site_statement import SiteStatement
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class SaeFormat:
     """`recognises` looks at what a checkpoint holds, never at its name alone. `write` is None where there is none."""
 
     about: str
-    recognises: Callable[[Checkpoint], bool]
-    read: Callable[[Checkpoint], ImportedSae]
+    recognises: Callable[[CheckpointFiles], bool]
+    read: Callable[[CheckpointFiles], ImportedSae]
     write: Callable[[ImportedSae, Path], None] | None = None
 
 
-def _never(_: Checkpoint) -> bool:
+def _never(_: CheckpointFiles) -> bool:
     """For formats that are not told apart from another but by being named."""
     return False
 
 
-FORMATS: dict[str, Format] = {
-    "steerwright": Format("our own: config.json, sae.safetensors", own.recognises, own.read),
-    "saelens": Format("SAELens: cfg.json, sae_weights.safetensors", saelens.recognises, saelens.read, saelens.write),
-    "sparsify": Format(
+FORMATS: dict[str, SaeFormat] = {
+    "steerwright": SaeFormat("our own: config.json, sae.safetensors", own.recognises, own.read),
+    "saelens": SaeFormat("SAELens: cfg.json, sae_weights.safetensors", saelens.recognises, saelens.read, saelens.write),
+    "sparsify": SaeFormat(
         "EleutherAI sparsify: cfg.json, sae.safetensors", sparsify.recognises, sparsify.read, sparsify.write
     ),
-    "saeuron": Format(
+    "saeuron": SaeFormat(
         "SAeUron: cfg.json, sae.safetensors",
         sparsify.recognises_saeuron,
         sparsify.read_saeuron,
         sparsify.write_saeuron,
     ),
-    "dictionary_learning": Format(
+    "dictionary_learning": SaeFormat(
         "dictionary_learning: ae.pt, config.json",
         dictionary_learning.recognises,
         dictionary_learning.reader(None),
         dictionary_learning.write,
     ),
     **{
-        f"dictionary_learning:{name}": Format(
+        f"dictionary_learning:{name}": SaeFormat(
             f"its class {name}, whatever config.json says", _never, dictionary_learning.reader(name)
         )
         for name in dictionary_learning.CLASSES
     },
-    "openai": Format(
+    "openai": SaeFormat(
         "OpenAI sparse_autoencoder: a flat state dict",
         openai.recognises_openai,
         openai.read_openai,
         openai.write_openai,
     ),
-    "sdxl-unbox": Format(
+    "sdxl-unbox": SaeFormat(
         "sdxl-unbox: config.json, state_dict.pth", openai.recognises_unbox, openai.read_unbox, openai.write_unbox
     ),
-    "gemma-scope": Format(
+    "gemma-scope": SaeFormat(
         "Gemma Scope: params.npz, or params.safetensors", gemma_scope.recognises, gemma_scope.read, gemma_scope.write
     ),
-    "flux": Format("lucas-zhao6's FLUX: sae_best.pt and its like", flux.recognises, flux.read, flux.write),
+    "flux": SaeFormat("lucas-zhao6's FLUX: sae_best.pt and its like", flux.recognises, flux.read, flux.write),
 }
 _ALIASES = {"sae-lens": "saelens", "eai-sparsify": "sparsify"}
 WRITABLE = tuple(name for name, each in FORMATS.items() if each.write is not None)
 
 
-def format_of(checkpoint: Checkpoint) -> str:
+def format_of(checkpoint: CheckpointFiles) -> str:
     """Name of the format that `checkpoint` is in, by what it holds. UserError where none is, or more than one."""
     found = [name for name, each in FORMATS.items() if each.recognises(checkpoint)]
     if len(found) == 1:
@@ -102,7 +102,7 @@ def format_of(checkpoint: Checkpoint) -> str:
     )
 
 
-def _refuse_other(checkpoint: Checkpoint) -> None:
+def _refuse_other(checkpoint: CheckpointFiles) -> None:
     """UserError that says what a checkpoint in no format of autoencoders is, if its names tell."""
     found = kind_of(checkpoint.weights)
     if found is None or found.kind in ("tensors", "pickle", "npz", "sae", "own_sae"):
@@ -113,7 +113,7 @@ def _refuse_other(checkpoint: Checkpoint) -> None:
     raise UserError(f"{checkpoint.weights} is {found.words}, and no autoencoder.{where}")
 
 
-def read_checkpoint(path: Path, name: str | None = None) -> tuple[ImportedSae, Checkpoint, str]:
+def read_checkpoint(path: Path, name: str | None = None) -> tuple[ImportedSae, CheckpointFiles, str]:
     """The autoencoder at `path` (a file of weights or its folder), the checkpoint, and the name of its format.
 
     `name`: the format, where it is not to be found out. UserError for what cannot be read as one.
@@ -121,7 +121,7 @@ def read_checkpoint(path: Path, name: str | None = None) -> tuple[ImportedSae, C
     asked = None if name is None else _named(name)
     if name is not None and asked is None:
         raise UserError(f"There is no format {name!r}; there are {', '.join(FORMATS)}.")
-    checkpoint = Checkpoint(path)
+    checkpoint = CheckpointFiles(path)
     name = asked or format_of(checkpoint)
     found = FORMATS[name].read(checkpoint)
     if name != "steerwright":
@@ -278,7 +278,7 @@ def import_sae(
     return found, name
 
 
-def _provenance(found: ImportedSae, checkpoint: Checkpoint, name: str) -> Provenance | None:
+def _provenance(found: ImportedSae, checkpoint: CheckpointFiles, name: str) -> Provenance | None:
     if name == "steerwright":
         return describe_sae(checkpoint.folder).provenance
     return Provenance(

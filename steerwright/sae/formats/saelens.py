@@ -18,7 +18,7 @@ from torch import Tensor
 
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.sae.formats.files import Checkpoint, Unfit, validated
+from steerwright.sae.formats.files import CheckpointFiles, Unfit, validated
 from steerwright.sae.formats.fold import (
     LAYER_NORM,
     ImportedSae,
@@ -155,11 +155,11 @@ _OF_ACTIVATIONS = ("threshold", "log_threshold", "topk_threshold", "b_gate", "b_
 _NORMS: dict[str, InputNorm] = {"layer_norm": LAYER_NORM, "constant_norm_rescale": ConstantNorm()}
 
 
-def recognises(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: CheckpointFiles) -> bool:
     return not checkpoint.is_torch and not checkpoint.is_npz and {"W_enc", "W_dec", "b_dec"} <= set(checkpoint.content)
 
 
-def read(checkpoint: Checkpoint) -> ImportedSae:
+def read(checkpoint: CheckpointFiles) -> ImportedSae:
     """UserError for what is no autoencoder (transcoders), or cannot be encoded row by row."""
     raw = checkpoint.raw(_CONFIG)
     if raw is None:
@@ -254,7 +254,7 @@ def _decoder(tensors: Tensors, n: int, d: int, raw: Mapping[str, Any], place: Pa
     return decoder
 
 
-def _folded(sae: Sae, config: SaeLensConfig, checkpoint: Checkpoint) -> tuple[Sae, float, tuple[str, ...]]:
+def _folded(sae: Sae, config: SaeLensConfig, checkpoint: CheckpointFiles) -> tuple[Sae, float, tuple[str, ...]]:
     """With what SAELens folds in when training ends; what a BatchTopK's threshold is multiplied by; what is lost."""
     lossy: tuple[str, ...] = ()
     threshold_scale = 1.0
@@ -281,7 +281,7 @@ def _folded(sae: Sae, config: SaeLensConfig, checkpoint: Checkpoint) -> tuple[Sa
 
 
 def _activation(
-    config: SaeLensConfig, tensors: Tensors, n: int, threshold_scale: float, checkpoint: Checkpoint
+    config: SaeLensConfig, tensors: Tensors, n: int, threshold_scale: float, checkpoint: CheckpointFiles
 ) -> Activation:
     match config.architecture:
         case "standard":

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.sae.formats.files import Checkpoint, Unfit
+from steerwright.sae.formats.files import CheckpointFiles, Unfit
 from steerwright.sae.formats.fold import (
     LAYER_NORM,
     ImportedSae,
@@ -55,15 +55,15 @@ class SparsifyConfig(BaseModel):
     jumprelu: bool = False
 
 
-def recognises(checkpoint: Checkpoint) -> bool:
+def recognises(checkpoint: CheckpointFiles) -> bool:
     return _has_layout(checkpoint) and not SAEURON_ONLY & set(checkpoint.raw(_CONFIG) or {})
 
 
-def recognises_saeuron(checkpoint: Checkpoint) -> bool:
+def recognises_saeuron(checkpoint: CheckpointFiles) -> bool:
     return _has_layout(checkpoint) and bool(SAEURON_ONLY & set(checkpoint.raw(_CONFIG) or {}))
 
 
-def read(checkpoint: Checkpoint) -> ImportedSae:
+def read(checkpoint: CheckpointFiles) -> ImportedSae:
     """As eai-sparsify 1.3 reads it: settings that it no longer has are left out, and listed as lost if they were on."""
     config = checkpoint.config(_CONFIG, SparsifyConfig)
     gone = tuple(
@@ -77,7 +77,7 @@ def read(checkpoint: Checkpoint) -> ImportedSae:
     return _read(checkpoint, config, "eai-sparsify", NoNorm(), gone, notes)
 
 
-def read_saeuron(checkpoint: Checkpoint) -> ImportedSae:
+def read_saeuron(checkpoint: CheckpointFiles) -> ImportedSae:
     """As SAeUron uses it: trained with BatchTopK or k for a whole picture or not, each row has its own k largest."""
     config = checkpoint.config(_CONFIG, SparsifyConfig)
     notes = [
@@ -128,12 +128,12 @@ def write_saeuron(found: ImportedSae, folder: Path) -> None:
     _write(sae, settings, folder)
 
 
-def _has_layout(checkpoint: Checkpoint) -> bool:
+def _has_layout(checkpoint: CheckpointFiles) -> bool:
     return not checkpoint.is_torch and {"encoder.weight", "encoder.bias", "W_dec", "b_dec"} <= set(checkpoint.content)
 
 
 def _read(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointFiles,
     config: SparsifyConfig,
     library: str,
     norm: InputNorm,

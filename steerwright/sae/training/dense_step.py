@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from steerwright.sae.training.gradients import Outcome
+from steerwright.sae.training.gradients import StepOutcome
 from steerwright.sae.training.losses import AuxK, Sparsity, batch_variance
 from steerwright.sae.training.selection import PreActivations
-from steerwright.sae.training.weights import Weights
+from steerwright.sae.training.weights import SaeWeights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,8 +25,8 @@ class WholeGradients:
 
 
 def dense_step(
-    weights: Weights, rows: Tensor, pre_activations: PreActivations, sparsity: Sparsity, aux: AuxK
-) -> Outcome:
+    weights: SaeWeights, rows: Tensor, pre_activations: PreActivations, sparsity: Sparsity, aux: AuxK
+) -> StepOutcome:
     """`rows` [rows, d] less the decoder's bias. The same as `sparse_step` with every latent selected that is active."""
     decoder = weights.decoder.parameter
     count, width = rows.shape
@@ -70,4 +70,4 @@ def dense_step(
         gradients.encoder_bias[aux.dead] += extra.gradients.encoder_bias
     fvu = squared / variance
     measures = {"fvu": fvu, "l0": active / count} | sparsity.named(penalty) | aux.measures(extra, fvu + penalty)
-    return Outcome(gradients, bias_gradient, threshold, fired, measures, least)
+    return StepOutcome(gradients, bias_gradient, threshold, fired, measures, least)

@@ -90,7 +90,7 @@ def segment_sums(values: Tensor, ends: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class StepOutcome:
     """`gradients` of encoder and decoder, `decoder_bias` [d] by the reconstruction, `threshold` [n] where learned.
 
     `fired` bool [n]: latents above 0 in some row. `measures`: 0-dimensional tensors on the device. `least`: the

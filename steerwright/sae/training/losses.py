@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from steerwright.sae.training.gradients import DenseGradients
-from steerwright.sae.training.weights import Weights
+from steerwright.sae.training.weights import SaeWeights
 
 Channels = Literal["one", "nested", "multi"]
 
@@ -107,7 +107,7 @@ class AuxK:
         part = torch.zeros_like(loss) if found is None else found.loss
         return {"loss": loss + part, "auxk": part}
 
-    def loss(self, weights: Weights, rows: Tensor, residual: Tensor) -> AuxLoss | None:
+    def loss(self, weights: SaeWeights, rows: Tensor, residual: Tensor) -> AuxLoss | None:
         """`rows` [rows, d] as the encoder is given them, their `residual` [rows, d]. None where nothing is dead.
 
         The products are dense over the dead latents: with as many latents of a row as AuxK takes (half of d), sums of

@@ -11,7 +11,7 @@ import torch
 from steerwright.activations.shard_plan import CollectedPrompt, Collection
 from steerwright.activations.store.loader import RowLoader
 from steerwright.activations.store.reader import Store
-from steerwright.activations.store.shuffle import Batch
+from steerwright.activations.store.shuffle import RowBatch
 from steerwright.errors import UserError
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.generate import image_size
@@ -49,7 +49,7 @@ class RowSource(Protocol):
     def stream(self, hookpoints: Sequence[Hookpoint], amounts: TrainingAmounts, steps: Steps = None) -> RowStream:
         """Shuffled rows of the training prompts at some of the hookpoints."""
 
-    def held_out(self, hookpoint: Hookpoint, amounts: TrainingAmounts, steps: Steps = None) -> Iterable[Batch]:
+    def held_out(self, hookpoint: Hookpoint, amounts: TrainingAmounts, steps: Steps = None) -> Iterable[RowBatch]:
         """Rows of the validation prompts."""
 
     def site(self, hookpoint: Hookpoint, steps: Steps = None) -> Site:
@@ -75,7 +75,7 @@ class StoreSource:
     def stream(self, hookpoints: Sequence[Hookpoint], amounts: TrainingAmounts, steps: Steps = None) -> RowStream:
         return StoreStream({place: self._loader(place, amounts, TRAIN, None, steps) for place in hookpoints})
 
-    def held_out(self, hookpoint: Hookpoint, amounts: TrainingAmounts, steps: Steps = None) -> Iterator[Batch]:
+    def held_out(self, hookpoint: Hookpoint, amounts: TrainingAmounts, steps: Steps = None) -> Iterator[RowBatch]:
         with self._loader(hookpoint, amounts, VALIDATION, 1, steps) as loader:
             yield from islice(loader, max(1, MOST_HELD_OUT_ROWS // amounts.batch_rows))
 
@@ -108,7 +108,7 @@ class ModelSource:
         self._model, self._collection, self._device = model, collection, device
         self._splits = {split: _of(prompts, split) for split in (TRAIN, VALIDATION)}
         self._used = collection.parsed()
-        self._kept: dict[Hookpoint, list[Batch]] = {}
+        self._kept: dict[Hookpoint, list[RowBatch]] = {}
         self._kept_steps: Steps = None
 
     @property
@@ -123,7 +123,7 @@ class ModelSource:
         self._used = list(hookpoints)
         return self._stream(amounts, TRAIN, None, steps)
 
-    def held_out(self, hookpoint: Hookpoint, amounts: TrainingAmounts, steps: Steps = None) -> list[Batch]:
+    def held_out(self, hookpoint: Hookpoint, amounts: TrainingAmounts, steps: Steps = None) -> list[RowBatch]:
         if self._kept_steps != steps:
             self._kept, self._kept_steps = {}, steps
         if not self._kept:
@@ -131,7 +131,7 @@ class ModelSource:
             for _ in range(max(1, MOST_KEPT_ROWS // amounts.batch_rows)):
                 for place, batch in (found := stream.next()).items():
                     # In the computer's memory, where there is more of it; whoever judges moves them.
-                    self._kept.setdefault(place, []).append(Batch(batch.rows.cpu(), batch.step.cpu()))
+                    self._kept.setdefault(place, []).append(RowBatch(batch.rows.cpu(), batch.step.cpu()))
                 if not found:
                     break
             stream.close()

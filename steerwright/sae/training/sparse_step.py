@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from steerwright.sae.products import bag_sums, entry_products
-from steerwright.sae.training.gradients import LatentGradients, Outcome, segment_sums
+from steerwright.sae.training.gradients import LatentGradients, StepOutcome, segment_sums
 from steerwright.sae.training.losses import AuxK, Channels, Sparsity, reconstruction_loss
 from steerwright.sae.training.selection import Selection
-from steerwright.sae.training.weights import Weights
+from steerwright.sae.training.weights import SaeWeights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +46,8 @@ class Decoding:
 
 
 def sparse_step(
-    weights: Weights, rows: Tensor, selection: Selection, decoding: Decoding, sparsity: Sparsity, aux: AuxK
-) -> Outcome:
+    weights: SaeWeights, rows: Tensor, selection: Selection, decoding: Decoding, sparsity: Sparsity, aux: AuxK
+) -> StepOutcome:
     """Losses of `rows` [rows, d], which are less the decoder's bias, and their gradients."""
     decoder = weights.decoder.parameter
     size, width = decoder.shape
@@ -79,7 +79,7 @@ def sparse_step(
     fired.scatter_(0, torch.where(active, latent, size), True)
     penalty = sparsity.penalty(value, count, width)
     measures = {"fvu": found.fvu, "l0": active.sum() / count} | sparsity.named(penalty)
-    return Outcome(
+    return StepOutcome(
         gradients,
         found.bias_gradient,
         _threshold_gradient(sparsity, pre, latent, value_gradient, count, size),

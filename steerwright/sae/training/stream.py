@@ -15,7 +15,7 @@ from steerwright.activations.denoiser import collect_rows
 from steerwright.activations.shard_plan import CollectedPrompt, Collection, check
 from steerwright.activations.store.from_model import Generate, GenerationRoom, GenerationWindow, RowGeneration
 from steerwright.activations.store.loader import RowLoader
-from steerwright.activations.store.shuffle import Batch, Prefetch, joined
+from steerwright.activations.store.shuffle import Prefetch, RowBatch, joined
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.load import LoadedModel
 
@@ -36,7 +36,7 @@ class RowStream(Protocol):
     def seek(self, cursor: Mapping[str, Any]) -> None:
         """Begin at a place that `cursor` named; before the first batch is drawn."""
 
-    def next(self) -> Mapping[Hookpoint, Batch]:
+    def next(self) -> Mapping[Hookpoint, RowBatch]:
         """The next batch at every hookpoint, on the device of training."""
 
     def cursor(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class StoreStream:
         for hookpoint, loader in self.loaders.items():
             loader.seek(cursor[str(hookpoint)])
 
-    def next(self) -> Mapping[Hookpoint, Batch]:
+    def next(self) -> Mapping[Hookpoint, RowBatch]:
         return {hookpoint: next(loader) for hookpoint, loader in self.loaders.items()}
 
     def cursor(self) -> dict[str, Any]:
@@ -150,9 +150,9 @@ class ModelStream:
         self._stop()
         self._epoch, self._group, self._taken = (int(cursor[name]) for name in ("epoch", "group", "taken"))
 
-    def next(self) -> Mapping[Hookpoint, Batch]:
+    def next(self) -> Mapping[Hookpoint, RowBatch]:
         """A batch at every hookpoint; short, and in the end empty, when the epochs that were asked for are over."""
-        parts: list[dict[Hookpoint, Batch]] = []
+        parts: list[dict[Hookpoint, RowBatch]] = []
         missing = self.batch_rows
         while missing and self._next_window():
             assert self._room is not None

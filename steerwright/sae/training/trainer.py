@@ -17,11 +17,11 @@ from steerwright.sae.sae import Activation, JumpRelu, Relu, Sae, TopK
 from steerwright.sae.site import Site
 from steerwright.sae.training.config import CHOOSES_K, SaeConfig
 from steerwright.sae.training.dense_step import dense_step
-from steerwright.sae.training.gradients import Outcome
+from steerwright.sae.training.gradients import StepOutcome
 from steerwright.sae.training.losses import AuxK, Sparsity
 from steerwright.sae.training.selection import PreActivations, all_above, largest_of_batch, largest_of_rows
 from steerwright.sae.training.sparse_step import Decoding, sparse_step
-from steerwright.sae.training.weights import Moments, Weights
+from steerwright.sae.training.weights import AdamMoments, SaeWeights
 
 PIECE = 1 << 26
 """Pre-activations made at once on a CPU, as numbers; on CUDA 16 times as many."""
@@ -37,10 +37,10 @@ class Trainee:
         self.config, self.width, self.device = config, width, torch.device(device)
         size = config.latents
 
-        def zeros(*shape: int) -> Moments:
-            return Moments.of(torch.zeros(shape, device=self.device))
+        def zeros(*shape: int) -> AdamMoments:
+            return AdamMoments.of(torch.zeros(shape, device=self.device))
 
-        self.weights = Weights(
+        self.weights = SaeWeights(
             encoder=zeros(size, width),
             encoder_bias=zeros(size),
             decoder=zeros(size, width),
@@ -156,7 +156,7 @@ class Trainee:
                 threshold = self._least[0] / self._least[1].clamp(min=1e-30)
                 return JumpRelu(threshold.expand(self.config.latents).clone())
 
-    def _outcome(self, centred: Tensor) -> Outcome:
+    def _outcome(self, centred: Tensor) -> StepOutcome:
         config = self.config
         rows = centred.bfloat16() if self.weights.rounded is not None else centred
         piece_rows = max(1, PIECE * (16 if centred.is_cuda else 1) // config.latents)
@@ -274,7 +274,7 @@ MEDIAN_ROWS = 1 << 15
 FITTED_ROWS = 1024
 
 
-def start(config: SaeConfig, rows: Tensor, weights: Weights) -> float:
+def start(config: SaeConfig, rows: Tensor, weights: SaeWeights) -> float:
     """Fills `weights` from `rows` [rows, d], a mixed sample: of many prompts, steps and places, not of a few pictures.
 
     Returns the rows' scale, which makes their mean norm sqrt(d); the weights are for scaled rows. The decoder's bias is

@@ -18,7 +18,7 @@ EPS = 6.25e-10
 
 
 @dataclass(slots=True)
-class Moments:
+class AdamMoments:
     """A parameter and the running means of its gradient and of its square, all of one shape."""
 
     parameter: Tensor
@@ -26,12 +26,12 @@ class Moments:
     square: Tensor
 
     @classmethod
-    def of(cls, parameter: Tensor) -> "Moments":
+    def of(cls, parameter: Tensor) -> "AdamMoments":
         return cls(parameter, torch.zeros_like(parameter), torch.zeros_like(parameter))
 
-    def piece(self, start: int, stop: int) -> "Moments":
+    def piece(self, start: int, stop: int) -> "AdamMoments":
         """Views of the latents from `start` up to `stop`."""
-        return Moments(self.parameter[start:stop], self.mean[start:stop], self.square[start:stop])
+        return AdamMoments(self.parameter[start:stop], self.mean[start:stop], self.square[start:stop])
 
     def step(self, gradient: Tensor, learning_rate: float, count: Tensor) -> None:
         """Moves the parameter, in place; `count` is the number of steps with this one, a 0-dimensional float32."""
@@ -77,14 +77,14 @@ class Gradients(Protocol):
 
 
 @dataclass(slots=True)
-class Weights:
+class SaeWeights:
     """encoder, decoder [n, d], encoder_bias [n], decoder_bias [d]; `threshold` [n] for JumpReLU alone."""
 
-    encoder: Moments
-    encoder_bias: Moments
-    decoder: Moments
-    decoder_bias: Moments
-    threshold: Moments | None
+    encoder: AdamMoments
+    encoder_bias: AdamMoments
+    decoder: AdamMoments
+    decoder_bias: AdamMoments
+    threshold: AdamMoments | None
     rounded: Tensor | None
     """The encoder in bfloat16, where products are made with it."""
 
@@ -123,7 +123,7 @@ class Weights:
             return torch.addmm(self.encoder_bias.parameter.bfloat16(), rows, self.rounded.T)
         return torch.addmm(self.encoder_bias.parameter, rows, self.encoder.parameter.T)
 
-    def named(self) -> dict[str, Moments]:
+    def named(self) -> dict[str, AdamMoments]:
         """Everything learned, by name."""
         learned = {name: getattr(self, name) for name in ("encoder", "encoder_bias", "decoder", "decoder_bias")}
         return learned if self.threshold is None else {**learned, "threshold": self.threshold}

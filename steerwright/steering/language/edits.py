@@ -102,7 +102,7 @@ ROUND = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Turns:
+class Alternation:
     """Vectors by concept, and the share of the answer's sentences, by weight, that each of them steers.
 
     A sum of directions mostly shows the concept whose words come first, because a model goes on as its text began; in

@@ -12,7 +12,7 @@ from torch import Tensor
 from steerwright.errors import UserError
 from steerwright.models.language.load import LanguageModel
 from steerwright.steering.algebra import Edit
-from steerwright.steering.language.edits import TextUnits, Turns, text_edits
+from steerwright.steering.language.edits import Alternation, TextUnits, text_edits
 from steerwright.steering.language.generate import Completion, Sampling, complete
 from steerwright.vectors.steering_vectors import SteeringVectors, layer_number
 
@@ -33,9 +33,11 @@ class SteeringWay:
     tokens: str = "last"
     bound: str = "none"
 
-    def add(self, vectors: SteeringVectors | Turns, layers: Sequence[int], strength: float | Tensor) -> list[Edit]:
+    def add(
+        self, vectors: SteeringVectors | Alternation, layers: Sequence[int], strength: float | Tensor
+    ) -> list[Edit]:
         """The edits that add `vectors` at `layers`; `strength` is one number, or one per row [rows]."""
-        if isinstance(vectors, Turns):
+        if isinstance(vectors, Alternation):
             return vectors.edits(layers, strength, units=self.units, bound=self.bound)
         return text_edits(vectors, layers, strength, units=self.units, tokens=self.tokens, bound=self.bound)
 
@@ -50,7 +52,7 @@ def asked_with_seeds(prompts: Sequence[T], seeds: Sequence[int]) -> list[tuple[T
 
 def sweep_layer(
     model: LanguageModel,
-    vectors: SteeringVectors | Turns,
+    vectors: SteeringVectors | Alternation,
     layer: int,
     strengths: Sequence[float],
     prompts: Sequence[str],
@@ -79,10 +81,10 @@ def sweep_layer(
     return {strength: found[place * count : (place + 1) * count] for place, strength in enumerate(strengths)}
 
 
-def sweep_layers(vectors: SteeringVectors | Turns, layers: Sequence[int] | None) -> list[int]:
+def sweep_layers(vectors: SteeringVectors | Alternation, layers: Sequence[int] | None) -> list[int]:
     """The layers to sweep, None for all that `vectors` has; UserError for one that it has not."""
     if layers is not None:
-        for part in vectors.parts.values() if isinstance(vectors, Turns) else (vectors,):
+        for part in vectors.parts.values() if isinstance(vectors, Alternation) else (vectors,):
             part.at_layers(list(layers))
         return list(layers)
     return sorted({number for hookpoint in vectors.hookpoints if (number := layer_number(hookpoint)) is not None})

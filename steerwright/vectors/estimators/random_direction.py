@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from steerwright.vectors.direction import Direction
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 
 def random_like(vectors: SteeringVectors, seed: int) -> SteeringVectors:
@@ -20,7 +20,7 @@ def random_like(vectors: SteeringVectors, seed: int) -> SteeringVectors:
     return replace(vectors, concept=f"random like {vectors.concept}", estimator=f"random-{seed}", directions=drawn)
 
 
-def _drawn(slot: Slot, like: Direction, seed: int) -> Direction:
+def _drawn(slot: VectorKey, like: Direction, seed: int) -> Direction:
     text = f"{seed}|{slot.hookpoint}|{slot.tokens}|{slot.steps}|{slot.branch}"
     generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little"))
     raw = torch.randn(like.unit.shape, generator=generator, dtype=torch.float64)

@@ -25,7 +25,7 @@ from steerwright.errors import UserError
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction, normalised
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors, layer_number
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey, layer_number
 
 REMOVAL = (
     "these are removal vectors, made to be projected out of every token. llama.cpp and repeng only add, which does "
@@ -94,7 +94,7 @@ def read_gguf(
             f"{path} is a GGUF file of {layout.architecture!r}, not of control vectors (architecture "
             f"{CONTROL_VECTORS!r}): {what} of llama.cpp's."
         )
-    directions: dict[Slot, Direction] = {}
+    directions: dict[VectorKey, Direction] = {}
     found = {layer: values for name, values in layout.tensors.items() if (layer := _layer(name)) is not None}
     for layer, values in sorted(found.items()):
         if layer >= len(hookpoints):
@@ -110,7 +110,7 @@ def read_gguf(
         if not np.isfinite(values).all():
             raise UserError(f"{path}: direction.{layer} holds values that are not finite.")
         if values.any():
-            directions[Slot(hookpoints[layer])] = normalised(torch.from_numpy(values))
+            directions[VectorKey(hookpoints[layer])] = normalised(torch.from_numpy(values))
     if not directions:
         raise UserError(f"{path} holds no direction that is not zero, so there is nothing to steer by.")
     if len({direction.width for direction in directions.values()}) > 1:

@@ -23,7 +23,7 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.schedule import timesteps
 from steerwright.vectors.direction import Direction
 from steerwright.vectors.formats.restricted_pickle import PickledArray, read_pickle
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 ESTIMATOR = "imported-mean_difference"
 # Schedulers know 1000 timesteps; SDXL has 70 blocks.
@@ -33,14 +33,14 @@ Vector = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layout:
+class PickleLayout:
     """What such a file holds: for every step, the vectors of each place. Checked in itself, not yet against a model."""
 
     path: Path
     steps: tuple[Mapping[str, Sequence[Vector]], ...]
 
 
-def read_layout(path: Path) -> Layout:
+def read_layout(path: Path) -> PickleLayout:
     """Read the pickle at `path`, running nothing in it.
 
     Raises UserError as `read_pickle` does, and one that names step, place and block for what is not in the layout:
@@ -60,11 +60,11 @@ def read_layout(path: Path) -> Layout:
     values = sum(len(v.values) for places in found.values() for vectors in places.values() for v in vectors)
     if values > MOST_VALUES:
         raise _not_the_layout(path, f"it has more than {MOST_VALUES} numbers")
-    return Layout(path, tuple(_step(path, step, found[step]) for step in range(len(found))))
+    return PickleLayout(path, tuple(_step(path, step, found[step]) for step in range(len(found))))
 
 
 def imported_vectors(
-    layout: Layout, pipeline: Any, model: Fingerprint, *, concept: str, steps: int | None = None
+    layout: PickleLayout, pipeline: Any, model: Fingerprint, *, concept: str, steps: int | None = None
 ) -> SteeringVectors:
     """The vectors of `layout` for the cross-attention blocks of `pipeline`: one slot for each step and block.
 
@@ -81,13 +81,13 @@ def imported_vectors(
         )
     for step, places in enumerate(layout.steps):
         _check_model(layout.path, step, places, blocks)
-    directions: dict[Slot, Direction] = {}
+    directions: dict[VectorKey, Direction] = {}
     for block in blocks:
         for step, places in enumerate(layout.steps):
             vector = places[block.place][block.number]
             if vector.any():
                 unit = torch.from_numpy(vector.astype(np.float64))
-                slot = Slot(block.hookpoint, steps=(step, step), branch="cond")
+                slot = VectorKey(block.hookpoint, steps=(step, step), branch="cond")
                 directions[slot] = Direction((unit / unit.norm()).float(), torch.tensor(1.0))
     if not directions:
         raise UserError(f"{layout.path} holds nothing but zeros.")
@@ -109,7 +109,7 @@ def as_layout(vectors: SteeringVectors, pipeline: Any) -> dict[int, defaultdict[
             f"The vectors for {vectors.concept!r} cannot be exported to this layout, which knows cross-attention only: "
             f"they hold one at {foreign[0]}. The npz format takes any."
         )
-    by_block: dict[Any, list[Slot]] = defaultdict(list)
+    by_block: dict[Any, list[VectorKey]] = defaultdict(list)
     for slot in vectors.directions:
         if slot.branch != "uncond":
             by_block[slot.hookpoint].append(slot)

@@ -31,7 +31,7 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction, normalised
 from steerwright.vectors.formats.restricted_pickle import PickledArray, read_pickle
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 ESTIMATOR = "imported-tensors"
 LARGEST_FILE = 1 << 29
@@ -87,11 +87,11 @@ def read_plain(
         by_layer = _one(path, _squeezed(found), model, layers, stated, notes)
     if meta_path is not None and isinstance(meta.get("norm"), (int, float)) and len(by_layer) == 1:
         _check_norm(path, meta_path, next(iter(by_layer.values())), float(meta["norm"]))
-    directions: dict[Slot, Direction] = {}
+    directions: dict[VectorKey, Direction] = {}
     for layer, values in sorted(by_layer.items()):
         _check(path, layer, values, model)
         if values.any():
-            directions[Slot(hookpoints[layer])] = normalised(values.float())
+            directions[VectorKey(hookpoints[layer])] = normalised(values.float())
     if not directions:
         raise UserError(f"{path} holds no vector that is not zero, so there is nothing to steer by.")
     policy = "last" if meta_path is not None else "unknown"

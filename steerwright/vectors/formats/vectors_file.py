@@ -16,7 +16,7 @@ from steerwright.former_name import current, header_of
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 SCHEMA: Literal["steerwright.vectors"] = "steerwright.vectors"
 VERSION: Literal[2] = 2
@@ -118,7 +118,7 @@ def load_vectors(path: Path, fingerprint: Fingerprint | None = None) -> Steering
             known = set(file.keys())
             directions, controls = {}, {}
             for entry in header.slots:
-                slot = Slot(Hookpoint.parse(entry.hookpoint), entry.tokens, entry.steps, entry.branch)
+                slot = VectorKey(Hookpoint.parse(entry.hookpoint), entry.tokens, entry.steps, entry.branch)
                 parts = [f"{entry.name}.unit", f"{entry.name}.norm", f"{entry.name}.origin"]
                 directions[slot] = Direction(
                     *(file.get_tensor(part).float() for part in parts if part in known or part != parts[2])

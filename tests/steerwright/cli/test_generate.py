@@ -31,7 +31,7 @@ from steerwright.steering.pictures import Picture, add, as_grid, erase, make_pic
 from steerwright.vectors.direction import normalised
 from steerwright.vectors.fit import vectors_from_moments
 from steerwright.vectors.formats.vectors_file import load_vectors, save_vectors
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 REPOSITORY = Path(__file__).parents[3]
 STEPS = 3
@@ -61,7 +61,9 @@ def files(model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_vectors(foreign, folder / "foreign.safetensors")
     torch.manual_seed(0)
     width = model.pipeline.text_encoder.config.hidden_size
-    layers = {Slot(Hookpoint(f"text_encoder.encoder.layers.{i}.mlp")): normalised(torch.randn(width)) for i in (0, 2)}
+    layers = {
+        VectorKey(Hookpoint(f"text_encoder.encoder.layers.{i}.mlp")): normalised(torch.randn(width)) for i in (0, 2)
+    }
     save_vectors(SteeringVectors("text", model.fingerprint, "none", "all", layers), folder / "text.safetensors")
     return folder
 

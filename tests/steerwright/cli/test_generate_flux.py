@@ -16,7 +16,7 @@ from steerwright.models.generate import generate
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import normalised
 from steerwright.vectors.formats.vectors_file import save_vectors
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_picture_is_the_librarys_and_says_how_it_was_made(flux: Any, run: Call
 
 
 def test_vectors_of_its_text_encoder_steer_it(flux: Any, run: Callable[..., Any], tmp_path: Path) -> None:
-    layers = {Slot(Hookpoint("text_encoder.encoder.layers.1.mlp")): normalised(torch.ones(16).cumsum(0))}
+    layers = {VectorKey(Hookpoint("text_encoder.encoder.layers.1.mlp")): normalised(torch.ones(16).cumsum(0))}
     save_vectors(SteeringVectors("text", flux.fingerprint, "none", "all", layers), tmp_path / "text.safetensors")
     assert run().exit_code == 0
     plain = np.asarray(Image.open(tmp_path / "out.png")).astype(int)

@@ -17,7 +17,7 @@ from steerwright.steering.language.generate import Sampling, complete
 from steerwright.vectors.direction import Direction
 from steerwright.vectors.formats.vectors_file import save_vectors
 from steerwright.vectors.mixing import mix
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 REPOSITORY = Path(__file__).parents[3]
 PROMPT = "Tell me about the lake."
@@ -26,7 +26,7 @@ SAMPLING = Sampling(max_new_tokens=9)
 
 def fitted(model: Any, concept: str, place: int, **other: str) -> SteeringVectors:
     directions = {
-        Slot(hookpoint): Direction(torch.eye(32)[place], torch.tensor(2.0), torch.tensor(0.0))
+        VectorKey(hookpoint): Direction(torch.eye(32)[place], torch.tensor(2.0), torch.tensor(0.0))
         for hookpoint in model.hookpoints
     }
     return SteeringVectors(concept, model.fingerprint.model_copy(update=other), "none", "content", directions)

@@ -22,7 +22,7 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction
 from steerwright.vectors.formats.vectors_file import load_vectors, save_vectors
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 ROOT = Path(__file__).parents[3]
 MODEL = Fingerprint(name="other", source="nowhere/at-all", revision=None, digest="c3" * 32, libraries={})
@@ -73,10 +73,10 @@ def saved(tmp_path: Path) -> Path:
         return Direction(torch.tensor([0.6, 0.8]), torch.tensor(norm), at)
 
     directions = {
-        Slot(text, "eos"): direction(2.5),
-        Slot(mid, steps=(0, 1), branch="cond"): direction(4.0, -1.0),
-        Slot(mid, steps=(2, 2), branch="cond"): direction(0.25, 0.5),
-        Slot(mid, steps=(0, 2), branch="uncond"): direction(3.0),
+        VectorKey(text, "eos"): direction(2.5),
+        VectorKey(mid, steps=(0, 1), branch="cond"): direction(4.0, -1.0),
+        VectorKey(mid, steps=(2, 2), branch="cond"): direction(0.25, 0.5),
+        VectorKey(mid, steps=(0, 2), branch="uncond"): direction(3.0),
     }
     controls = {slot: 1.0 for slot in directions if slot.branch == "cond"}
     path = tmp_path / "v.safetensors"

@@ -14,7 +14,7 @@ from steerwright.cli.app import app
 from steerwright.errors import UserError
 from steerwright.vectors.direction import normalised
 from steerwright.vectors.formats.vectors_file import load_vectors, save_vectors
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -33,7 +33,7 @@ def saved(language: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(REPOSITORY)
     model = language("phi3")
     torch.manual_seed(2)
-    directions = {Slot(hookpoint): normalised(torch.randn(32)) for hookpoint in model.hookpoints}
+    directions = {VectorKey(hookpoint): normalised(torch.randn(32)) for hookpoint in model.hookpoints}
     save_vectors(SteeringVectors("joy", model.fingerprint, "none", "last", directions), tmp_path / "joy.safetensors")
     return tmp_path / "joy.safetensors"
 
@@ -100,7 +100,7 @@ def test_vectors_of_pictures_have_no_gguf(saved: Path) -> None:
     from steerwright.models.hookpoints import Hookpoint
 
     found = load_vectors(saved)
-    pictures = {Slot(Hookpoint("unet.mid_block.attentions.0"), branch="cond"): normalised(torch.ones(8))}
+    pictures = {VectorKey(Hookpoint("unet.mid_block.attentions.0"), branch="cond"): normalised(torch.ones(8))}
     save_vectors(SteeringVectors("joy", found.model, "none", "mean", pictures), saved)
     message = steerwright("export", saved, "-o", saved.with_name("x.gguf"), "--format", "gguf", fails=True)
     assert "not one per layer of a language model" in message

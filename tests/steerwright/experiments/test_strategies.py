@@ -12,7 +12,7 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction
 from steerwright.vectors.fit import PromptActivations
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 WORDS: dict[str, Any] = {
     "kind": "keywords",
@@ -137,11 +137,11 @@ def test_projections_read_the_tokens_that_the_vectors_are_taken_from() -> None:
     values = torch.tensor([[[9.0, 0.0], [1.0, 7.0], [3.0, 7.0], [5.0, 2.0]]])
     axes = {"content": Direction(torch.tensor([1.0, 0.0]), torch.tensor(0.5))}
     axes |= {"eos": Direction(torch.tensor([0.0, 1.0]), torch.tensor(1.0))}
-    typed = SteeringVectors("w", MODEL, "x", "typed", {Slot(AT, tokens): axis for tokens, axis in axes.items()})
+    typed = SteeringVectors("w", MODEL, "x", "typed", {VectorKey(AT, tokens): axis for tokens, axis in axes.items()})
     # Content: mean(1, 3) along the first axis, in multiples of the norm 0.5. EOS: 2 along the second, of norm 1.
     assert projections([(AT, PromptActivations(values, TYPES))], typed).tolist() == [[4.0, 2.0]]
     place = Direction(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), torch.tensor([0.0, 0.5, 1, 0]))
-    position = SteeringVectors("w", MODEL, "x", "position", {Slot(AT): place})
+    position = SteeringVectors("w", MODEL, "x", "position", {VectorKey(AT): place})
     # Positions 1 and 2 have directions: 1 / 0.5 along the first axis, 7 along the second.
     assert projections([(AT, PromptActivations(values, TYPES))], position).tolist() == [[4.5]]
     with pytest.raises(UserError, match=r"activations at text_encoder\.encoder\.layers\.2\.mlp:out are needed"):

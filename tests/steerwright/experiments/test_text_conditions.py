@@ -7,21 +7,21 @@ import pytest
 import torch
 
 from steerwright.errors import UserError, UserErrors
-from steerwright.experiments.language import Condition, Removal, all_vectors, conditions, joined, mixed
+from steerwright.experiments.language import Removal, TextCondition, all_vectors, conditions, joined, mixed
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.steering.language.sweep import SteeringWay
 from steerwright.steering.operators import Add, ProjectOut
 from steerwright.vectors.direction import Direction
 from steerwright.vectors.formats.vectors_file import save_vectors
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 MODEL = Fingerprint(name="m", source="s", revision=None, digest="1" * 64, libraries={})
 POINTS = [Hookpoint(f"model.layers.{layer}") for layer in range(3)]
 HAPPY, SAD = (
     SteeringVectors(
         name, MODEL, "mean_difference", "content",
-        {Slot(point): Direction(torch.eye(4)[axis], torch.tensor(2.0), torch.tensor(-1.0)) for point in POINTS},
+        {VectorKey(point): Direction(torch.eye(4)[axis], torch.tensor(2.0), torch.tensor(-1.0)) for point in POINTS},
     )
     for name, axis in (("happy", 0), ("sad", 1))
 )  # fmt: skip
@@ -31,7 +31,7 @@ CHOSEN = {"happy": {"layer": 1, "strength": 0.5}}
 MIX = "happy:3,sad:4"
 
 
-def made(**more: object) -> dict[str, Condition]:
+def made(**more: object) -> dict[str, TextCondition]:
     removal = Removal(**more)  # type: ignore[arg-type]
     found = conditions(
         {"happy": HAPPY, "sad": SAD, MIX: mixed(MIX, {"happy": HAPPY, "sad": SAD})}, {"happy": "Be happy."}, CHOSEN,

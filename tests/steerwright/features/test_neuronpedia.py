@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steerwright.features.neuronpedia import Feature, ImageActivation, export_features, feature_record
+from steerwright.features.neuronpedia import ImageActivation, PublishedFeature, export_features, feature_record
 
 
-def feature(index: int = 12, **changed: object) -> Feature:
+def feature(index: int = 12, **changed: object) -> PublishedFeature:
     found = np.zeros((2, 3), dtype=np.float32)
     found[1, 0], found[0, 2] = 2.5, 0.5
     scores = np.array([0, 0, 2.5, 1.0, 0.5], dtype=np.float32)
@@ -18,7 +18,7 @@ def feature(index: int = 12, **changed: object) -> Feature:
         "label": "object:horse", "auroc": 0.93, "direction": np.array([0.5, -0.25], dtype=np.float32),
         "neighbours": {3: 0.5, 40: 0.25},
     }  # fmt: skip
-    return Feature(index, **(known | changed))  # type: ignore[arg-type]
+    return PublishedFeature(index, **(known | changed))  # type: ignore[arg-type]
 
 
 def test_a_record_says_where_and_how_much_the_latent_is_active() -> None:

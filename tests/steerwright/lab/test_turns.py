@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from steerwright.lab.jobs import Cancelled, FairLock, Turns
+from steerwright.lab.jobs import Cancelled, FairLock, FairQueue
 
 
 def _wait_until(condition, seconds: float = 5.0) -> None:
@@ -35,7 +35,7 @@ def test_whoever_asks_first_is_first() -> None:
 
 
 def test_a_short_request_passes_between_the_pieces_of_long_work() -> None:
-    turns = Turns()
+    turns = FairQueue()
     done: list[str] = []
     began = threading.Event()
 
@@ -58,7 +58,7 @@ def test_a_short_request_passes_between_the_pieces_of_long_work() -> None:
 
 
 def test_models_do_not_wait_for_one_another() -> None:
-    turns = Turns()
+    turns = FairQueue()
     with turns.turn("language"):
         other = threading.Thread(target=lambda: turns.turn("pictures").__enter__())
         other.start()
@@ -113,7 +113,7 @@ def test_who_gives_up_waiting_leaves_the_row() -> None:
 
 
 def test_an_exception_hands_the_turn_on() -> None:
-    turns = Turns()
+    turns = FairQueue()
     with pytest.raises(RuntimeError), turns.turn("model"):
         raise RuntimeError
     done = threading.Event()

@@ -25,7 +25,7 @@ from steerwright.steering.pictures import check_model
 from steerwright.vectors.direction import Direction
 from steerwright.vectors.formats.vectors_file import load_vectors, save_vectors
 from steerwright.vectors.mixing import mix
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Edit = Callable[[Path], object]
@@ -93,7 +93,7 @@ def identify(source: Path | str, revision: str | None = None) -> Fingerprint:
 
 def vectors(model: Fingerprint) -> SteeringVectors:
     direction = Direction(torch.eye(3)[1], torch.tensor(1.0))
-    return SteeringVectors("joy", model, "none", "all", {Slot(Hookpoint("unet.mid_block"), "all"): direction})
+    return SteeringVectors("joy", model, "none", "all", {VectorKey(Hookpoint("unet.mid_block"), "all"): direction})
 
 
 # What does not count.

@@ -29,7 +29,7 @@ from steerwright.steering.attention import AttentionRecipe, attention_edits
 from steerwright.steering.operators import Add
 from steerwright.vectors.direction import Direction, normalised
 from steerwright.vectors.fit import vectors_from_moments
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 Load = Callable[[str], Any]
 SHAPES = ("sd-1.5", "sd-2.1-v", "sdxl", "sd-turbo", "sdxl-turbo")
@@ -54,7 +54,7 @@ def random_vectors(model: Any, steps: int, seed: int = 0) -> SteeringVectors:
     directions = {}
     for block in attention_blocks(model.pipeline):
         vector = torch.randn(block.width, generator=generator)
-        slot = Slot(block.hookpoint, steps=(0, len(schedule) - 1), branch="cond")
+        slot = VectorKey(block.hookpoint, steps=(0, len(schedule) - 1), branch="cond")
         directions[slot] = Direction(vector / vector.norm(), torch.tensor(1.0), torch.tensor(0.0))
     return SteeringVectors("noise", model.fingerprint, "mean_difference", "mean", directions, schedule)
 

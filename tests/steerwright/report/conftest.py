@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from steerwright.report.provenance import Provenance
+from steerwright.report.provenance import RunProvenance
 from steerwright.report.winter.content import ReportContent
 from steerwright.report.winter.page import write_report
 from steerwright.scoring.judgements import CONDITIONS
@@ -77,7 +77,7 @@ def make_content(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Repo
             doses=pl.DataFrame(
                 {"prompt_id": [0, 1, 2], "multiplier": [1.6, 0.8, 1.0], "reason": ["“summer”", "<indoor>", ""]}
             ),
-            provenance=Provenance(
+            provenance=RunProvenance(
                 {"Command": "steerwright run winter"}, {"a": {"b": [1, 2], "c": None}}, {"v": "ab12"}
             ),
             explanations={"A further word": "Said <here>."},

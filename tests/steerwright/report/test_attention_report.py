@@ -15,10 +15,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from steerwright.report.attention.content import AttentionContent, EditScores
+from steerwright.report.attention.content import AttentionContent, EditTables
 from steerwright.report.attention.grid import grid
 from steerwright.report.attention.page import write_attention_report
-from steerwright.report.provenance import Provenance
+from steerwright.report.provenance import RunProvenance
 from steerwright.stats.bootstrap import Bootstrap
 from steerwright.world.labels import LABELS
 from steerwright.world.render import render
@@ -159,7 +159,7 @@ def make_content(
         trials=pl.DataFrame(trials),
         pictures={edit: pl.DataFrame(rows) for edit, rows in pictures.items()},
         vectors={"winter": vectors, "cat": vectors},
-        provenance=Provenance({"Command": "steerwright run attention"}, {"a": {"b": 1}}, {"vectors": "ab12"}),
+        provenance=RunProvenance({"Command": "steerwright run attention"}, {"a": {"b": 1}}, {"vectors": "ab12"}),
         perceptual="lpips_seasons",
         fid_name="fid_seasons",
     )
@@ -326,7 +326,7 @@ def test_the_headline_says_what_had_been_hoped_for(report: Path, content: Attent
 def test_the_grid_shows_the_concept_s_prompts_first_on_one_seed_and_marks_the_operating_point(
     report: Path, content: AttentionContent
 ) -> None:
-    found = grid(content, EditScores.of(content, "erase-cat"))
+    found = grid(content, EditTables.of(content, "erase-cat"))
     assert [row.prompt_id for row in found.rows] == [0, 1, 2, 4, 6]
     assert [row.kind for row in found.rows] == ["contains"] * 3 + ["neighbour", "other"]
     assert {row.seed for row in found.rows} == {3}
@@ -345,7 +345,7 @@ def test_the_grid_shows_the_concept_s_prompts_first_on_one_seed_and_marks_the_op
             plain = content.images.filter(edit="erase-cat", prompt_id=row.prompt_id, seed=3, condition="unsteered")
             same = [plain[label].item() for label in ("season", "colour", "place", "time")]
             assert list(cell.changed) == [one for one, other in zip(changed, same, strict=True) if one != other]
-    rows = grid(content, EditScores.of(content, "add-winter")).rows
+    rows = grid(content, EditTables.of(content, "add-winter")).rows
     assert [row.kind for row in rows] == ["outdoor"] * 3 + ["indoor"] and rows[-1].prompt_id == 8
 
 
@@ -405,7 +405,7 @@ def test_without_labels_clip_is_the_judge(tmp_path: Path, make: Make) -> None:
     for one, judge in ((content, "by CLIP"), (replace(content, aggregate=kept), "by CLIP's mean probability")):
         page = Reader(write_attention_report(tmp_path / judge[-3:], one).read_text())
         rate = estimate(
-            one, "replace-cat-by-horse", "steered", "contains", EditScores.of(one, "replace-cat-by-horse").rate
+            one, "replace-cat-by-horse", "steered", "contains", EditTables.of(one, "replace-cat-by-horse").rate
         )
         assert f"{round(100 * rate)}{THIN}%of pictures whose prompt names “cat” show “horse”, {judge}" in page.text
         assert f"horse 80{THIN}%" in page.text and "Norm of each vector, as a share" in page.text
@@ -422,7 +422,7 @@ def test_pictures_may_be_found_by_a_function_and_may_be_missing(tmp_path: Path, 
         row = table.filter(prompt_id=prompt, seed=seed, condition=condition, strength=strength)
         return Path(row["path"].item()) if condition != "negative" and prompt != 0 else None
 
-    found = grid(replace(content, pictures={"erase-cat": find}), EditScores.of(content, "erase-cat"))
+    found = grid(replace(content, pictures={"erase-cat": find}), EditTables.of(content, "erase-cat"))
     assert [row.prompt_id for row in found.rows] == [1, 2, 3, 4, 6]
     assert "negative" not in {column.condition for column in found.columns}
     page = Reader(write_attention_report(tmp_path, replace(content, pictures={}, vectors={})).read_text())
@@ -431,7 +431,7 @@ def test_pictures_may_be_found_by_a_function_and_may_be_missing(tmp_path: Path, 
 
 def test_many_strengths_are_thinned_but_the_chosen_one_stays(make: Make) -> None:
     content = make(edits=("erase-cat",), strengths=tuple(map(float, range(1, 18))), seeds=(5,))
-    shown = [c.strength for c in grid(content, EditScores.of(content, "erase-cat")).columns if c.condition == "steered"]
+    shown = [c.strength for c in grid(content, EditTables.of(content, "erase-cat")).columns if c.condition == "steered"]
     assert len(shown) == 6 and OPERATING in shown and shown == sorted(shown) and {1.0, 17.0} <= set(shown)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from steerwright.activations.store.shuffle import Batch
+from steerwright.activations.store.shuffle import RowBatch
 from steerwright.sae.metrics import DENSITY_EDGES, quality_table
 from steerwright.sae.sae import Relu, Sae
 
@@ -24,7 +24,7 @@ STEPS = torch.tensor([0, 0, 1, 1])
 
 
 def test_measurements_are_those_worked_out_by_hand() -> None:
-    table = quality_table({"mid": (half_blind(), [Batch(ROWS[:1], STEPS[:1]), Batch(ROWS[1:], STEPS[1:])])})
+    table = quality_table({"mid": (half_blind(), [RowBatch(ROWS[:1], STEPS[:1]), RowBatch(ROWS[1:], STEPS[1:])])})
     found = {(m, s): v for m, s, low, v in table.select("measure", "step", "low", "value").iter_rows() if low is None}
     # Variances of the columns 2002, 0020, 0200 are 1, 0.75, 0.75, and the third is not explained: 0.75 / 2.5. At step 0
     # they are 1, 0, 1, and 1 / 2 is not explained; at step 1 all is.
@@ -36,7 +36,7 @@ def test_measurements_are_those_worked_out_by_hand() -> None:
 
 
 def test_the_histogram_counts_every_latent_that_fires_once() -> None:
-    table = quality_table({"mid": (half_blind(), [Batch(ROWS, STEPS)])}).filter(measure="density")
+    table = quality_table({"mid": (half_blind(), [RowBatch(ROWS, STEPS)])}).filter(measure="density")
     counts = {low: value for low, value in table.select("low", "value").iter_rows()}
     assert len(counts) == len(DENSITY_EDGES) - 1 == 28
     # Latent 0 fires on 2 of 4 rows, 10^-0.30; latent 1 on 1 of 4, 10^-0.60.
@@ -45,6 +45,6 @@ def test_the_histogram_counts_every_latent_that_fires_once() -> None:
 
 
 def test_a_latent_that_always_fires_is_in_the_last_bin() -> None:
-    always = Batch(torch.ones(3, 3), torch.zeros(3, dtype=torch.int64))
+    always = RowBatch(torch.ones(3, 3), torch.zeros(3, dtype=torch.int64))
     table = quality_table({"mid": (half_blind(), [always])}).filter(measure="density")
     assert table.sort("low")["value"].to_list()[-1] == 2

@@ -15,7 +15,7 @@ from steerwright.steering.attention import AttentionRecipe, attention_edits, par
 from steerwright.steering.gates import WherePresent
 from steerwright.steering.operators import Add, ProjectOut, Switch
 from steerwright.vectors.direction import Direction
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 MODEL = Fingerprint(name="m", source="s", revision=None, digest="0" * 64, libraries={})
 BLOCKS = [
@@ -31,7 +31,7 @@ def vectors(axis: int = 0, branches: tuple[str, ...] = ("cond",), noise: tuple[i
     for block in BLOCKS:
         for step in range(4):
             for branch in branches:
-                slot = Slot(block.hookpoint, steps=(step, step), branch=branch)
+                slot = VectorKey(block.hookpoint, steps=(step, step), branch=branch)
                 unit = torch.eye(4)[axis]
                 directions[slot] = Direction(unit, torch.tensor(step + 1.0), torch.tensor(2.0))
                 controls[slot] = 99.0 if step in noise else 0.0
@@ -73,7 +73,7 @@ def test_a_longer_run_takes_the_nearest_collected_timestep() -> None:
 
 
 def test_a_single_collected_step_serves_for_all() -> None:
-    one = {Slot(BLOCKS[0].hookpoint, steps=(0, 0), branch="cond"): Direction(torch.eye(4)[0], torch.tensor(1.0))}
+    one = {VectorKey(BLOCKS[0].hookpoint, steps=(0, 0), branch="cond"): Direction(torch.eye(4)[0], torch.tensor(1.0))}
     turbo = SteeringVectors("c", MODEL, "m", "mean", one, (999.0,))
     assert at(made(vectors=turbo, places=("down",)), BLOCKS[0]) == {(0, 3): 1.0}
 
@@ -201,7 +201,7 @@ def test_leaving_noise_out_needs_vectors_of_which_it_is_known() -> None:
 
 
 def test_centred_edits_need_vectors_that_know_their_origin() -> None:
-    slot = Slot(BLOCKS[0].hookpoint, steps=(0, 3), branch="cond")
+    slot = VectorKey(BLOCKS[0].hookpoint, steps=(0, 3), branch="cond")
     imported = SteeringVectors(
         "c", MODEL, "m", "mean", {slot: Direction(torch.eye(4)[0], torch.tensor(1.0))}, COLLECTED
     )

@@ -16,7 +16,7 @@ from steerwright.models.load import load_model
 from steerwright.models.spec import ModelSpec
 from steerwright.steering.pictures import add, add_to_text, as_grid, erase, make_pictures, open_model, replace
 from steerwright.vectors.direction import normalised
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 PROMPT = "a red house"
 WORDS = "winter snow", "summer heat"
@@ -25,13 +25,13 @@ WORDS = "winter snow", "summer heat"
 @pytest.fixture(scope="module")
 def winter(sd21: Any) -> SteeringVectors:
     blocks = attention_blocks(sd21.pipeline)[-2:]
-    directions = {Slot(block.hookpoint): normalised(torch.ones(block.width).cumsum(0)) for block in blocks}
+    directions = {VectorKey(block.hookpoint): normalised(torch.ones(block.width).cumsum(0)) for block in blocks}
     return SteeringVectors("winter", sd21.fingerprint, "none", "mean", directions)
 
 
 @pytest.fixture(scope="module")
 def text(sd21: Any) -> SteeringVectors:
-    layers = {Slot(Hookpoint("text_encoder.encoder.layers.2.mlp")): normalised(torch.ones(32).cumsum(0))}
+    layers = {VectorKey(Hookpoint("text_encoder.encoder.layers.2.mlp")): normalised(torch.ones(32).cumsum(0))}
     return SteeringVectors("text", sd21.fingerprint, "none", "all", layers)
 
 

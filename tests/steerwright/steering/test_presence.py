@@ -17,7 +17,7 @@ from steerwright.steering.attention import AttentionRecipe, attention_edits
 from steerwright.steering.gates import InImage
 from steerwright.steering.operators import Add
 from steerwright.vectors.direction import Direction
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 PROMPTS, SEEDS = ["a b a", "b"], [3, 4]
 
@@ -96,7 +96,7 @@ def test_no_hook_is_left_after_an_exception(sd21: Any, blocks: Any) -> None:
 def test_the_recipe_takes_the_gates_direction_from_the_same_step(sd21: Any, blocks: Any) -> None:
     schedule = timesteps(sd21.pipeline, 3)
     directions = {
-        Slot(blocks[name].hookpoint, steps=(step, step), branch="cond"): direction(
+        VectorKey(blocks[name].hookpoint, steps=(step, step), branch="cond"): direction(
             blocks[name].width, origin=float(step)
         )
         for name in ("mid.0", "up.0")
@@ -117,7 +117,7 @@ def vectors_at(model: Any, blocks: Any, steps: int, width_of_bin: int = 1) -> St
     """Vectors for mid.0 and up.0 whose origin says from which step they are."""
     schedule = timesteps(model.pipeline, steps)
     directions = {
-        Slot(blocks[name].hookpoint, steps=(step, step + width_of_bin - 1), branch="cond"): direction(
+        VectorKey(blocks[name].hookpoint, steps=(step, step + width_of_bin - 1), branch="cond"): direction(
             blocks[name].width, origin=float(step)
         )
         for name in ("mid.0", "up.0")

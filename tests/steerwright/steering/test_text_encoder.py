@@ -8,7 +8,7 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.steering.text_encoder import edit_norm, text_edit
 from steerwright.vectors.direction import Direction
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 MODEL = Fingerprint(name="tiny", source="here", revision=None, digest="0" * 64, libraries={})
 
@@ -19,7 +19,7 @@ def layer(number: int) -> Hookpoint:
 
 def vectors(norms: dict[int, float], types: tuple[str, ...] = ("all",)) -> SteeringVectors:
     directions = {
-        Slot(layer(number), tokens): Direction(torch.eye(4)[0], torch.tensor(norm))
+        VectorKey(layer(number), tokens): Direction(torch.eye(4)[0], torch.tensor(norm))
         for number, norm in norms.items()
         for tokens in types
     }

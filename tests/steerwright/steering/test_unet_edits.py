@@ -22,7 +22,7 @@ from steerwright.steering.attention import AttentionRecipe, attention_edits
 from steerwright.steering.operators import Add, Operator, ProjectOut, Replace, Scale, Switch
 from steerwright.vectors.direction import Direction
 from steerwright.vectors.formats.vectors_file import load_vectors, save_vectors
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 PROMPTS = ["a cat", "a longer one", "dog"]
 MIDDLE = Hookpoint("unet.mid_block.attentions.0.transformer_blocks.0.attn2")
@@ -62,7 +62,7 @@ def vectors(pipeline: Any, steps: int, branches: Sequence[str] = ("cond",), mode
     """For every block one vector for each forward of a run, along the axis of the forward's number."""
     schedule = timesteps(pipeline, steps)
     directions = {
-        Slot(block.hookpoint, steps=(step, step), branch=branch): axis(step, block.width)
+        VectorKey(block.hookpoint, steps=(step, step), branch=branch): axis(step, block.width)
         for block in attention_blocks(pipeline)
         for step in range(len(schedule))
         for branch in branches

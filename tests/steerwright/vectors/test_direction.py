@@ -4,7 +4,7 @@ import torch
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction, normalised
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 MODEL = Fingerprint(name="tiny", source="here", revision=None, digest="0" * 64, libraries={})
 UNIT, NORM = torch.tensor([0.6, 0.8]), torch.tensor(5.0)
@@ -38,7 +38,7 @@ def test_a_direction_per_position_has_an_origin_per_position() -> None:
 
 
 def test_a_vector_is_noise_where_shuffled_labels_reach_its_length() -> None:
-    at = [Slot(Hookpoint("unet.mid_block"), steps=(step, step)) for step in range(4)]
+    at = [VectorKey(Hookpoint("unet.mid_block"), steps=(step, step)) for step in range(4)]
     directions = {
         slot: Direction(UNIT, torch.tensor(length)) for slot, length in zip(at, (1.0, 2.0, 3.0, 4.0), strict=True)
     }
@@ -47,7 +47,7 @@ def test_a_vector_is_noise_where_shuffled_labels_reach_its_length() -> None:
 
 
 def test_a_slot_beyond_the_schedule_is_refused() -> None:
-    directions = {Slot(Hookpoint("unet.mid_block"), steps=(0, 2)): Direction(UNIT, NORM)}
+    directions = {VectorKey(Hookpoint("unet.mid_block"), steps=(0, 2)): Direction(UNIT, NORM)}
     SteeringVectors("x", MODEL, "x", "mean", directions, (999.0, 500.0, 1.0))
     for timesteps in ((999.0, 500.0), None):
         with pytest.raises(ValueError, match="A slot is for step 2, but the schedule has"):

@@ -6,7 +6,7 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.estimators.random_direction import random_like
 from steerwright.vectors.fit import PromptActivations, fit_vectors
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 MODEL = Fingerprint(name="tiny", source="here", revision=None, digest="0" * 64, libraries={})
 AT = Hookpoint("text_encoder.encoder.layers.2.mlp")
@@ -88,16 +88,18 @@ def test_random_directions_have_the_norms_of_the_vectors_and_no_relation_to_them
 def test_random_directions_depend_on_seed_and_slot_alone() -> None:
     vectors = fit("typed")
     one, same, other = random_like(vectors, 7), random_like(vectors, 7), random_like(vectors, 8)
-    alone = SteeringVectors("w", MODEL, "x", "typed", {Slot(AT, "eos"): vectors.directions[Slot(AT, "eos")]})
+    alone = SteeringVectors("w", MODEL, "x", "typed", {VectorKey(AT, "eos"): vectors.directions[VectorKey(AT, "eos")]})
     for slot in vectors.directions:
         assert torch.equal(one.directions[slot].unit, same.directions[slot].unit)
         assert not torch.equal(one.directions[slot].unit, other.directions[slot].unit)
-    assert not torch.equal(one.directions[Slot(AT, "eos")].unit, one.directions[Slot(AT, "content")].unit)
-    assert torch.equal(random_like(alone, 7).directions[Slot(AT, "eos")].unit, one.directions[Slot(AT, "eos")].unit)
+    assert not torch.equal(one.directions[VectorKey(AT, "eos")].unit, one.directions[VectorKey(AT, "content")].unit)
+    assert torch.equal(
+        random_like(alone, 7).directions[VectorKey(AT, "eos")].unit, one.directions[VectorKey(AT, "eos")].unit
+    )
 
 
 def test_no_direction_stays_no_direction_in_the_control() -> None:
-    control = random_like(fit("position"), 7).directions[Slot(AT)]
+    control = random_like(fit("position"), 7).directions[VectorKey(AT)]
     assert not control.unit[0].any()
     assert torch.allclose(control.unit[1:].norm(dim=-1), torch.ones(4))
 

@@ -10,7 +10,7 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.fit import vectors_from_moments
 from steerwright.vectors.statistics import vectors_table
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 MODEL = Fingerprint(name="m", source="s", revision=None, digest="0" * 64, libraries={})
 HERE = Hookpoint("unet.mid_block.attentions.0.transformer_blocks.0.attn2")
@@ -89,7 +89,7 @@ def test_a_difference_that_vanishes_is_no_direction_and_no_error() -> None:
     gaps = torch.zeros(4, 3, dtype=torch.float64)
     gaps[1:, 0] = 1.0
     found = fit(planted(gaps, noise=0))
-    nothing = found.directions[Slot(HERE, steps=(0, 0), branch="cond")]
+    nothing = found.directions[VectorKey(HERE, steps=(0, 0), branch="cond")]
     assert float(nothing.norm) == 0.0
     assert not nothing.unit.any()
     with pytest.raises(UserError, match="prompts that made no difference"):

@@ -13,10 +13,10 @@ from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction, normalised
 from steerwright.vectors.formats.vectors_file import load_vectors, save_vectors
 from steerwright.vectors.mixing import mix, mix_name, parse_mix, takes_turns
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 MODEL = Fingerprint(name="tiny", source="tiny", revision=None, digest="a1" * 32, libraries={})
-LAYERS = [Slot(Hookpoint(f"model.layers.{layer}")) for layer in range(3)]
+LAYERS = [VectorKey(Hookpoint(f"model.layers.{layer}")) for layer in range(3)]
 
 
 def vectors(concept: str, *raw: list[float], model: Fingerprint = MODEL) -> SteeringVectors:

@@ -10,13 +10,15 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import normalised
 from steerwright.vectors.statistics import layer_statistics
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 MODEL = Fingerprint(name="tiny", source="tiny", revision=None, digest="a1" * 32, libraries={})
 
 
 def vectors(**raw: list[float]) -> SteeringVectors:
-    directions = {Slot(Hookpoint(f"model.layers.{name[1:]}")): normalised(torch.tensor(v)) for name, v in raw.items()}
+    directions = {
+        VectorKey(Hookpoint(f"model.layers.{name[1:]}")): normalised(torch.tensor(v)) for name, v in raw.items()
+    }
     return SteeringVectors("joy", MODEL, "", "", directions)
 
 
@@ -43,9 +45,9 @@ def test_more_dimensions_than_there_are_give_all() -> None:
 
 def test_what_is_not_one_direction_per_layer_is_refused() -> None:
     for directions in (
-        {Slot(Hookpoint("unet.mid_block")): normalised(torch.ones(2))},
-        {Slot(Hookpoint("text_encoder.encoder.layers.0")): normalised(torch.ones(3, 2))},
-        {Slot(Hookpoint("a.layers.0"), tokens=tokens): normalised(torch.ones(2)) for tokens in ("eos", "content")},
+        {VectorKey(Hookpoint("unet.mid_block")): normalised(torch.ones(2))},
+        {VectorKey(Hookpoint("text_encoder.encoder.layers.0")): normalised(torch.ones(3, 2))},
+        {VectorKey(Hookpoint("a.layers.0"), tokens=tokens): normalised(torch.ones(2)) for tokens in ("eos", "content")},
     ):
         with pytest.raises(UserError, match="not one direction per layer"):
             layer_statistics(SteeringVectors("joy", MODEL, "", "", directions))

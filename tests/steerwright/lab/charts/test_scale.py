@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steerwright.lab.charts.style import Scale, number, ticks
+from steerwright.lab.charts.style import ChartScale, number, ticks
 
 
 def test_ticks_are_round_numbers_around_the_values() -> None:
@@ -33,7 +33,7 @@ def test_ticks_of_nothing_finite_are_refused() -> None:
 
 
 def test_a_scale_that_runs_backwards_puts_the_larger_value_higher() -> None:
-    up = Scale(0.0, 10.0, 200.0, 0.0)
+    up = ChartScale(0.0, 10.0, 200.0, 0.0)
     assert (up(0.0), up(5.0), up(10.0)) == (200.0, 100.0, 0.0)
 
 

@@ -9,7 +9,7 @@ from steerwright.activations.residuals import residuals
 from steerwright.errors import UserError
 from steerwright.lab.concepts import ConceptEntry
 from steerwright.lab.jobs import Job
-from steerwright.lab.operations.concept_map import ANSWERS, STEPS, ConceptMap, _plane, concept_map, concept_places
+from steerwright.lab.operations.concept_map import ANSWERS, STEPS, ConceptPlane, _plane, concept_map, concept_places
 from steerwright.lab.workbench import Workbench
 from steerwright.models.language.encode import encode_texts
 
@@ -17,7 +17,7 @@ PROMPT, LAYER = "Tell me about the lake.", 3
 
 
 @pytest.fixture(scope="module")
-def found(embedded: Workbench) -> ConceptMap:
+def found(embedded: Workbench) -> ConceptPlane:
     return concept_map(embedded, PROMPT, "pirate", LAYER, 1.0, at_layer=5)
 
 
@@ -47,14 +47,14 @@ def test_two_concepts_lie_on_a_line() -> None:
     assert axes.shape == (2, 3)
 
 
-def test_the_path_begins_where_nothing_has_moved_and_goes_on_in_equal_steps(found: ConceptMap) -> None:
+def test_the_path_begins_where_nothing_has_moved_and_goes_on_in_equal_steps(found: ConceptPlane) -> None:
     torch.testing.assert_close(found.path[0], found.origin, rtol=0, atol=1e-4)
     assert found.strengths == pytest.approx([step / STEPS for step in range(STEPS + 1)])
     assert found.answers.shape == (STEPS + 1, ANSWERS, 2)
     assert len(set(found.texts)) > 1
 
 
-def test_answers_steered_towards_a_concept_move_in_its_direction(found: ConceptMap) -> None:
+def test_answers_steered_towards_a_concept_move_in_its_direction(found: ConceptPlane) -> None:
     moved = found.path[-1] - found.origin
     aims = found.places - found.origin
     cosines = torch.nn.functional.cosine_similarity(aims, moved[None], dim=-1)
@@ -75,7 +75,7 @@ def _displacement(lab: Workbench, entry: ConceptEntry, layer: int) -> torch.Tens
     return sides[0] - sides[1]
 
 
-def test_no_concept_is_drawn_further_away_than_its_answers_are(embedded: Workbench, found: ConceptMap) -> None:
+def test_no_concept_is_drawn_further_away_than_its_answers_are(embedded: Workbench, found: ConceptPlane) -> None:
     for name in ("happy", "pirate", "verbose"):
         true = float(_displacement(embedded, embedded.concept(name), 5).norm())
         drawn = float((found.places[found.names.index(name)] - found.origin).norm())

@@ -11,8 +11,8 @@ from steerwright.errors import UserError
 from steerwright.lab.jobs import Cancelled, Job
 from steerwright.lab.lessons import LESSONS
 from steerwright.lab.lessons.directions import pair_agreement
-from steerwright.lab.lessons.experiment import Answers, Experiment, Share, known_concepts
-from steerwright.lab.lessons.lesson import Choice, Layer, Number, Step, Words, start
+from steerwright.lab.lessons.experiment import Answers, AnswerShare, Experiment, known_concepts
+from steerwright.lab.lessons.lesson import LayerSlider, LessonStep, Number, OneOf, Words, start
 from steerwright.lab.operations.lessons import lesson, run_step, step_of
 from steerwright.lab.workbench import Workbench
 from steerwright.steering.language.generate import Completion
@@ -40,9 +40,7 @@ def test_what_a_step_is_set_to_first_is_something_that_it_takes(lesson_name: str
     known = ("happy", "sad", "pirate")
     first = {control.name: start(control, known, 8) for control in step.controls}
     left_open = [control.name for control in step.controls if first[control.name] == ""]
-    assert all(
-        isinstance(control, Choice) and control.options for control in step.controls if control.name in left_open
-    )
+    assert all(isinstance(control, OneOf) and control.options for control in step.controls if control.name in left_open)
     for control in step.controls:
         if control.name in left_open:
             with pytest.raises(UserError, match="Choose an answer first"):
@@ -58,15 +56,15 @@ def test_what_a_step_is_set_to_first_is_something_that_it_takes(lesson_name: str
         (Number("n", "Strength", 0, 2, 0.1, 1), 2.1),
         (Number("n", "Pairs", 1, 8, 1, 1), 1.5),
         (Number("n", "Pairs", 1, 8, 1, 1), "many"),
-        (Layer("n", "Layer"), -1),
-        (Choice("n", "Concept"), "../happy"),
-        (Choice("n", "Answer", ("yes", "no"), "yes"), "happy"),
+        (LayerSlider("n", "Layer"), -1),
+        (OneOf("n", "Concept"), "../happy"),
+        (OneOf("n", "Answer", ("yes", "no"), "yes"), "happy"),
         (Words("n", "Sentence", "x"), "  "),
         (Words("n", "Sentence", "x"), "x" * 10_000),
     ],
 )
 def test_a_value_that_a_control_does_not_take_is_refused(control: Any, given: object) -> None:
-    step = Step("s", "t", (), "", "", (control,), lambda *_: pytest.fail("it ran"))
+    step = LessonStep("s", "t", (), "", "", (control,), lambda *_: pytest.fail("it ran"))
     with pytest.raises(UserError):
         step.checked({"n": given}, ("happy",))
 
@@ -87,9 +85,9 @@ def test_a_model_whose_texts_nobody_can_judge_has_no_lessons(workbench: Workbenc
 
 def test_a_count_has_wilsons_interval() -> None:
     # Brown, Cai and DasGupta (2001), Wilson's interval by its formula: 8 of 10 gives 0.490 to 0.943.
-    low, high = Share(8, 10).interval
+    low, high = AnswerShare(8, 10).interval
     assert (round(low, 3), round(high, 3)) == (0.490, 0.943)
-    assert Share(8, 10).rate == 0.8
+    assert AnswerShare(8, 10).rate == 0.8
 
 
 def test_an_answer_shows_several_concepts_only_when_it_shows_each() -> None:

@@ -23,7 +23,7 @@ from steerwright.lab.operations.library import (
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction
 from steerwright.vectors.formats.vectors_file import load_vectors, save_vectors
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 ROOT = Path(__file__).parents[4]
 
@@ -61,7 +61,7 @@ def planted(lab: Any, concept: str = "sunny", **more: Any) -> SteeringVectors:
     for layer, hookpoint in enumerate(model.hookpoints):
         unit = torch.zeros(more.get("width", model.width))
         unit[layer] = 1.0
-        directions[Slot(hookpoint)] = Direction(unit, torch.tensor(layer + 1.0))
+        directions[VectorKey(hookpoint)] = Direction(unit, torch.tensor(layer + 1.0))
     return SteeringVectors(concept, more.get("fingerprint", model.fingerprint), "planted", "content", directions)
 
 
@@ -172,7 +172,7 @@ def test_vectors_of_another_model_layer_or_width_are_refused_by_name(lab: Any, t
         import_concept(lab, path)
     unit = torch.zeros(model.width)
     unit[0] = 1.0
-    deep = {Slot(Hookpoint(f"model.layers.{model.layers}")): Direction(unit, torch.tensor(1.0))}
+    deep = {VectorKey(Hookpoint(f"model.layers.{model.layers}")): Direction(unit, torch.tensor(1.0))}
     save_vectors(SteeringVectors("deep", model.fingerprint, "planted", "content", deep), path)
     with pytest.raises(UserError, match=rf"model.layers.{model.layers}:out is no layer of it"):
         import_concept(lab, path)

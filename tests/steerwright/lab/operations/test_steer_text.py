@@ -11,7 +11,7 @@ from steerwright.lab.operations.blend import Blend
 from steerwright.lab.operations.steer_text import Written, edits_for, steer_text
 from steerwright.lab.workbench import Workbench
 from steerwright.models.language.encode import encode
-from steerwright.vectors.steering_vectors import Slot
+from steerwright.vectors.steering_vectors import VectorKey
 
 PROMPT = "Tell me about the old boat."
 
@@ -148,7 +148,7 @@ def test_what_a_request_asks_for_is_taken_away_at_every_layer_along_its_own_vect
         # Added is always the concept's own.
         (added,) = edits_for(model, chosen, [2], 1.0)
         assert torch.equal(
-            added.operator.direction.unit, happy.vectors.at_layers([2]).directions[Slot(added.hookpoint)].unit
+            added.operator.direction.unit, happy.vectors.at_layers([2]).directions[VectorKey(added.hookpoint)].unit
         )
 
 

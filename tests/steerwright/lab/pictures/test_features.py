@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from steerwright.errors import UserError
-from steerwright.lab.pictures.features import Feature, FluxLayer, offered, read_layer, two_rows, write_layer
+from steerwright.lab.pictures.features import FluxLayer, LabFeature, offered, read_layer, two_rows, write_layer
 from steerwright.lab.pictures.sources import read_json
 from steerwright.sae.sae import Relu, Sae
 from steerwright.sae.sae_file import save_sae
 
 
-def feature(latent: int, **more: Any) -> Feature:
+def feature(latent: int, **more: Any) -> LabFeature:
     known: dict[str, Any] = {
         "label": "object", "value": "cat", "auroc": 0.9, "coherence": 0.5, "frequency": 0.1, "change": None,
         "limit": 2.0, "prompts": ("a cat", "two cats"),
     }  # fmt: skip
-    return Feature(layer="late", latent=latent, **{**known, **more})
+    return LabFeature(layer="late", latent=latent, **{**known, **more})
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from steerwright.models.hookpoints import resolve
 from steerwright.sae.sae import Relu, Sae
 from steerwright.sae.site import Site
 from steerwright.vectors.direction import Direction
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 PROMPT, SEED = "a red house by a lake", 3
 
@@ -70,7 +70,7 @@ def test_presence_is_0_at_the_origin_and_1_a_norm_further(sd: Any) -> None:
     unit = torch.zeros(block.width)
     unit[5] = 1.0
     direction = Direction(unit, torch.tensor(2.0), torch.tensor(0.5))
-    vectors = SteeringVectors("c", sd.fingerprint, "planted", "all", {Slot(block.hookpoint): direction})
+    vectors = SteeringVectors("c", sd.fingerprint, "planted", "all", {VectorKey(block.hookpoint): direction})
     heat = draw_picture(sd, PROMPT, SEED, heat=PresenceHeat(vectors, [block])).heat
     wanted = (tokens[..., 5] - 0.5) / 2.0
     assert heat is not None

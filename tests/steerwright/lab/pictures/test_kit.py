@@ -10,14 +10,14 @@ from steerwright.lab.pictures.sources import AttentionSource, LatentsSource, Tex
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 MODEL = Fingerprint(name="m", source="m", revision=None, digest="0" * 64, libraries={})
 
 
 def vectors(concept: str) -> SteeringVectors:
     direction = Direction(torch.tensor([1.0, 0.0]), torch.tensor(1.0))
-    slot = Slot(Hookpoint("unet.mid_block.attentions.0.transformer_blocks.0.attn2"))
+    slot = VectorKey(Hookpoint("unet.mid_block.attentions.0.transformer_blocks.0.attn2"))
     return SteeringVectors(concept, MODEL, "mean_difference", "all", {slot: direction})
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from steerwright.report.flux.content import FluxContent, LayerContent, score_histogram, score_levels
 from steerwright.report.flux.overlay_files import write_overlays
 from steerwright.report.flux.page import write_flux_report
-from steerwright.report.provenance import Provenance
+from steerwright.report.provenance import RunProvenance
 from steerwright.stats.bootstrap import Bootstrap
 from steerwright.world.labels import LABELS
 from steerwright.world.render import render_with_mask
@@ -93,7 +93,7 @@ def make_content(
     return FluxContent(
         title="Features of <seasons-flux>", model="seasons-flux (models/seasons-flux), 12 steps, 64 px",
         images=images, image_folder=folder / "images", layers=made,
-        provenance=Provenance({"Command": "steerwright run flux"}, {"a": {"b": 1}}, {"images": "ab12"}),
+        provenance=RunProvenance({"Command": "steerwright run flux"}, {"a": {"b": 1}}, {"images": "ab12"}),
         done={"Pictures": f"{images.height} pictures of {prompts} prompts.", "Latents": "Scores of all <latents>."},
         matches=pairs, matched=(layers[0], layers[1]) if len(layers) > 1 else None,
         comparison={

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from steerwright.report.language.content import KINDS, LanguageContent
-from steerwright.report.provenance import Provenance
+from steerwright.report.provenance import RunProvenance
 
 Make = Callable[..., LanguageContent]
 FACTORS = {
@@ -50,7 +50,7 @@ def make_content(factors: dict[str, str] = FEW, prompts: int = 8, decodings: tup
     values: dict[str, Any] = {
         "title": "Steering a language model <itself>",
         "model": "seasons-lm (models/seasons-lm)",
-        "provenance": Provenance({"Command": "steerwright run language"}, {"a": {"b": 1}}, {"texts": "ab12"}),
+        "provenance": RunProvenance({"Command": "steerwright run language"}, {"a": {"b": 1}}, {"texts": "ab12"}),
         "factors": factors,
         "texts": texts,
         "sweep": sweep,

@@ -14,7 +14,7 @@ from PIL import Image
 
 from steerwright.report.language.content import KINDS, LanguageContent, nothing
 from steerwright.report.language.page import write_language_report
-from steerwright.report.provenance import Provenance
+from steerwright.report.provenance import RunProvenance
 
 Make = Callable[..., LanguageContent]
 VOID = {"img", "br", "meta", "link", "col"}
@@ -157,7 +157,7 @@ def test_a_sentence_stands_where_a_table_has_no_rows(tmp_path: Path, content: La
 
 
 def test_a_page_without_anything_is_still_a_page(tmp_path: Path) -> None:
-    page = written(tmp_path, LanguageContent("Nothing", "a model", Provenance()))
+    page = written(tmp_path, LanguageContent("Nothing", "a model", RunProvenance()))
     assert page.sections() == PARTS - {"done"}
     for sentence in [one for some in SENTENCES.values() for one in some]:
         assert sentence in page.text

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from steerwright.report.language.content import CONDITIONS, KINDS, LanguageContent, nothing
-from steerwright.report.language.figures import RATES, Scale, rate_table, ratio_table, ratios, short
+from steerwright.report.language.figures import RATES, ColourScale, rate_table, ratio_table, ratios, short
 from steerwright.report.language.frontier import front, frontier_table
 from steerwright.report.language.gather import judge_name, read_table, what_was_done
 from steerwright.report.language.parts import Beside
@@ -93,7 +93,7 @@ def test_a_ratio_is_said_in_three_letters_at_most(value: float, said: str) -> No
 
 
 def test_a_scale_counts_from_its_bounds_on_and_amber_begins_at_the_limit() -> None:
-    scale = Scale((0.5, 1.0), ("a", "b", "c"))
+    scale = ColourScale((0.5, 1.0), ("a", "b", "c"))
     assert [scale.colour(value) for value in (0.49, 0.5, 0.99, 1.0)] == ["a", "b", "b", "c"]
     assert scale.labels() == ["< 0.5", "0.5\u20131", "\u2265 1"]
     assert RATES.labels()[-1] == "\u2265 95\u202f%"

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from steerwright.report.latents.content import LatentCard, LatentsContent, TopPicture
-from steerwright.report.provenance import Provenance
+from steerwright.report.provenance import RunProvenance
 from steerwright.scoring.erasure_target import ErasureTarget
 from steerwright.scoring.unlearning import answers, unlearning
 from steerwright.stats.bootstrap import Bootstrap
@@ -74,7 +74,7 @@ def make_content(
         concept_latents=_concept_latents(saes, targets),
         cards=_cards(images, saes, targets, cards),
         pictures=pictures,
-        provenance=Provenance({"Command": "steerwright run latents"}, {"a": {"b": 1}}, {"pictures": "ab12"}),
+        provenance=RunProvenance({"Command": "steerwright run latents"}, {"a": {"b": 1}}, {"pictures": "ab12"}),
         perceptual="lpips_seasons",
         fid_name="fid_seasons",
         explanations={"A further word": "Said <here>."},

@@ -21,7 +21,7 @@ from torch import Tensor
 from steerwright.activations.store.loader import RowLoader
 from steerwright.activations.store.reader import Store, StoreWriter, open_store
 from steerwright.activations.store.rows import Rows
-from steerwright.activations.store.shuffle import Batch
+from steerwright.activations.store.shuffle import RowBatch
 from steerwright.errors import UserError
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
@@ -101,7 +101,7 @@ class InterruptedStream(StoreStream):
 
     batches_left = 0
 
-    def next(self) -> Mapping[Hookpoint, Batch]:
+    def next(self) -> Mapping[Hookpoint, RowBatch]:
         if not self.batches_left:
             raise Interrupted
         self.batches_left -= 1

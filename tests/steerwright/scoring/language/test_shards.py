@@ -12,9 +12,9 @@ import torch
 
 from steerwright.errors import UserError
 from steerwright.experiments.language import (
-    Condition,
     LanguageTools,
     SweepShard,
+    TextCondition,
     plan_answers,
     write_answers_shard,
     write_sweep_shard,
@@ -88,8 +88,8 @@ def test_answers_are_planned_in_full_batches_and_greedy_ones_need_one_seed(
     assert language_sweep.ROWS > 4
     steered = tuple(SteeringWay().add(vectors, [2], 2.0))
     planned = [
-        Condition(("unsteered",)), Condition(("steered",), "happy", 2, 2.0, edits=steered),
-        Condition(("instruction", "asked"), "happy", instruction="Be happy."),
+        TextCondition(("unsteered",)), TextCondition(("steered",), "happy", 2, 2.0, edits=steered),
+        TextCondition(("instruction", "asked"), "happy", instruction="Be happy."),
     ]  # fmt: skip
     shards = plan_answers(tools, tmp_path, planned, PROMPTS, [3, 4], DRAWN, ["greedy", "sampled"])
     assert [(len(one.conditions), one.decoding, one.seeds) for one in shards] == [
@@ -112,7 +112,7 @@ def test_answers_are_planned_in_full_batches_and_greedy_ones_need_one_seed(
 def test_sampled_texts_are_not_asked_for_without_a_temperature(tools: LanguageTools, tmp_path: Path) -> None:
     cold = Sampling(max_new_tokens=6, temperature=0.0)
     with pytest.raises(UserError, match="sampled texts would be the greedy ones"):
-        plan_answers(tools, tmp_path, [Condition(("unsteered",))], PROMPTS, (1, 2), cold, ["sampled", "greedy"])
+        plan_answers(tools, tmp_path, [TextCondition(("unsteered",))], PROMPTS, (1, 2), cold, ["sampled", "greedy"])
     own = Sampling(max_new_tokens=6, top_p=0.5, top_k=3)
-    (shard,) = plan_answers(tools, tmp_path, [Condition(("unsteered",))], PROMPTS, (1, 2), own, ["greedy"])
+    (shard,) = plan_answers(tools, tmp_path, [TextCondition(("unsteered",))], PROMPTS, (1, 2), own, ["greedy"])
     assert shard.sampling == cold

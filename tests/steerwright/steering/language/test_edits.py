@@ -14,13 +14,13 @@ from steerwright.steering.algebra import Cap, KeepNorm, Unbounded
 from steerwright.steering.language.apply import check_vectors, steer_text, text_edits
 from steerwright.steering.operators import Add, ProjectOut
 from steerwright.vectors.direction import Direction, normalised
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 
 def fitted(model: Any, *, origins: bool = False) -> SteeringVectors:
     """Vectors whose layer l points along dimension l, with norm l + 1."""
     directions = {
-        Slot(hookpoint): Direction(
+        VectorKey(hookpoint): Direction(
             torch.eye(32)[layer], torch.tensor(layer + 1.0), torch.tensor(0.5) if origins else None
         )
         for layer, hookpoint in enumerate(model.hookpoints)
@@ -105,8 +105,8 @@ def test_every_wrong_setting_is_named(language: Callable[[str], Any], asked: dic
 def test_vectors_that_are_none_of_a_text_are_refused(language: Callable[[str], Any]) -> None:
     model = language("mistral")
     hookpoint = Hookpoint("text_encoder.encoder.layers.0.mlp")
-    by_position = {Slot(hookpoint): normalised(torch.ones(7, 32))}
-    by_step = {Slot(hookpoint, steps=(0, 0)): normalised(torch.ones(32))}
+    by_position = {VectorKey(hookpoint): normalised(torch.ones(7, 32))}
+    by_step = {VectorKey(hookpoint, steps=(0, 0)): normalised(torch.ones(32))}
     for directions in (by_position, by_step):
         vectors = SteeringVectors("joy", model.fingerprint, "", "", directions, (1.0,))
         with pytest.raises(UserError, match="is not one for the tokens of a text"):

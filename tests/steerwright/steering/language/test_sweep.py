@@ -12,7 +12,7 @@ from steerwright.models.language.spec import LanguageSpec
 from steerwright.steering.language.apply import steer_text
 from steerwright.steering.language.generate import Sampling, complete
 from steerwright.steering.language.sweep import SteeringWay, asked_with_seeds, sweep_layer, sweep_layers
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 PROMPTS = ["Tell me about the lake.", "Describe the old market in the town."]
 GREEDY = Sampling(max_new_tokens=10, temperature=0.0)
@@ -58,7 +58,7 @@ def test_a_layer_is_steered_by_its_own_vector_and_no_other(model: LanguageModel,
     )[3.0]
     assert [one.tokens for one in own] == [one.tokens for one in same] != [one.tokens for one in other]
     # And it is added where that layer is: by hand, through a hook, unpadded.
-    unit = vectors.directions[Slot(model.hookpoints[3])].unit
+    unit = vectors.directions[VectorKey(model.hookpoints[3])].unit
 
     def hook(_: object, __: object, output: torch.Tensor) -> torch.Tensor:
         last = output[:, -1:]

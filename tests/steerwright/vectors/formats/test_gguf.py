@@ -15,7 +15,7 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction, normalised
 from steerwright.vectors.formats.gguf import read_gguf, write_gguf
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 MODEL = Fingerprint(name="tiny", source="tiny", revision=None, digest="a1" * 32, libraries={})
 HOOKPOINTS = [Hookpoint(f"model.layers.{layer}") for layer in range(6)]
@@ -24,12 +24,12 @@ WIDTH = 24
 
 def vectors(layers: tuple[int, ...] = (0, 2, 3, 5)) -> SteeringVectors:
     torch.manual_seed(1)
-    directions = {Slot(HOOKPOINTS[layer]): normalised(3.0 * torch.randn(WIDTH)) for layer in layers}
+    directions = {VectorKey(HOOKPOINTS[layer]): normalised(3.0 * torch.randn(WIDTH)) for layer in layers}
     return SteeringVectors("joy", MODEL, "mean_difference", "content", directions)
 
 
 def raw(found: SteeringVectors, layer: int) -> torch.Tensor:
-    direction = found.directions[Slot(HOOKPOINTS[layer])]
+    direction = found.directions[VectorKey(HOOKPOINTS[layer])]
     return direction.norm * direction.unit
 
 
@@ -198,9 +198,9 @@ def test_vectors_that_gguf_has_no_place_for_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="of the first layer alone"):
         write_gguf(vectors((0,)), path, "mistral")
     for slot, direction in (
-        (Slot(Hookpoint("unet.mid_block")), normalised(torch.ones(4))),
-        (Slot(Hookpoint("model.layers.2", "in")), normalised(torch.ones(4))),
-        (Slot(Hookpoint("text_encoder.encoder.layers.2")), Direction(torch.eye(2), torch.ones(2))),
+        (VectorKey(Hookpoint("unet.mid_block")), normalised(torch.ones(4))),
+        (VectorKey(Hookpoint("model.layers.2", "in")), normalised(torch.ones(4))),
+        (VectorKey(Hookpoint("text_encoder.encoder.layers.2")), Direction(torch.eye(2), torch.ones(2))),
     ):
         with pytest.raises(UserError, match="not one per layer of a language model"):
             write_gguf(SteeringVectors("joy", MODEL, "", "", {slot: direction}), path, "mistral")

@@ -15,7 +15,7 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction
 from steerwright.vectors.formats.pickles import as_layout, imported_vectors, read_layout
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 MODEL = Fingerprint(name="tiny", source="here", revision=None, digest="0" * 64, libraries={})
 # Of the pipeline below: blocks by place with their widths.
@@ -176,7 +176,7 @@ def test_a_small_file_that_unfolds_to_a_huge_one_is_refused(tmp_path: Path) -> N
 def test_only_cross_attention_of_this_model_goes_into_the_layout(pipeline: Any) -> None:
     def at(path: str, **slot: Any) -> SteeringVectors:
         direction = Direction(torch.eye(8)[0], torch.tensor(2.0))
-        return SteeringVectors("x", MODEL, "x", "mean", {Slot(Hookpoint(path), **slot): direction})
+        return SteeringVectors("x", MODEL, "x", "mean", {VectorKey(Hookpoint(path), **slot): direction})
 
     for path in ("text_encoder.encoder.layers.2.mlp", f"unet.{PATHS[0]}.attn1", "unet.up_blocks.9.attn2"):
         with pytest.raises(UserError, match="knows cross-attention only: they hold one at " + path):

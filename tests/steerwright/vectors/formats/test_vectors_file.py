@@ -12,7 +12,7 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction
 from steerwright.vectors.formats.vectors_file import load_vectors, save_vectors
-from steerwright.vectors.steering_vectors import Slot, SteeringVectors
+from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 MODEL = Fingerprint(name="seasons-sd", source="models/seasons-sd", revision=None, digest="a1" * 32, libraries={})
 OTHER = Fingerprint(name="sd-1.5", source="somewhere", revision="main", digest="b2" * 32, libraries={})
@@ -21,9 +21,9 @@ OTHER = Fingerprint(name="sd-1.5", source="somewhere", revision="main", digest="
 def vectors() -> SteeringVectors:
     path = "text_encoder.encoder.layers.{}.mlp"
     directions = {
-        Slot(Hookpoint(path.format(10)), "eos"): Direction(torch.eye(3)[1], torch.tensor(2.5)),
-        Slot(Hookpoint(path.format(2)), "content"): Direction(torch.tensor([0.6, 0.0, -0.8]), torch.tensor(0.25)),
-        Slot(Hookpoint("unet.mid_block"), "all", (3, 7), "cond"): Direction(
+        VectorKey(Hookpoint(path.format(10)), "eos"): Direction(torch.eye(3)[1], torch.tensor(2.5)),
+        VectorKey(Hookpoint(path.format(2)), "content"): Direction(torch.tensor([0.6, 0.0, -0.8]), torch.tensor(0.25)),
+        VectorKey(Hookpoint("unet.mid_block"), "all", (3, 7), "cond"): Direction(
             torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([0.0, 3.0]), torch.tensor([0.0, -1.5])
         ),
     }
