@@ -1,13 +1,15 @@
-"""Vectors in the files of others: which file is whose, and what each of them needs of the model."""
+"""The formats of others that the command line knows: which file is whose, and what each needs of the model."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steerwright.errors import UserError
+from steerwright.vectors.formats.registry import Asked, Imported, VectorFormat, register
 
 if TYPE_CHECKING:
     from steerwright.models.fingerprint import Fingerprint
@@ -15,44 +17,164 @@ if TYPE_CHECKING:
     from steerwright.vectors.steering_vectors import SteeringVectors
 
 
-def is_gguf(file: Path) -> bool:
-    """By the file's first bytes; a file that is not there is left to whoever reads it."""
-    if not file.is_file():
-        return file.suffix == ".gguf"
-    with file.open("rb") as opened:
-        return opened.read(4) == b"GGUF"
+def _model(file: Path, asked: Asked) -> str:
+    if asked.model is None:
+        raise UserError(f"{file} does not say which model its vectors were made with; say it with --model.")
+    return asked.model
 
 
-def from_gguf(file: Path, model: str, concept: str) -> tuple[SteeringVectors, str]:
-    """The vectors of a GGUF file for `model`, whose weights are not loaded, and what they are for, in words."""
-    from steerwright.cli.choices import choose_language_model
-    from steerwright.models.fingerprint import fingerprint
-    from steerwright.models.language.architecture import read_architecture
-    from steerwright.vectors.formats.gguf import read_gguf
-
-    spec, _ = choose_language_model(model)
-    built = read_architecture(spec)
-    return read_gguf(file, fingerprint(spec), built.hookpoints, concept, built.width), "layers"
+def _no_steps(asked: Asked) -> None:
+    if asked.steps is not None:
+        raise UserError("--steps is for vectors of pictures; a language model has no denoising steps.")
 
 
-def from_plain(
-    file: Path, model: str, concept: str | None, layers: tuple[int, ...] | None
-) -> tuple[SteeringVectors, str, tuple[str, ...]]:
-    """The vectors of a file of plain tensors for `model`, whose weights are not loaded; what they are for; notes."""
-    from steerwright.cli.choices import choose_language_model, is_language
-    from steerwright.models.fingerprint import fingerprint
-    from steerwright.models.language.architecture import read_architecture
-    from steerwright.vectors.formats.plain_file import read_plain
+def _no_layers(asked: Asked) -> None:
+    if asked.layers is not None:
+        raise UserError("--layers is for vectors in plain tensors; this file says itself where its vectors belong.")
 
-    if not is_language(model):
-        raise UserError(
-            f"{file} holds tensors, and these are imported as one vector for each layer of a language model, but "
-            f"{model} makes pictures. For its vectors there are the pickles of steering-hogs and CASteer."
+
+class SteeringHogs(VectorFormat):
+    """Pickles of steering-hogs and CASteer: cross-attention outputs, by step and block."""
+
+    name = "steering-hogs"
+    reads = "a pickle of steering-hogs or CASteer"
+    writes = "its pickle, cross-attention only"
+
+    def recognises(self, file: Path, model: str | None) -> bool:  # noqa: ARG002
+        from steerwright.file_kind import kind_of
+
+        found = kind_of(file)
+        return found is None or found.kind == "pickle"
+
+    def read(self, file: Path, asked: Asked) -> Imported:
+        from steerwright.vectors.formats.pickles import imported_vectors, read_layout
+
+        model = _model(file, asked)
+        _no_layers(asked)
+        # Before the model is loaded: whoever gives a wrong file hears so at once.
+        layout = read_layout(file)
+        loaded = _load(model)
+        found = imported_vectors(
+            layout, loaded.pipeline, loaded.fingerprint, concept=asked.concept or file.stem, steps=asked.steps
         )
-    spec, _ = choose_language_model(model)
-    built = read_architecture(spec)
-    read = read_plain(file, fingerprint(spec), built.hookpoints, built.width, concept=concept, layers=layers)
-    return read.vectors, "layers", read.notes
+        return Imported(found, f"blocks and {len(layout.steps)} steps")
+
+    def write(self, vectors: SteeringVectors, source: Path, output: Path, model: str | None) -> str:  # noqa: ARG002
+        from steerwright.vectors.formats.pickles import to_pickle
+
+        write_whole(output, to_pickle(vectors, _model_of(vectors, model).pipeline))
+        return f"{len(vectors.directions)} vectors for {vectors.concept!r} in {output}"
+
+
+class Npz(VectorFormat):
+    """Our own vectors as arrays of NumPy, and back."""
+
+    name = "npz"
+    writes = "arrays of NumPy, all there is"
+
+    def recognises(self, file: Path, model: str | None) -> bool:  # noqa: ARG002
+        from steerwright.file_kind import kind_of
+
+        found = kind_of(file)
+        return found is not None and found.kind == "own_npz"
+
+    def read(self, file: Path, asked: Asked) -> Imported:
+        from steerwright.vectors.formats.restricted_pickle import from_npz
+        from steerwright.vectors.formats.vectors_file import load_vectors
+
+        if asked.given:
+            raise UserError(f"{', '.join(asked.given)}: {file} says that itself; leave it out.")
+        content = from_npz(file)
+        with tempfile.TemporaryDirectory() as folder:
+            checked = Path(folder) / "vectors.safetensors"
+            checked.write_bytes(content)
+            return Imported(load_vectors(checked), "hookpoints", content=content)
+
+    def write(self, vectors: SteeringVectors, source: Path, output: Path, model: str | None) -> str:
+        from steerwright.vectors.formats.restricted_pickle import to_npz
+
+        if model is not None:
+            raise UserError("--model is for steering-hogs and gguf, which need the model's names; npz needs none.")
+        write_whole(output, to_npz(source))
+        return f"{len(vectors.directions)} vectors for {vectors.concept!r} in {output}"
+
+
+class Gguf(VectorFormat):
+    """Control vectors of llama.cpp, repeng and EasySteer."""
+
+    name = "gguf"
+    reads = "control vectors in GGUF (llama.cpp, repeng)"
+    writes = "control vectors for llama.cpp, repeng and EasySteer, language models only"
+
+    def recognises(self, file: Path, model: str | None) -> bool:  # noqa: ARG002
+        with file.open("rb") as opened:
+            return opened.read(4) == b"GGUF"
+
+    def read(self, file: Path, asked: Asked) -> Imported:
+        from steerwright.cli.choices import choose_language_model
+        from steerwright.models.fingerprint import fingerprint
+        from steerwright.models.language.architecture import read_architecture
+        from steerwright.vectors.formats.gguf import read_gguf
+
+        model = _model(file, asked)
+        _no_steps(asked)
+        _no_layers(asked)
+        spec, _ = choose_language_model(model)
+        built = read_architecture(spec)
+        concept = asked.concept or file.stem
+        return Imported(read_gguf(file, fingerprint(spec), built.hookpoints, concept, built.width), "layers")
+
+    def write(self, vectors: SteeringVectors, source: Path, output: Path, model: str | None) -> str:  # noqa: ARG002
+        from steerwright.vectors.formats.gguf import write_gguf
+
+        kind = _kind(vectors, model)
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of removal vectors: the command says it itself
+                left_out = write_gguf(vectors, output, kind)
+        except OSError as error:
+            raise unwritable(output, error) from error
+        without = " (GGUF has no place for the first layer's)" if left_out else ""
+        return f"{len(vectors.directions) - len(left_out)} vectors for {vectors.concept!r} in {output}{without}"
+
+
+class Plain(VectorFormat):
+    """Vectors of a language model as plain tensors: safetensors, torch.save (persona vectors), NumPy."""
+
+    name = "plain"
+    reads = "vectors of a language model as plain tensors, in safetensors, torch.save (persona vectors) or NumPy"
+
+    def recognises(self, file: Path, model: str | None) -> bool:
+        from steerwright.cli.choices import is_language
+        from steerwright.file_kind import PLAIN, kind_of
+
+        found = kind_of(file)
+        # A pickle is in the layout of steering-hogs where it is for pictures, else plain.
+        pickled = found is not None and found.kind == "pickle" and model is not None and is_language(model)
+        return found is not None and (found.kind in PLAIN or pickled)
+
+    def read(self, file: Path, asked: Asked) -> Imported:
+        from steerwright.cli.choices import choose_language_model, is_language
+        from steerwright.models.fingerprint import fingerprint
+        from steerwright.models.language.architecture import read_architecture
+        from steerwright.vectors.formats.plain_file import read_plain
+
+        model = _model(file, asked)
+        _no_steps(asked)
+        if not is_language(model):
+            raise UserError(
+                f"{file} holds tensors, and these are imported as one vector for each layer of a language model, but "
+                f"{model} makes pictures. For its vectors there are the pickles of steering-hogs and CASteer."
+            )
+        spec, _ = choose_language_model(model)
+        built = read_architecture(spec)
+        read = read_plain(
+            file, fingerprint(spec), built.hookpoints, built.width, concept=asked.concept, layers=asked.layers
+        )
+        return Imported(read.vectors, "layers", read.notes)
+
+
+for made in (SteeringHogs(), Npz(), Gguf(), Plain()):
+    register(made)
 
 
 def refuse_other(file: Path) -> None:
@@ -84,31 +206,6 @@ def refuse_other(file: Path) -> None:
         )
 
 
-def from_pickle(file: Path, model: str, concept: str, steps: int | None) -> tuple[SteeringVectors, str]:
-    """The vectors of a pickle for `model`, and what they are for, in words."""
-    from steerwright.vectors.formats.pickles import imported_vectors, read_layout
-
-    # Before the model is loaded: whoever gives a wrong file hears so at once.
-    layout = read_layout(file)
-    loaded = _load(model)
-    found = imported_vectors(layout, loaded.pipeline, loaded.fingerprint, concept=concept, steps=steps)
-    return found, f"blocks and {len(layout.steps)} steps"
-
-
-def to_gguf(found: SteeringVectors, output: Path, model: str | None) -> str:
-    """Write `found` as GGUF; what was done, in words."""
-    from steerwright.vectors.formats.gguf import write_gguf
-
-    kind = _kind(found, model)
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of removal vectors: the command says it itself
-            left_out = write_gguf(found, output, kind)
-    except OSError as error:
-        raise unwritable(output, error) from error
-    without = " (GGUF has no place for the first layer's)" if left_out else ""
-    return f"{len(found.directions) - len(left_out)} vectors for {found.concept!r} in {output}{without}"
-
-
 def _kind(found: SteeringVectors, asked: str | None) -> str:
     """What the model's config calls its architecture."""
     from steerwright.cli.choices import choose_language_model
@@ -127,14 +224,6 @@ def _not_here(found: SteeringVectors) -> UserError:
     return UserError(
         f"The vectors are for {found.model.name} from {found.model.source}, which is not here; say where with --model."
     )
-
-
-def to_steering_hogs(found: SteeringVectors, output: Path, model: str | None) -> str:
-    """Write `found` as the pickle of seed 002; what was done, in words."""
-    from steerwright.vectors.formats.pickles import to_pickle
-
-    write_whole(output, to_pickle(found, _model_of(found, model).pipeline))
-    return f"{len(found.directions)} vectors for {found.concept!r} in {output}"
 
 
 def _model_of(found: SteeringVectors, asked: str | None) -> LoadedModel:

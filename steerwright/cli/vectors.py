@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from steerwright.cli.command_line import CommandLine
-from steerwright.cli.foreign_vectors import (
-    from_gguf,
-    from_pickle,
-    from_plain,
-    is_gguf,
-    refuse_other,
-    to_gguf,
-    to_steering_hogs,
-    unwritable,
-    write_whole,
-)
+from steerwright.cli.foreign_vectors import refuse_other, unwritable, write_whole
 from steerwright.errors import UserError
+from steerwright.vectors.formats import registry
 
 if TYPE_CHECKING:
     from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
@@ -35,14 +23,8 @@ vectors = CommandLine(
 )
 
 
-class VectorFormat(StrEnum):
-    """What `export` writes."""
-
-    STEERING_HOGS = "steering-hogs"
-    NPZ = "npz"
-    GGUF = "gguf"
-
-
+_WRITTEN = " ".join(f"{name}: {registry.FORMATS[name].writes}." for name in registry.writers())
+BUILT_IN = frozenset(registry.FORMATS)
 Model = Annotated[str | None, typer.Option(metavar="NAME|FOLDER", help="An entry of params.yaml, or a folder.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 
@@ -75,51 +57,38 @@ def import_(
 ) -> None:
     """Read the vectors of others into our own format. Nothing in FILE is run, whatever it asks for."""
     _check_target(output, force)
-    refuse_other(file)
+    from steerwright.cli.choices import read_layers
 
-    from steerwright.cli.choices import is_language, read_layers
-    from steerwright.file_kind import PLAIN, kind_of
+    if not file.exists():
+        raise UserError(f"There is no file {file}; correct the path.")
+    known = registry.recognised(file, model) if file.is_file() else None
+    if known is None or known.name in BUILT_IN:
+        refuse_other(file)
+    asked = registry.Asked(model, concept, steps, read_layers(layers))
+    read = (known or registry.FORMATS["steering-hogs"]).read(file, asked)
+    for note in read.notes:
+        typer.echo(f"note: {note}", err=True)
+    found = read.vectors
+    if read.content is not None:
+        write_whole(output, read.content)
+        typer.echo(f"{len(found.directions)} vectors for {found.concept!r} of {found.model.name} in {output}")
+        return
     from steerwright.vectors.formats.vectors_file import save_vectors
 
-    held = kind_of(file) if file.is_file() else None
-    if held is not None and held.kind == "own_npz":
-        _from_npz(file, output, {"--model": model, "--concept": concept, "--steps": steps, "--layers": layers})
-        return
-    if model is None:
-        raise UserError(f"{file} does not say which model its vectors were made with; say it with --model.")
-    # A pickle is in the layout of steering-hogs where it is for pictures, else plain.
-    plain = held is not None and (held.kind in PLAIN or (held.kind == "pickle" and is_language(model)))
-    if steps is not None and (plain or is_gguf(file)):
-        raise UserError("--steps is for vectors of pictures; a language model has no denoising steps.")
-    if layers is not None and not plain:
-        raise UserError("--layers is for vectors in plain tensors; this file says itself where its vectors belong.")
-    notes: tuple[str, ...] = ()
-    if is_gguf(file):
-        found, what = from_gguf(file, model, concept or file.stem)
-    elif plain:
-        found, what, notes = from_plain(file, model, concept, read_layers(layers))
-    else:
-        found, what = from_pickle(file, model, concept or file.stem, steps)
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
     try:
         save_vectors(found, output)
     except OSError as error:
         raise unwritable(output, error) from error
-    typer.echo(f"{len(found.directions)} vectors for {len(found.hookpoints)} {what} of {found.model.name} in {output}")
+    typer.echo(
+        f"{len(found.directions)} vectors for {len(found.hookpoints)} {read.what} of {found.model.name} in {output}"
+    )
 
 
 @vectors.command()
 def export(
     file: Annotated[Path, typer.Argument(help="A vectors file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
-    format: Annotated[
-        VectorFormat,
-        typer.Option(
-            help="steering-hogs: its pickle, cross-attention only. npz: arrays of NumPy, all there is. "
-            "gguf: control vectors for llama.cpp, repeng and EasySteer, language models only."
-        ),
-    ],
+    format: Annotated[str, typer.Option(metavar="NAME", help=_WRITTEN)],
     model: Annotated[
         str | None,
         typer.Option(
@@ -130,22 +99,13 @@ def export(
 ) -> None:
     """Write vectors for other programs."""
     _check_target(output, force)
-    if format is VectorFormat.NPZ and model is not None:
-        raise UserError("--model is for steering-hogs and gguf, which need the model's names; npz needs none.")
+    if format not in registry.writers():
+        raise UserError(f"--format {format}: choose one of {', '.join(registry.writers())}.")
 
     from steerwright.vectors.formats.vectors_file import load_vectors
 
     found = load_vectors(file)
-    match format:
-        case VectorFormat.NPZ:
-            from steerwright.vectors.formats.restricted_pickle import to_npz
-
-            write_whole(output, to_npz(file))
-            said = f"{len(found.directions)} vectors for {found.concept!r} in {output}"
-        case VectorFormat.STEERING_HOGS:
-            said = to_steering_hogs(found, output, model)
-        case VectorFormat.GGUF:
-            said = to_gguf(found, output, model)
+    said = registry.FORMATS[format].write(found, file, output, model)
     if found.for_removal:
         from steerwright.vectors.formats.gguf import REMOVAL
 
@@ -190,22 +150,6 @@ def inspect(
     ):
         console.print(f"{name:<10}{value}", markup=False, highlight=False)
     console.print(_table(found, each))
-
-
-def _from_npz(file: Path, output: Path, given: Mapping[str, Any]) -> None:
-    """Our own export, back: it says all that there is to say."""
-    from steerwright.vectors.formats.restricted_pickle import from_npz
-    from steerwright.vectors.formats.vectors_file import load_vectors
-
-    if named := [option for option, value in given.items() if value is not None]:
-        raise UserError(f"{', '.join(named)}: {file} says that itself; leave it out.")
-    content = from_npz(file)
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-        checked = Path(folder) / output.name
-        checked.write_bytes(content)
-        found = load_vectors(checked)
-    write_whole(output, content)
-    typer.echo(f"{len(found.directions)} vectors for {found.concept!r} of {found.model.name} in {output}")
 
 
 def _description(found: SteeringVectors) -> dict[str, Any]:

@@ -202,6 +202,9 @@ def _marked_arguments(function: Callable[..., None]) -> dict[str, tuple[Any, Any
         if get_origin(hint) is typing.Annotated:
             kind, *metadata = get_args(hint)
             marker = next((one for one in metadata if isinstance(one, (Dep, Param, Out))), None)
+            # What is left are validators of pydantic's.
+            if rest := tuple(one for one in metadata if one is not marker):
+                kind = typing.Annotated[(kind, *rest)]
         found[argument] = (kind, marker)
     return found
 

@@ -1,8 +1,10 @@
 """The estimators by name, and their use for a direction per token position."""
 
-from typing import Literal, assert_never, get_args
+from collections.abc import Callable
+from typing import Annotated
 
 import torch
+from pydantic import AfterValidator
 from torch import Tensor
 
 from steerwright.errors import UserError
@@ -11,11 +13,27 @@ from steerwright.vectors.estimators.logistic_probe import logistic_probe
 from steerwright.vectors.estimators.mean_difference import mean_difference
 from steerwright.vectors.estimators.principal_component import principal_component
 
-EstimatorName = Literal["mean_difference", "principal_component", "logistic_probe"]
-ESTIMATORS: tuple[str, ...] = get_args(EstimatorName)
+Estimator = Callable[[Tensor, Tensor], Direction]
+"""From positive activations [n, d] and negative ones [m, d] to a direction; ValueError where there is none."""
+
+ESTIMATORS: dict[str, Estimator] = {
+    "mean_difference": mean_difference,
+    "principal_component": principal_component,
+    "logistic_probe": logistic_probe,
+}
+"""By the name that params.yaml gives. A new one is a file beside these and a line here."""
 
 
-def estimate(name: EstimatorName, positive: Tensor, negative: Tensor) -> Direction:
+def _known(name: str) -> str:
+    if name not in ESTIMATORS:
+        raise ValueError(f"{name!r} does not exist; choose one of {', '.join(ESTIMATORS)}")
+    return name
+
+
+EstimatorName = Annotated[str, AfterValidator(_known)]
+
+
+def estimate(name: str, positive: Tensor, negative: Tensor) -> Direction:
     """Direction by the estimator `name` from activations [n, d], or one per position from [n, tokens, d].
 
     Positions where the classes' means coincide (BOS under a causal mask) get no direction: zeros, with norm 0.
@@ -23,8 +41,9 @@ def estimate(name: EstimatorName, positive: Tensor, negative: Tensor) -> Directi
     """
     if name not in ESTIMATORS:
         raise UserError(f"Estimator {name!r} does not exist; choose one of {', '.join(ESTIMATORS)}.")
+    fit = ESTIMATORS[name]
     if positive.ndim == 2:
-        return _estimate(name, positive, negative)
+        return fit(positive, negative)
     gaps = (positive.double().mean(0) - negative.double().mean(0)).norm(dim=-1)
     differing = gaps > NEGLIGIBLE * gaps.max()
     if not differing.any():
@@ -32,18 +51,6 @@ def estimate(name: EstimatorName, positive: Tensor, negative: Tensor) -> Directi
     unit = torch.zeros(positive.shape[1:])
     norm = torch.zeros(positive.shape[1])
     for position in differing.nonzero().flatten().tolist():
-        found = _estimate(name, positive[:, position], negative[:, position])
+        found = fit(positive[:, position], negative[:, position])
         unit[position], norm[position] = found.unit, found.norm
     return Direction(unit, norm)
-
-
-def _estimate(name: EstimatorName, positive: Tensor, negative: Tensor) -> Direction:
-    match name:
-        case "mean_difference":
-            return mean_difference(positive, negative)
-        case "principal_component":
-            return principal_component(positive, negative)
-        case "logistic_probe":
-            return logistic_probe(positive, negative)
-        case _:
-            assert_never(name)

@@ -227,7 +227,7 @@ def test_each_mistake_has_its_message_and_leaves_no_file(imported: Path, saved: 
     for message, arguments in {
         "block up.3 has 16 values, but that block": ("import", tmp_path / "narrow.pkl", "--model", "seasons-sd"),
         "no model 'season-sd'": ("import", pig, "--model", "season-sd"),
-        "none.pkl cannot be read": ("import", tmp_path / "none.pkl", "--model", "seasons-sd"),
+        "There is no file": ("import", tmp_path / "none.pkl", "--model", "seasons-sd"),
         "a safetensors file; vectors in that format need no import": ("import", saved, "--model", "seasons-sd"),
         "which could run any code, so it was not opened": ("export", pig, "--format", "npz"),
         "which is not here; say where with --model": ("export", saved, "--format", "steering-hogs"),
