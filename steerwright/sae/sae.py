@@ -1,74 +1,18 @@
 """A trained sparse autoencoder of any architecture: rows to latents and back."""
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from steerwright.errors import UserError
+from steerwright.sae.activations import Activation
 from steerwright.sae.input_norm import PER_ROW, InputNorm, NoNorm, normalised, units
 from steerwright.sae.latents import SparseLatents
-from steerwright.sae.products import largest, weighted_rows
+from steerwright.sae.products import weighted_rows
 from steerwright.sae.site import Site
-
-# How pre-activations become latents: which latents of a row are active, and with which value.
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Relu:
-    """Every positive pre-activation is a latent."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TopK:
-    """The k largest of a row. `relu` says whether negatives are cut off before or after choosing; it is the same
-    unless a row has fewer than k positive values, where neither gives an active latent of value 0.
-
-    `by_decoder_norm`: pre-activations are multiplied by the decoder rows' norms to choose, and divided again after.
-    """
-
-    k: int
-    relu: Literal["before", "after"] = "before"
-    by_decoder_norm: bool = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AbsTopK:
-    """The k largest by absolute value, keeping their sign."""
-
-    k: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GroupMax:
-    """The largest of each of k contiguous groups of latents."""
-
-    k: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class JumpRelu:
-    """Pre-activations above their latent's threshold [n] (and above 0). arXiv:2407.14435.
-
-    Also what a BatchTopK autoencoder (arXiv:2412.06410) does at inference, with one threshold for all latents.
-    """
-
-    threshold: Tensor
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Gated:
-    """A gate (x W + gate_bias > 0) times a magnitude relu(exp(r_mag) * x W + mag_bias), each [n]. arXiv:2404.16014."""
-
-    gate_bias: Tensor
-    mag_bias: Tensor
-    r_mag: Tensor
-
-
-Activation = Relu | TopK | AbsTopK | GroupMax | JumpRelu | Gated
-
 
 WEIGHTS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "input_bias", "skip")
 
@@ -160,13 +104,12 @@ class Sae:
             rows = rows - self.input_bias.to(rows.dtype)
         elif self.subtract_bias:
             rows = rows - self.decoder_bias.to(rows.dtype)
-        by_norm = isinstance(self.activation, TopK) and self.activation.by_decoder_norm
         return sparse_latents(
             rows,
             self.encoder.to(rows.dtype),
             self.encoder_bias.to(rows.dtype),
             self.activation,
-            torch.linalg.vector_norm(self.decoder.to(rows.dtype), dim=1) if by_norm else None,
+            torch.linalg.vector_norm(self.decoder.to(rows.dtype), dim=1) if self.activation.by_decoder_norm else None,
         )
 
     def _decode(self, latents: SparseLatents) -> Tensor:
@@ -192,63 +135,10 @@ def sparse_latents(
     if len(rows) == 0:
         return SparseLatents(torch.empty(0, 0, dtype=torch.int64, device=rows.device), rows.new_empty(0, 0), size)
     pieces = [
-        _active(functional.linear(piece, encoder, bias), activation, decoder_norms)
+        activation.active(functional.linear(piece, encoder, bias), decoder_norms)
         for piece in rows.split(max(1, PRE_ACTIVATIONS // size))
     ]
     places = max(indices.shape[1] for indices, _ in pieces)
     indices = [functional.pad(piece, (0, places - piece.shape[1]), value=-1) for piece, _ in pieces]
     values = [functional.pad(piece, (0, places - piece.shape[1])) for _, piece in pieces]
     return SparseLatents(torch.cat(indices), torch.cat(values), size)
-
-
-def _active(pre: Tensor, activation: Activation, decoder_norms: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Indices and values [rows, places] of the active latents of pre-activations [rows, n], the most active first."""
-    match activation:
-        case Relu():
-            return _all_active(pre.relu())
-        case JumpRelu(threshold):
-            return _all_active(torch.where(pre > threshold.to(pre), pre, 0.0).relu())
-        case Gated(gate_bias, mag_bias, r_mag):
-            magnitude = pre * r_mag.to(pre).exp() + mag_bias.to(pre)
-            return _all_active(torch.where(pre + gate_bias.to(pre) > 0, magnitude, 0.0).relu())
-        case TopK(k, relu, by_decoder_norm):
-            if not by_decoder_norm:
-                # Which of equal values torch.topk takes depends on the whole row, so that is as the libraries have it.
-                values, indices = largest(pre.relu_() if relu == "before" else pre, k)
-                return _used(indices, values.relu())
-            assert decoder_norms is not None
-            _, indices = largest(pre * decoder_norms, k)
-            return _sorted(indices, pre.gather(1, indices).relu())
-        case AbsTopK(k):
-            _, indices = largest(pre.abs(), k)
-            return _used(indices, pre.gather(1, indices))
-        case GroupMax(k):
-            values, within = pre.unflatten(1, (k, -1)).max(2)
-            first = torch.arange(k, device=pre.device) * (pre.shape[1] // k)
-            return _sorted(first + within, values.relu())
-
-
-def _all_active(latents: Tensor) -> tuple[Tensor, Tensor]:
-    """The non-zero ones of dense, non-negative latents [rows, n]: as many places as the fullest row has."""
-    # By their places rather than by a topk over the row: of a thousand latents some sixteen are active.
-    rows, size = latents.shape
-    at = (latents > 0).flatten().nonzero().squeeze(1)
-    row = at // size
-    count = torch.bincount(row, minlength=rows)
-    places = int(count.max())
-    slot = row * places + torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
-    values = latents.new_zeros(rows * places)
-    values[slot] = latents.flatten()[at]
-    indices = torch.full((rows * places,), -1, device=row.device)
-    indices[slot] = at - row * size
-    return _sorted(indices.reshape(rows, places), values.reshape(rows, places))
-
-
-def _sorted(indices: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    values, order = values.sort(dim=1, descending=True, stable=True)
-    return _used(indices.gather(1, order), values)
-
-
-def _used(indices: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Latents of value 0 are not active, wherever a choice of k had to take them."""
-    return torch.where(values != 0, indices, -1), values

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -14,8 +14,9 @@ from steerwright.errors import UserError
 from steerwright.file_kind import lfs_pointer_in
 from steerwright.files import NewFolder
 from steerwright.former_name import current
+from steerwright.sae.activations import ACTIVATIONS, Activation
 from steerwright.sae.input_norm import ConstantNorm, InputNorm, NoNorm, PerRow, ScaleBy, Standardise
-from steerwright.sae.sae import AbsTopK, Activation, Gated, GroupMax, JumpRelu, Relu, Sae, TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site, require_fit
 
 # What the folder of an autoencoder says about it, in config.json: everything but its tensors.
@@ -28,51 +29,39 @@ class _Entry(BaseModel):
 class ActivationEntry(_Entry):
     """An activation without its tensors (`threshold`; `gate_bias`, `mag_bias`, `r_mag`), which are with the weights."""
 
-    kind: Literal["relu", "topk", "abstopk", "groupmax", "jumprelu", "gated"]
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    kind: str
     k: int | None = Field(default=None, ge=1)
     relu: Literal["before", "after"] | None = None
     by_decoder_norm: bool | None = None
 
+    @field_validator("kind")
     @classmethod
-    def of(cls, activation: Activation) -> "ActivationEntry":
-        match activation:
-            case Relu():
-                return cls(kind="relu")
-            case TopK(k, relu, by_decoder_norm):
-                return cls(kind="topk", k=k, relu=relu, by_decoder_norm=by_decoder_norm)
-            case AbsTopK(k):
-                return cls(kind="abstopk", k=k)
-            case GroupMax(k):
-                return cls(kind="groupmax", k=k)
-            case JumpRelu():
-                return cls(kind="jumprelu")
-            case Gated():
-                return cls(kind="gated")
+    def _known(cls, kind: str) -> str:
+        if kind not in ACTIVATIONS:
+            raise ValueError(f"activation {kind!r} does not exist; there are {', '.join(ACTIVATIONS)}")
+        return kind
+
+    @model_validator(mode="after")
+    def _settings(self) -> Self:
+        # Fields that an activation brings along are allowed, those of no activation are not.
+        if unknown := sorted(set(self.model_extra or {}) - set(ACTIVATIONS[self.kind].setting_names())):
+            raise ValueError(f"activation {self.kind} has no {', '.join(unknown)}")
+        return self
+
+    @classmethod
+    def of(cls, activation: Activation) -> Self:
+        settings = {name: getattr(activation, name) for name in activation.setting_names()}
+        return cls(kind=activation.kind, **settings)
 
     def activation(self, tensors: Mapping[str, Tensor]) -> Activation:
         """With its tensors. Raises KeyError for one that is missing, ValueError for a setting that is."""
-        match self.kind:
-            case "relu":
-                return Relu()
-            case "topk":
-                k = self._k()
-                if self.relu is None or self.by_decoder_norm is None:
-                    missing = "relu" if self.relu is None else "by_decoder_norm"
-                    raise ValueError(f"activation topk without {missing}")
-                return TopK(k, self.relu, self.by_decoder_norm)
-            case "abstopk":
-                return AbsTopK(self._k())
-            case "groupmax":
-                return GroupMax(self._k())
-            case "jumprelu":
-                return JumpRelu(tensors["threshold"])
-            case "gated":
-                return Gated(tensors["gate_bias"], tensors["mag_bias"], tensors["r_mag"])
-
-    def _k(self) -> int:
-        if self.k is None:
-            raise ValueError(f"activation {self.kind} without k")
-        return self.k
+        known = ACTIVATIONS[self.kind]
+        settings = {name: getattr(self, name, None) for name in known.setting_names()}
+        if missing := [name for name, value in settings.items() if value is None]:
+            raise ValueError(f"activation {self.kind} without {missing[0]}")
+        return known(**settings, **{name: tensors[name] for name in known.tensor_names()})
 
 
 class InputNormEntry(_Entry):
@@ -155,10 +144,7 @@ def tensor_shapes(found: SaeDescription) -> dict[str, tuple[int, ...]]:
         "input_bias": (d,),
         "skip": (d, d),
     }
-    if found.activation.kind == "jumprelu":
-        shapes["threshold"] = (n,)
-    if found.activation.kind == "gated":
-        shapes |= {"gate_bias": (n,), "mag_bias": (n,), "r_mag": (n,)}
+    shapes |= {name: (n,) for name in ACTIVATIONS[found.activation.kind].tensor_names()}
     if found.input_norm.kind == "standardise":
         shapes |= {"input_mean": (d,), "input_std": (d,)}
     return shapes
@@ -299,11 +285,7 @@ def _tensors(sae: Sae) -> dict[str, Tensor]:
         "input_bias": sae.input_bias,
         "skip": sae.skip,
     }
-    match sae.activation:
-        case JumpRelu(threshold):
-            named["threshold"] = threshold
-        case Gated(gate_bias, mag_bias, r_mag):
-            named |= {"gate_bias": gate_bias, "mag_bias": mag_bias, "r_mag": r_mag}
+    named |= {name: getattr(sae.activation, name) for name in sae.activation.tensor_names()}
     if isinstance(sae.input_norm, Standardise):
         named |= {"input_mean": sae.input_norm.mean, "input_std": sae.input_norm.std}
     return {name: tensor.detach() for name, tensor in named.items() if tensor is not None}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from steerwright.errors import UserError
+from steerwright.sae.activations import Activation, Gated, JumpRelu, Relu, TopK
 from steerwright.sae.formats.files import CheckpointFiles, Unfit
 from steerwright.sae.formats.fold import (
     ImportedSae,
@@ -26,7 +27,7 @@ from steerwright.sae.formats.fold import (
     unit_decoder,
 )
 from steerwright.sae.input_norm import NoNorm
-from steerwright.sae.sae import Activation, Gated, JumpRelu, Relu, Sae, TopK
+from steerwright.sae.sae import Sae
 
 _WEIGHTS, _CONFIG = "ae.pt", "config.json"
 _PREFIXES = ("_orig_mod.", "module.")

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from steerwright.errors import UserError
+from steerwright.sae.activations import Gated, JumpRelu
 from steerwright.sae.formats.files import Unfit
 from steerwright.sae.input_norm import InputNorm, NoNorm, PerRow, ScaleBy, Standardise
-from steerwright.sae.sae import Gated, JumpRelu, Sae
+from steerwright.sae.sae import Sae
 
 # SAELens folds by norms of at least so much.
 _SMALLEST_NORM = 1e-8

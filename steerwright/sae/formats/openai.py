@@ -18,6 +18,7 @@ from torch import Tensor
 
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
+from steerwright.sae.activations import Activation, Relu, TopK
 from steerwright.sae.formats.files import CheckpointFiles, Unfit, validated
 from steerwright.sae.formats.fold import (
     LAYER_NORM,
@@ -29,7 +30,7 @@ from steerwright.sae.formats.fold import (
     one_dtype,
 )
 from steerwright.sae.input_norm import NoNorm
-from steerwright.sae.sae import Activation, Relu, Sae, TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
 
 _CONFIG, _WEIGHTS = "config.json", "state_dict.pth"

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
+from steerwright.sae.activations import AbsTopK, Activation, Gated, JumpRelu, Relu, TopK
 from steerwright.sae.formats.files import CheckpointFiles, Unfit, validated
 from steerwright.sae.formats.fold import (
     LAYER_NORM,
@@ -32,7 +33,7 @@ from steerwright.sae.formats.fold import (
     one_dtype,
 )
 from steerwright.sae.input_norm import ConstantNorm, InputNorm, NoNorm
-from steerwright.sae.sae import AbsTopK, Activation, Gated, GroupMax, JumpRelu, Relu, Sae, TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
 
 # cfg.json of SAELens, as it is since version 6, and what its earlier versions mean.
@@ -343,8 +344,8 @@ def _written(activation: Activation) -> tuple[dict[str, Any], dict[str, Tensor]]
             return {"architecture": "jumprelu"}, {"threshold": threshold}
         case Gated(gate_bias, mag_bias, r_mag):
             return {"architecture": "gated"}, {"b_gate": gate_bias, "b_mag": mag_bias, "r_mag": r_mag}
-        case GroupMax():
-            raise Unfit("SAELens has no groupmax")
+        case _:
+            raise Unfit(f"SAELens has no {activation.kind}")
 
 
 def _written_norm(norm: InputNorm) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
+from steerwright.sae.activations import Activation, GroupMax, TopK
 from steerwright.sae.formats.files import CheckpointFiles, Unfit
 from steerwright.sae.formats.fold import (
     LAYER_NORM,
@@ -28,7 +29,7 @@ from steerwright.sae.formats.fold import (
     one_dtype,
 )
 from steerwright.sae.input_norm import InputNorm, NoNorm, PerRow
-from steerwright.sae.sae import Activation, GroupMax, Sae, TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
 
 _WEIGHTS, _CONFIG = "sae.safetensors", "cfg.json"

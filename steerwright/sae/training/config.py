@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from steerwright.sae.architectures import ARCHITECTURES
 
 # The learning rate over a training, in rows and not in steps, so that another batch size keeps its shape.
 
@@ -23,17 +24,13 @@ def learning_rate(config: SaeConfig, seen: int, batch: int, rows: int) -> float:
     return config.rate * rise * fall
 
 
-Architecture = Literal["relu", "topk", "batchtopk", "jumprelu", "matryoshka"]
-
-CHOOSES_K = ("topk", "batchtopk", "matryoshka")
-
-
 class SaeConfig(BaseModel):
     """One autoencoder to train. Losses and strengths are in units of scaled rows, whose mean norm is sqrt(d)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    architecture: Architecture = "batchtopk"
+    architecture: str = "batchtopk"
+    """A name in `sae.architectures`."""
     latents: int = Field(gt=0)
     """Number of latents, n."""
     k: int | None = Field(default=None, gt=0)
@@ -75,7 +72,7 @@ class SaeConfig(BaseModel):
     @property
     def group_ends(self) -> list[int]:
         """Ends of the nested groups, the last one n; [n] for architectures without groups."""
-        if self.architecture != "matryoshka":
+        if "groups" not in ARCHITECTURES[self.architecture].settings:
             return [self.latents]
         shares = self.groups if self.groups is not None else [1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2]
         ends = [round(sum(shares[: i + 1]) * self.latents) for i in range(len(shares) - 1)]
@@ -83,7 +80,10 @@ class SaeConfig(BaseModel):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> SaeConfig:
-        wanted = {"relu": "l1", "jumprelu": "l0"}.get(self.architecture, "k")
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture {self.architecture!r} does not exist; choose {', '.join(ARCHITECTURES)}")
+        own = ARCHITECTURES[self.architecture]
+        wanted = own.sparse_by
         for name in ("k", "l1", "l0"):
             given = getattr(self, name) is not None
             if given != (name == wanted):
@@ -91,18 +91,15 @@ class SaeConfig(BaseModel):
                 raise ValueError(f"{name} {verb}: {self.architecture} is made sparse by {wanted}")
         if self.k is not None and self.k > self.latents:
             raise ValueError(f"k = {self.k} exceeds the {self.latents} latents; lower k or raise latents")
-        if self.multi_topk and self.architecture != "topk":
-            raise ValueError(f"multi_topk belongs to topk, not to {self.architecture}; take it out")
+        for name in sorted({name for known in ARCHITECTURES.values() for name in known.settings} - {*own.settings}):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                whose = ", ".join(known.name for known in ARCHITECTURES.values() if name in known.settings)
+                raise ValueError(f"{name} belongs to {whose}, not to {self.architecture}; take it out")
         if self.multi_topk and self.k is not None and 4 * self.k > self.latents:
             raise ValueError(f"multi_topk uses 4 k = {4 * self.k} of {self.latents} latents; lower k or raise latents")
-        if self.groups is not None:
-            if self.architecture != "matryoshka":
-                raise ValueError(f"groups belong to matryoshka, not to {self.architecture}; take them out")
-            if any(share <= 0 for share in self.groups) or not math.isclose(sum(self.groups), 1, abs_tol=1e-6):
-                raise ValueError(f"groups are {self.groups}: shares of the latents, each above 0, that sum to 1")
-        usual = {name: type(self).model_fields[name].default for name in ("threshold", "bandwidth")}
-        if self.architecture != "jumprelu" and (idle := [name for name in usual if getattr(self, name) != usual[name]]):
-            raise ValueError(f"{', '.join(idle)}: of jumprelu, not of {self.architecture}; take it out")
+        shares = self.groups or [1.0]
+        if any(share <= 0 for share in shares) or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+            raise ValueError(f"groups are {self.groups}: shares of the latents, each above 0, that sum to 1")
         if self.auxk_latents is not None and self.auxk == 0:
             raise ValueError("auxk_latents says how AuxK is computed, but auxk is 0; take it out, or set auxk")
         ends = self.group_ends

@@ -11,10 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from steerwright.sae.architectures.architecture import Channels
 from steerwright.sae.training.gradients import DenseGradients
 from steerwright.sae.training.weights import SaeWeights
-
-Channels = Literal["one", "nested", "multi"]
 
 MULTI_WEIGHT = 1 / 8
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from steerwright.sae.architectures.architecture import Channels
 from steerwright.sae.products import bag_sums, entry_products
 from steerwright.sae.training.gradients import LatentGradients, StepOutcome, segment_sums
-from steerwright.sae.training.losses import AuxK, Channels, Sparsity, reconstruction_loss
+from steerwright.sae.training.losses import AuxK, Sparsity, reconstruction_loss
 from steerwright.sae.training.selection import Selection
 from steerwright.sae.training.weights import SaeWeights
 

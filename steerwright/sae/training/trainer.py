@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from steerwright.sae.activations import Activation
+from steerwright.sae.architectures import ARCHITECTURES
 from steerwright.sae.input_norm import NoNorm, ScaleBy
 from steerwright.sae.products import above, largest
-from steerwright.sae.sae import Activation, JumpRelu, Relu, Sae, TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
-from steerwright.sae.training.config import CHOOSES_K, SaeConfig
+from steerwright.sae.training.config import SaeConfig
 from steerwright.sae.training.dense_step import dense_step
 from steerwright.sae.training.gradients import StepOutcome
 from steerwright.sae.training.losses import AuxK, Sparsity
-from steerwright.sae.training.selection import PreActivations, all_above, largest_of_batch, largest_of_rows
+from steerwright.sae.training.selection import PreActivations
 from steerwright.sae.training.sparse_step import Decoding, sparse_step
 from steerwright.sae.training.weights import AdamMoments, SaeWeights
 
@@ -35,6 +37,7 @@ class Trainee:
 
     def __init__(self, config: SaeConfig, width: int, device: torch.device | str = "cpu") -> None:
         self.config, self.width, self.device = config, width, torch.device(device)
+        self.architecture = ARCHITECTURES[config.architecture]
         size = config.latents
 
         def zeros(*shape: int) -> AdamMoments:
@@ -45,7 +48,7 @@ class Trainee:
             encoder_bias=zeros(size),
             decoder=zeros(size, width),
             decoder_bias=zeros(width),
-            threshold=zeros(size) if config.architecture == "jumprelu" else None,
+            threshold=zeros(size) if self.architecture.learns_threshold else None,
             rounded=torch.zeros(size, width, dtype=torch.bfloat16, device=self.device)
             if config.bf16_encoder and multiplies_bfloat16(self.device)
             else None,
@@ -55,7 +58,7 @@ class Trainee:
         self.rows_seen = 0
         self.dead = DeadLatents(size, config.dead_after_rows, self.device)
         self._decoding = Decoding(
-            "multi" if config.multi_topk else "nested" if config.architecture == "matryoshka" else "one",
+            self.architecture.channels(config),
             torch.tensor(config.group_ends, device=self.device),
             config.k or 0,
         )
@@ -143,18 +146,8 @@ class Trainee:
         )
 
     def _activation(self) -> Activation:
-        match self.config.architecture:
-            case "relu":
-                return Relu()
-            case "topk":
-                assert self.config.k is not None
-                return TopK(self.config.k)
-            case "jumprelu":
-                assert self.weights.threshold is not None
-                return JumpRelu(self.weights.threshold.parameter.clone())
-            case "batchtopk" | "matryoshka":
-                threshold = self._least[0] / self._least[1].clamp(min=1e-30)
-                return JumpRelu(threshold.expand(self.config.latents).clone())
+        learned = None if self.weights.threshold is None else self.weights.threshold.parameter
+        return self.architecture.activation(self.config, learned, self._least[0] / self._least[1].clamp(min=1e-30))
 
     def _outcome(self, centred: Tensor) -> StepOutcome:
         config = self.config
@@ -163,23 +156,17 @@ class Trainee:
         pre = PreActivations(len(rows), piece_rows, lambda first, last: self.weights.pre_activations(rows[first:last]))
         sparsity = self._sparsity()
         aux = AuxK(self.dead.listed, config.auxk_latents or max(1, self.width // 2), config.auxk)
-        k = config.k or 0
-        match config.architecture:
-            case "topk":
-                selection = largest_of_rows(pre, 4 * k if config.multi_topk else k)
-            case "batchtopk" | "matryoshka":
-                selection = largest_of_batch(pre, k)
-            case "relu" | "jumprelu":
-                if centred.is_cuda or self._crowded(pre, sparsity):
-                    return dense_step(self.weights, centred, pre, sparsity, aux)
-                selection = all_above(pre, sparsity.floor)
+        # A penalty may leave many latents active; a choice of k does not.
+        if config.k is None and (centred.is_cuda or self._crowded(pre, sparsity)):
+            return dense_step(self.weights, centred, pre, sparsity, aux)
+        selection = self.architecture.select(config, pre, sparsity.floor)
         return sparse_step(self.weights, centred, selection, self._decoding, sparsity, aux)
 
     def _sparsity(self) -> Sparsity:
         grown = min(1.0, self.rows_seen / self.config.warm_up_rows) if self.config.warm_up_rows else 1.0
-        names: dict[str, Literal["l1_penalty", "l0_penalty"]] = {"relu": "l1_penalty", "jumprelu": "l0_penalty"}
+        names: dict[str, Literal["l1_penalty", "l0_penalty"]] = {"l1": "l1_penalty", "l0": "l0_penalty"}
         return Sparsity(
-            name=names.get(self.config.architecture),
+            name=names.get(self.architecture.sparse_by),
             threshold=None if self.weights.threshold is None else self.weights.threshold.parameter,
             bandwidth=self.config.bandwidth,
             l1=(self.config.l1 or 0.0) * grown,
@@ -303,7 +290,7 @@ def start(config: SaeConfig, rows: Tensor, weights: SaeWeights) -> float:
 def _length(config: SaeConfig, rows: Tensor, decoder: Tensor) -> float:
     """The a for which a times what the tied encoder's latents decode to is nearest to `rows`; 1 if that is not > 0."""
     latents = rows @ decoder.T
-    if config.architecture in CHOOSES_K and config.k is not None:
+    if config.k is not None:
         values, indices = largest(latents, config.k)
         latents = latents.zero_().scatter_(1, indices, values)
     decoded = latents.relu_() @ decoder

@@ -14,7 +14,8 @@ from steerwright.activations.record import record
 from steerwright.concepts.scores import ConceptMoments, save_concept_moments
 from steerwright.models.generate import generate
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.sae.sae import Sae, TopK
+from steerwright.sae.activations import TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import save_sae
 from steerwright.sae.site import Site
 from steerwright.scoring.latent_shots import read_shots, timings

@@ -14,7 +14,8 @@ from steerwright.experiments.draw import ModelTools
 from steerwright.experiments.steered_pictures import Ask, SteeredJob, SteeredSite, Steering, draw_steered, plan_steered
 from steerwright.models.generate import generate
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.sae.sae import Relu, Sae
+from steerwright.sae.activations import Relu
+from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import save_sae
 from steerwright.sae.site import Site as SaeSite
 from steerwright.steering.algebra import Edit

@@ -6,7 +6,8 @@ import torch
 from scipy.stats import kurtosis, skew
 
 from steerwright.features.decoder import decoder_table, direction_map, moments, nearest_directions, similarity_matrix
-from steerwright.sae.sae import Relu, Sae
+from steerwright.sae.activations import Relu
+from steerwright.sae.sae import Sae
 
 
 def dictionary(size: int = 30, width: int = 8) -> Sae:

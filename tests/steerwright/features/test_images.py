@@ -17,7 +17,8 @@ from steerwright.features.images import image_latents, mean_norm
 from steerwright.features.s_matrix import SMatrix
 from steerwright.features.token_maps import TokenMaps
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.sae.sae import Sae, TopK
+from steerwright.sae.activations import TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import load_sae, save_sae
 from steerwright.sae.site import Site
 

@@ -11,7 +11,8 @@ from steerwright.errors import UserError
 from steerwright.features.scene_maps import scene_maps
 from steerwright.models.load import LoadedModel, load_model
 from steerwright.models.spec import ModelSpec
-from steerwright.sae.sae import Relu, Sae
+from steerwright.sae.activations import Relu
+from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
 from steerwright.world.captions import full_caption
 from steerwright.world.render import render_with_mask

@@ -5,8 +5,9 @@ import torch
 from sklearn.metrics import explained_variance_score, r2_score
 from torch import Tensor
 
+from steerwright.sae.activations import TopK
 from steerwright.sae.metrics import UnexplainedVariance, evaluate
-from steerwright.sae.sae import Sae, TopK
+from steerwright.sae.sae import Sae
 
 
 @dataclass

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from steerwright.activations.store.shuffle import RowBatch
+from steerwright.sae.activations import Relu
 from steerwright.sae.metrics import DENSITY_EDGES, quality_table
-from steerwright.sae.sae import Relu, Sae
+from steerwright.sae.sae import Sae
 
 
 def half_blind() -> Sae:

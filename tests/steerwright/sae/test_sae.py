@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from steerwright.sae.activations import AbsTopK, Activation, Gated, GroupMax, JumpRelu, Relu, TopK
 from steerwright.sae.input_norm import ConstantNorm, InputNorm, NoNorm, PerRow, ScaleBy, Standardise
 from steerwright.sae.latents import SparseLatents
-from steerwright.sae.sae import AbsTopK, Activation, Gated, GroupMax, JumpRelu, Relu, Sae, TopK
+from steerwright.sae.sae import Sae
 
 WIDTH, SIZE, K = 12, 60, 5
 

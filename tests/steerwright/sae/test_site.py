@@ -9,7 +9,8 @@ import torch
 
 from steerwright.errors import UserError
 from steerwright.models.folder_digest import content_digest
-from steerwright.sae.sae import Sae, TopK
+from steerwright.sae.activations import TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import Provenance, load_sae, save_sae
 from steerwright.sae.site import Site, require_fit
 from steerwright.sae.site_statement import SiteStatement

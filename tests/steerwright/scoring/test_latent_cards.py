@@ -10,7 +10,8 @@ from steerwright.models.generate import generate
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.load import LoadedModel, load_model
 from steerwright.models.spec import ModelSpec
-from steerwright.sae.sae import Sae, TopK
+from steerwright.sae.activations import TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
 from steerwright.scoring.latent_cards import LatentMaps, latent_maps, top_maps
 

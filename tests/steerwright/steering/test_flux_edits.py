@@ -13,7 +13,8 @@ from steerwright.models.families import execution_device
 from steerwright.models.generate import batches, generate, run_pipeline
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.load import load_model
-from steerwright.sae.sae import Sae, TopK
+from steerwright.sae.activations import TopK
+from steerwright.sae.sae import Sae
 from steerwright.steering.algebra import Edit
 from steerwright.steering.apply import steer, steered_batches
 from steerwright.steering.gates import InImage

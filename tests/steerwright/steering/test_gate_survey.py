@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.sae.sae import Sae, TopK
+from steerwright.sae.activations import TopK
+from steerwright.sae.sae import Sae
 from steerwright.steering.algebra import Edit
 from steerwright.steering.apply import steer
 from steerwright.steering.gate_survey import is_gated_by_image, survey

@@ -10,7 +10,8 @@ from torch import Tensor
 from steerwright.activations.record import record
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.sae.sae import Sae, TopK
+from steerwright.sae.activations import TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
 from steerwright.steering.algebra import Edit
 from steerwright.steering.apply import steer

@@ -16,7 +16,8 @@ from steerwright.errors import UserError
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.running import Step
-from steerwright.sae.sae import Sae, TopK
+from steerwright.sae.activations import TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import save_sae
 from steerwright.sae.site import Site
 from tasks.latents.concepts import map_concepts

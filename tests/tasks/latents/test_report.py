@@ -16,7 +16,8 @@ from steerwright.images import PictureFolder
 from steerwright.models.generate import generate
 from steerwright.models.load import load_model
 from steerwright.models.select import read_model
-from steerwright.sae.sae import Sae, TopK
+from steerwright.sae.activations import TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import save_sae
 from steerwright.sae.site import Site
 from steerwright.sae.training.curves import Curves

@@ -11,7 +11,8 @@ import torch
 from steerwright.errors import UserError
 from steerwright.lab.pictures.features import FluxLayer, LabFeature, offered, read_layer, two_rows, write_layer
 from steerwright.lab.pictures.sources import read_json
-from steerwright.sae.sae import Relu, Sae
+from steerwright.sae.activations import Relu
+from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import save_sae
 
 

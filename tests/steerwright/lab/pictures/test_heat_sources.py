@@ -14,7 +14,8 @@ from steerwright.lab.pictures.heat_sources import AttentionHeat, LatentHeat, Pre
 from steerwright.models.attention_blocks import attention_blocks, chosen_blocks
 from steerwright.models.generate import generate
 from steerwright.models.hookpoints import resolve
-from steerwright.sae.sae import Relu, Sae
+from steerwright.sae.activations import Relu
+from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
 from steerwright.vectors.direction import Direction
 from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey

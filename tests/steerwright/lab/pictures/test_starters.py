@@ -12,7 +12,8 @@ from steerwright.errors import UserError
 from steerwright.lab.pictures import starters
 from steerwright.lab.pictures.sources import added_by_winter, steered
 from steerwright.lab.pictures.starters import Finished
-from steerwright.sae.sae import Relu, Sae
+from steerwright.sae.activations import Relu
+from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import load_sae, save_sae
 from steerwright.sae.site import Site
 from steerwright.steering.algebra import Edit

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from steerwright.errors import UserError
+from steerwright.sae.activations import Relu, TopK
 from steerwright.sae.formats import registry as module
 from steerwright.sae.formats.registry import encode_rows, read_rows, write_npz
-from steerwright.sae.sae import Relu, Sae, TopK
+from steerwright.sae.sae import Sae
 
 
 def identity(activation: TopK | Relu) -> Sae:

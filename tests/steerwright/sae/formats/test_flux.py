@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from steerwright.errors import UserError
+from steerwright.sae.activations import JumpRelu, Relu, TopK
 from steerwright.sae.formats.fold import ImportedSae
 from steerwright.sae.formats.registry import export_checkpoint, import_sae, read_checkpoint
 from steerwright.sae.input_norm import PerRow
-from steerwright.sae.sae import JumpRelu, Relu, Sae, TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import load_sae
 from steerwright.sae.site import Site
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from steerwright.sae.activations import AbsTopK, Gated, JumpRelu, Relu, TopK
 from steerwright.sae.formats.files import Unfit
 from steerwright.sae.formats.fold import (
     add_subtraction,
@@ -18,7 +19,7 @@ from steerwright.sae.formats.fold import (
     unit_decoder,
 )
 from steerwright.sae.input_norm import NoNorm, ScaleBy, Standardise
-from steerwright.sae.sae import AbsTopK, Gated, JumpRelu, Relu, Sae, TopK
+from steerwright.sae.sae import Sae
 
 N, D = 16, 5
 GATED = Gated(torch.linspace(-0.5, 0.5, N), torch.linspace(0.5, -0.5, N), torch.linspace(-1, 1, N))

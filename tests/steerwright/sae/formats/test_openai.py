@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from steerwright.errors import UserError
+from steerwright.sae.activations import AbsTopK, Relu, TopK
 from steerwright.sae.formats.fold import ImportedSae
 from steerwright.sae.formats.registry import export_checkpoint, read_checkpoint
 from steerwright.sae.input_norm import NoNorm, PerRow
-from steerwright.sae.sae import AbsTopK, Relu, Sae, TopK
+from steerwright.sae.sae import Sae
 
 N, D, K = 24, 6, 4
 

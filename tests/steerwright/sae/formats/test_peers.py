@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from steerwright.sae.activations import AbsTopK, Gated, GroupMax, JumpRelu, Relu, TopK
 from steerwright.sae.formats.fold import ImportedSae
 from steerwright.sae.formats.registry import export_checkpoint, read_checkpoint
 from steerwright.sae.input_norm import ConstantNorm, PerRow, ScaleBy, Standardise
-from steerwright.sae.sae import AbsTopK, Gated, GroupMax, JumpRelu, Relu, Sae, TopK
+from steerwright.sae.sae import Sae
 
 pytestmark = pytest.mark.slow
 

@@ -5,9 +5,10 @@ import torch
 from safetensors.torch import save_file
 
 from steerwright.errors import UserError
+from steerwright.sae.activations import TopK
 from steerwright.sae.formats.fold import ImportedSae
 from steerwright.sae.formats.registry import FORMATS, WRITABLE, export_checkpoint, read_checkpoint
-from steerwright.sae.sae import Sae, TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import save_sae
 
 GOLDEN = Path(__file__).parents[3] / "data" / "sae"

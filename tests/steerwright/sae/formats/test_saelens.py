@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from steerwright.errors import UserError
+from steerwright.sae.activations import JumpRelu, TopK
 from steerwright.sae.formats.fold import ImportedSae
 from steerwright.sae.formats.registry import export_checkpoint, read_checkpoint
-from steerwright.sae.sae import JumpRelu, Sae, TopK
+from steerwright.sae.sae import Sae
 
 N, D = 8, 4
 Save = Callable[..., Path]

@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from steerwright.errors import UserError
+from steerwright.sae.activations import GroupMax, Relu, TopK
 from steerwright.sae.formats.fold import ImportedSae
 from steerwright.sae.formats.registry import export_checkpoint, read_checkpoint
 from steerwright.sae.input_norm import ConstantNorm, PerRow
-from steerwright.sae.sae import GroupMax, Relu, Sae, TopK
+from steerwright.sae.sae import Sae
 
 N, D, K = 12, 6, 3
 Save = Callable[..., Path]

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from steerwright.errors import UserError
+from steerwright.sae.activations import Relu
 from steerwright.sae.input_norm import ConstantNorm, InputNorm, NoNorm, ScaleBy, Standardise
-from steerwright.sae.sae import Relu, Sae
+from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
 from steerwright.steering.algebra import edited
 from steerwright.steering.latents.direction import MODES, latent_steering, row_direction

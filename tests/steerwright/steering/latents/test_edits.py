@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from steerwright.concepts.scores import ConceptMoments
 from steerwright.errors import UserError
-from steerwright.sae.sae import Relu, Sae
+from steerwright.sae.activations import Relu
+from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
 from steerwright.steering.algebra import Edit, edited
 from steerwright.steering.gates import Always

@@ -7,7 +7,8 @@ import torch
 
 from steerwright.concepts.scores import ConceptMoments, save_concept_moments
 from steerwright.errors import UserError, UserErrors
-from steerwright.sae.sae import Sae, TopK
+from steerwright.sae.activations import TopK
+from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import save_sae
 from steerwright.sae.site import Site
 from steerwright.steering.latents.edits import LatentRecipe
