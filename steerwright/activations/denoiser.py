@@ -33,7 +33,7 @@ from steerwright.activations.store.rows import Rows, token_grid
 from steerwright.activations.store.writer import ShardWriter
 from steerwright.errors import UserError
 from steerwright.files import enough_space, link_or_copy, whole
-from steerwright.models.families import image_grid
+from steerwright.models.families import family_of
 from steerwright.models.generate import Batch, Options, batches, generate_batches, image_size
 from steerwright.models.load import LoadedModel, default_device, load_once
 from steerwright.models.schedule import timesteps
@@ -245,7 +245,7 @@ class PictureRows:
                 case "text":
                     return tensor, (tensor.shape[1],)
                 case "image":
-                    return tensor, image_grid(self._model.pipeline, *self._size)
+                    return tensor, family_of(self._model.pipeline).image_grid(self._model.pipeline, *self._size)
                 case _:
                     return tensor, token_grid(tensor.shape[1], *self._size)
         raise UserError(f"A hookpoint gives a tensor of shape {list(tensor.shape)}, which has no tokens; name a block.")

@@ -20,9 +20,9 @@ from steerwright.activations.store.row_buffer import RowBuffer
 from steerwright.activations.store.rows import DTYPES, Rows, dtype_name, schema
 from steerwright.activations.store.writer import ShardWriter
 from steerwright.errors import UserError
+from steerwright.models.families import Step
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.load import LoadedModel
-from steerwright.models.running import Step
 from steerwright.models.schedule import timesteps
 from steerwright.models.spec import Dtype
 from steerwright.models.without_weights import ModelWithoutWeights

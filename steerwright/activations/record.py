@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from steerwright.errors import UserError
-from steerwright.models.families import in_denoiser
+from steerwright.models.families import Step, in_denoiser
 from steerwright.models.hookpoints import Hookpoint, TokenCounts, cut_input, cut_output, resolve
-from steerwright.models.running import Branch, PipelineState, Step, track
+from steerwright.models.running import Branch, PipelineState, track
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from steerwright.activations.store.format import MANIFEST, Shard, read_manifest, shard_key
 from steerwright.activations.store.rows import dtype_name
 from steerwright.errors import UserError, UserErrors
-from steerwright.models.families import denoiser_name, denoiser_root, has_branches, in_denoiser
+from steerwright.models.families import family_of, in_denoiser
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.generate import image_size
 from steerwright.models.hookpoints import Hookpoint, resolve
@@ -194,14 +194,15 @@ def plan_collection(
 
 def check(model: LoadedModel | ModelWithoutWeights, collection: Collection) -> None:
     """Refuse, by UserError, hookpoints, branches or steps that `model` has not."""
+    family = family_of(model.pipeline)
     for hookpoint in collection.parsed():
         resolve(model.pipeline, hookpoint)
         if not in_denoiser(hookpoint):
             raise UserError(
-                f"Hookpoint {hookpoint} is not in the {denoiser_name(model.pipeline)}, so it has no denoising steps; "
-                f"name one of {denoiser_root(model.pipeline)}.*"
+                f"Hookpoint {hookpoint} is not in the {family.noun}, so it has no denoising steps; "
+                f"name one of {family.root}.*"
             )
-    if not has_branches(model.pipeline) and collection.branches != ("cond",):
+    if not family.has_branches(model.pipeline) and collection.branches != ("cond",):
         raise UserError(
             f"{model.spec.name} has its guidance embedded: there is no unconditional branch; collect branches: [cond]."
         )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from steerwright.activations.record import update
 from steerwright.arguments import seed_list
 from steerwright.errors import UserError
-from steerwright.models.families import execution_device, image_pixels, is_flux, text_length
+from steerwright.models.families import execution_device, family_of
 from steerwright.models.hookpoints import Hookpoint, cut_input, cut_output, resolved_path
 from steerwright.models.running import PipelineState, track
 
@@ -141,11 +141,7 @@ class _PipelineModule(nn.Module):
 
     def _own(self) -> dict[str, Any]:
         """What this model is run with where nothing else is asked for, as `generate` runs it."""
-        found: dict[str, Any] = {}
-        if is_flux(self.pipeline):
-            # The pipeline itself would make 1024 pixels of any model, and read as much text as T5 does.
-            found["height"], found["width"] = image_pixels(self.pipeline)
-            found["max_sequence_length"] = text_length(self.pipeline)
+        found = family_of(self.pipeline).own_arguments(self.pipeline)
         if self._spec is not None:
             spec = self._spec
             found |= {"num_inference_steps": spec.steps, "guidance_scale": spec.guidance}

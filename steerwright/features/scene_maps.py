@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from steerwright.activations.record import Capture, capture
 from steerwright.errors import UserError
-from steerwright.models.families import image_grid, is_flux, text_length
+from steerwright.models.families.flux import Flux, text_length
 from steerwright.models.generate import image_size
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.load import LoadedModel
@@ -37,7 +37,7 @@ def scene_maps(
 
     Scene i's noise comes from `seed` + i. UserError for a model that is no FLUX, or makes pictures of another size.
     """
-    if not is_flux(model.pipeline):
+    if not Flux().matches(model.pipeline):
         raise UserError("Rendered scenes are looked at through a FLUX model; set `scenes: 0` for others.")
     rendered = [render_with_mask(scene) for scene in scenes]
     pixels, masks = np.stack([image for image, _ in rendered]), np.stack([mask for _, mask in rendered])
@@ -48,7 +48,7 @@ def scene_maps(
         )
     hookpoint = Hookpoint.parse(str(sae.site.hookpoint))
     sigma = model_timesteps(model)[step] / 1000
-    grid = image_grid(model.pipeline, *image_size(model))
+    grid = Flux().image_grid(model.pipeline, *image_size(model))
     wanted = torch.as_tensor(list(latents))
     out = np.zeros((len(scenes), len(latents), *grid), dtype=np.float32)
     for start in range(0, len(scenes), _AT_ONCE):

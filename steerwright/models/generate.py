@@ -23,14 +23,7 @@ from steerwright.arguments import (
     whole,
 )
 from steerwright.errors import UserError
-from steerwright.models.families import (
-    has_branches,
-    image_pixels,
-    is_flux,
-    pixels_per_token,
-    takes_guidance,
-    text_length,
-)
+from steerwright.models.families import family_of
 from steerwright.models.load import LoadedModel
 
 
@@ -124,11 +117,11 @@ def check_guidance(model: LoadedModel, guidance: float | None = None, negatives:
     `guidance` None is the model's own.
     """
     name, scale = model.spec.name, model.spec.guidance if guidance is None else guidance
-    if guidance is not None and guidance > 1 and not takes_guidance(model.pipeline):
+    if guidance is not None and guidance > 1 and not family_of(model.pipeline).takes_guidance(model.pipeline):
         raise UserError(f"guidance {guidance:g}: {name} was distilled to run without guidance; leave it out.")
     if not any(negatives):
         return
-    if is_flux(model.pipeline):
+    if not family_of(model.pipeline).negative_prompts:
         raise UserError(f"{name} has its guidance embedded and takes no negative prompt; leave it out.")
     if not guided(model, guidance):
         raise UserError(
@@ -140,7 +133,7 @@ def check_guidance(model: LoadedModel, guidance: float | None = None, negatives:
 def guided(model: LoadedModel, guidance: float | None = None) -> bool:
     """Whether pictures with this guidance (None: the model's own) have an unconditional branch beside the prompt's."""
     scale = model.spec.guidance if guidance is None else guidance
-    return scale > 1 and has_branches(model.pipeline)
+    return scale > 1 and family_of(model.pipeline).has_branches(model.pipeline)
 
 
 def run_pipeline(model: LoadedModel, batch: Batch, output: Literal["np", "latent"], **options: Unpack[Options]) -> Any:
@@ -160,12 +153,7 @@ def run_pipeline(model: LoadedModel, batch: Batch, output: Literal["np", "latent
     negatives = negative_list(given, len(batch.prompts))
     check_guidance(model, guidance, negatives)
     edits = options.get("edits")
-    asked: dict[str, Any] = {}
-    if is_flux(model.pipeline):
-        asked["max_sequence_length"] = text_length(model.pipeline)
-    else:
-        # None, not "": SDXL takes zeros for no negative prompt; for SD both are the same.
-        asked["negative_prompt"] = negatives if any(negatives) else None
+    asked = family_of(model.pipeline).call_arguments(model.pipeline, negatives)
     with torch.inference_mode(), _vae_restored(model.pipeline), edits(batch) if edits else nullcontext():
         return model.pipeline(
             prompt=list(batch.prompts),
@@ -196,11 +184,12 @@ def image_size(model: LoadedModel, height: int | None = None, width: int | None 
 
     UserError for what is no number of pixels, and what FLUX would make another size of: its pictures are whole tokens.
     """
-    own = image_pixels(model.pipeline)
+    family = family_of(model.pipeline)
+    own = family.image_pixels(model.pipeline)
     rows = _pixels("height", height, model.spec.height or own[0])
     columns = _pixels("width", width, model.spec.width or own[1])
-    side = pixels_per_token(model.pipeline)
-    if is_flux(model.pipeline) and (rows % side or columns % side):
+    side = family.pixels_per_token(model.pipeline)
+    if family.rounds_sizes(model.pipeline) and (rows % side or columns % side):
         raise UserError(
             f"{model.spec.name} makes pictures whose sides are multiples of {side} pixels, not {columns}x{rows}."
         )

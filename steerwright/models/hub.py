@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 from steerwright.errors import UserError
+from steerwright.models.families import FAMILIES
 
 EMBEDDED = "seasons-sd"
 EMBEDDED_LANGUAGE = "seasons-lm"
-_EMBEDDED = {"sd": EMBEDDED, "flux": "seasons-flux", "language": EMBEDDED_LANGUAGE}
 # The file by which a saved model is known, and who saved it.
 _PIPELINE = ("model_index.json", "diffusers pipeline")
-_INDEX = {"sd": _PIPELINE, "flux": _PIPELINE, "language": ("config.json", "model of transformers")}
+_LANGUAGE = ("config.json", "model of transformers")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _PATIENCE = 5.0  # seconds for the hub's one answer; without a network nobody should wait for minutes of retries
 
@@ -36,7 +36,7 @@ def model_folder(spec: Sourced) -> Path | None:
     """The local folder that `spec.source` names, or None for a hub id; UserError for a folder that is missing."""
     folder = Path(spec.source).expanduser()
     if folder.is_dir():
-        index, kind = _INDEX[spec.family]
+        index, kind = _index(spec)
         if not (folder / index).is_file():
             if (folder / "adapter_config.json").is_file():
                 raise UserError(
@@ -57,7 +57,7 @@ def model_folder(spec: Sourced) -> Path | None:
 
 def cached_commit(spec: Sourced) -> str | None:
     """Commit of the hub model in the local cache, or None."""
-    return _commit_in_cache(spec.source, _INDEX[spec.family][0], spec.revision)
+    return _commit_in_cache(spec.source, _index(spec)[0], spec.revision)
 
 
 def pinned_commit(source: str) -> str | None:
@@ -67,7 +67,7 @@ def pinned_commit(source: str) -> str | None:
     """
     from huggingface_hub import HfApi
 
-    found = _commit_in_cache(source, _INDEX["language"][0], None)
+    found = _commit_in_cache(source, _LANGUAGE[0], None)
     if found is None:
         with suppress(Exception):  # as in ask_hub
             found = HfApi().model_info(source, timeout=_PATIENCE).sha
@@ -86,7 +86,7 @@ def snapshot_folder(source: str, commit: str) -> Path | None:
     """The folder in the local cache with the files of a hub model's commit, or of some of them; None where none are."""
     from huggingface_hub import try_to_load_from_cache
 
-    for index in sorted({name for name, _ in _INDEX.values()}, reverse=True):
+    for index in sorted({_PIPELINE[0], _LANGUAGE[0]}, reverse=True):
         found = try_to_load_from_cache(source, index, revision=commit)
         if isinstance(found, str):
             return Path(found).parent
@@ -109,7 +109,7 @@ def config_folder(spec: Sourced) -> Path:
     if folder is not None:
         return folder
     commit = resolve_commit(spec)
-    wanted = [_INDEX[spec.family][0], "*/*config.json"]
+    wanted = [_index(spec)[0], "*/*config.json"]
     try:
         return Path(snapshot_download(spec.source, revision=commit, allow_patterns=wanted))
     except Exception as error:  # as in ask_hub
@@ -152,5 +152,13 @@ def unavailable(spec: Sourced, reason: str) -> UserError:
     )
 
 
+def _index(spec: Sourced) -> tuple[str, str]:
+    return _LANGUAGE if spec.family == "language" else _PIPELINE
+
+
+def _embedded(spec: Sourced) -> str:
+    return EMBEDDED_LANGUAGE if spec.family == "language" else FAMILIES[spec.family].embedded
+
+
 def _instead(spec: Sourced) -> str:
-    return f"the embedded model, which needs no download: --model {_EMBEDDED[spec.family]}"
+    return f"the embedded model, which needs no download: --model {_embedded(spec)}"

@@ -16,7 +16,7 @@ from steerwright.former_name import setting
 from steerwright.models.adapters import check_adapters
 from steerwright.models.building import building
 from steerwright.models.custom_code import NO_CODE, check_components, code_refused
-from steerwright.models.families import denoiser
+from steerwright.models.families import FAMILIES, denoiser
 from steerwright.models.fingerprint import Fingerprint, check_expected
 from steerwright.models.fingerprint import fingerprint as identify
 from steerwright.models.hub import ask_hub, cached_commit, model_folder, resolve_commit, unavailable
@@ -29,19 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _INDEX = "model_index.json"
-# The pipeline classes of each family, with what to load them without: what judges or marks pictures changes them, and
-# the watermark does so only where a certain package is installed.
-_CLASSES: dict[str, dict[str, dict[str, Any]]] = {
-    "sd": {
-        "StableDiffusionPipeline": {
-            "safety_checker": None,
-            "feature_extractor": None,
-            "requires_safety_checker": False,
-        },
-        "StableDiffusionXLPipeline": {"add_watermarker": False},
-    },
-    "flux": {"FluxPipeline": {}},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +77,9 @@ def download_model(spec: ModelSpec) -> None:
     commit = resolve_commit(spec)
     try:
         kind = _pipeline_class(spec, Path(hf_hub_download(spec.source, _INDEX, revision=commit)))
-        DiffusionPipeline.download(spec.source, revision=commit, use_safetensors=True, **_CLASSES[spec.family][kind])
+        DiffusionPipeline.download(
+            spec.source, revision=commit, use_safetensors=True, **FAMILIES[spec.family].classes[kind]
+        )
     except UserError:
         raise
     except Exception as error:  # as in hub.ask_hub: each release of huggingface_hub raises another one
@@ -115,11 +104,10 @@ def running_dtype(spec: ModelSpec, device: torch.device) -> torch.dtype:
     # Half precision on a CPU is slower than float32, and several operators lack it.
     if device.type == "cpu" and spec.dtype == "float16":
         return torch.float32
-    # FLUX overflows float16 (https://github.com/huggingface/diffusers/pull/9097).
-    if spec.family == "flux" and spec.dtype == "float16":
-        log.warning("%s runs in bfloat16: FLUX's activations overflow float16; write dtype: bfloat16", spec.name)
-        return torch.bfloat16
-    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[spec.dtype]
+    dtype, why = FAMILIES[spec.family].dtype(spec.dtype)
+    if why:
+        log.warning("%s runs in %s: %s", spec.name, dtype, why)
+    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
 
 
 def _device_map(spec: ModelSpec, device: torch.device) -> str | None:
@@ -187,7 +175,7 @@ def _from_pretrained(
     placed = {} if device_map is None else {"device_map": device_map}
     # use_safetensors: weights that need pickle could run anything.
     return getattr(diffusers, kind).from_pretrained(
-        source, dtype=dtype, use_safetensors=True, **NO_CODE, **_CLASSES[spec.family][kind], **placed, **where
+        source, dtype=dtype, use_safetensors=True, **NO_CODE, **FAMILIES[spec.family].classes[kind], **placed, **where
     )
 
 
@@ -197,7 +185,7 @@ def _pipeline_class(spec: ModelSpec, index: Path) -> str:
         found = content.get("_class_name")
     except (ValueError, AttributeError) as error:
         raise UserError(f"Model {spec.name!r}: {index} is no JSON object; save it anew.") from error
-    known = _CLASSES[spec.family]
+    known = FAMILIES[spec.family].classes
     if isinstance(found, list):  # [file, class]: a pipeline's own code
         raise code_refused(f"Model {spec.name!r}", spec.source)
     if found in known:

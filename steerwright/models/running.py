@@ -10,29 +10,17 @@ whatever its guidance is.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
-from steerwright.models.families import TRANSFORMER, argument, denoiser_root, has_branches, told_timesteps
+from steerwright.models.families import Family, Step, family_or_none
 
 Branch = Literal["cond", "uncond", "none"]
 _TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A denoising step: its place in the schedule, the model's timestep, the noise level (infinite at zero SNR)."""
-
-    index: int
-    timestep: float
-    sigma: float
 
 
 def carries_prompt(branch: Branch) -> bool:
@@ -49,8 +37,8 @@ class PipelineState:
 
     def __init__(self, pipeline: Any) -> None:
         self._pipeline = pipeline
-        self._denoiser = denoiser_root(pipeline)
-        self._has_branches = has_branches(pipeline)
+        self._family = family_or_none(pipeline)
+        self._has_branches = self._family is not None and self._family.has_branches(pipeline)
         self._in_call = False
         self.calls = 0
         """How many pipeline calls have begun."""
@@ -77,8 +65,8 @@ class PipelineState:
         """The denoising step of the latest denoiser forward, from its timestep and the scheduler; never counted."""
         # Found once per forward, not once per hook: on a GPU reading the timestep waits for the device.
         if self._step is None and self._timestep is not None:
-            find = _flow_step if self._denoiser == TRANSFORMER else _step
-            self._step = find(self._pipeline.scheduler, self._timestep)
+            assert self._family is not None, "only a denoiser sets the timestep"
+            self._step = self._family.step(self._pipeline.scheduler, self._timestep)
         return self._step
 
     def split(self, batch: int) -> tuple[tuple[Branch, slice], ...]:
@@ -116,19 +104,16 @@ class PipelineState:
         ids = args[0] if args else kwargs.get("input_ids")
         self.token_ids = ids if isinstance(ids, Tensor) and not ids.is_floating_point() else None
 
-    def _begin_step(self, root: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._timestep, self._step = argument(root, "timestep", args, kwargs), None
-        if root == TRANSFORMER:
-            text, image = (argument(root, name, args, kwargs) for name in ("encoder_hidden_states", "hidden_states"))
-            self.text_tokens = None if text is None else text.shape[1]
-            self.image_tokens = None if image is None else image.shape[1]
+    def _begin_step(self, family: Family, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._timestep, self._step = family.argument("timestep", args, kwargs), None
+        self.text_tokens, self.image_tokens = family.token_counts(args, kwargs)
 
 
 @contextmanager
 def track(pipeline: Any) -> Iterator[PipelineState]:
     """Follow every call of `pipeline` inside the block; afterwards, also after an exception, no hook is left.
 
-    Open it before installing hooks that ask it. Blocks may nest, each with a `Running` of its own.
+    Open it before installing hooks that ask it. Blocks may nest, each with a state of its own.
     """
     running = PipelineState(pipeline)
     with ExitStack() as stack:
@@ -136,9 +121,8 @@ def track(pipeline: Any) -> Iterator[PipelineState]:
             encoder = getattr(pipeline, name, None)
             if isinstance(encoder, nn.Module):
                 _follow(stack, encoder, partial(running._begin_text, name))
-        root = denoiser_root(pipeline)
-        if root is not None:
-            _follow(stack, getattr(pipeline, root), partial(running._begin_step, root))
+        if (family := family_or_none(pipeline)) is not None:
+            _follow(stack, getattr(pipeline, family.root), partial(running._begin_step, family))
         # The pipeline has no hook for "a call begins": encode_prompt is its first act that matters here, and
         # maybe_free_model_hooks its last. After an exception the next encode_prompt starts afresh.
         _wrap(stack, pipeline, "encode_prompt", running._begin_call, running._end_prompts)
@@ -174,37 +158,3 @@ def _wrap(
     # Past __setattr__, which DiffusionPipeline uses to keep its config in step with its components.
     object.__setattr__(pipeline, name, wrapped)
     stack.callback(lambda: pipeline.__dict__.pop(name) if mine is None else object.__setattr__(pipeline, name, mine))
-
-
-def _step(scheduler: Any, timestep: Any) -> Step:
-    value = float(timestep.flatten()[0]) if isinstance(timestep, Tensor) else float(timestep)
-    # At once: on a GPU every single number would wait for the device.
-    timesteps = [float(t) for t in torch.as_tensor(scheduler.timesteps).tolist()]
-    # PNDM, which visits a timestep twice, calls its place in the schedule `counter`.
-    index = getattr(scheduler, "step_index", getattr(scheduler, "counter", None))
-    if index is None or index >= len(timesteps) or timesteps[index] != value:
-        # Schedulers without an index of their own (DDIM), and those that were not begun.
-        index = min(range(len(timesteps)), key=lambda i: (abs(timesteps[i] - value), i))
-    return Step(int(index), value, _sigma(scheduler, int(index), value))
-
-
-def _flow_step(scheduler: Any, given: Tensor) -> Step:
-    """The scheduler's own step, exact, although FLUX's transformer is told it in no more than its own precision."""
-    told = told_timesteps(torch.as_tensor(scheduler.timesteps), given.flatten()[:1]).tolist()
-    value = float(given.flatten()[0])
-    index = scheduler.step_index
-    # In bfloat16 neighbouring steps may be told alike, so the scheduler's own count goes before any search. It begins
-    # to count when the first step is done.
-    index = scheduler.begin_index if index is None else index
-    if index is None or index >= len(told) or told[index] != value:
-        index = min(range(len(told)), key=lambda i: (abs(told[i] - value), i))
-    timestep = float(scheduler.timesteps[index]) if told[index] == value else 1000 * value
-    return Step(int(index), timestep, float(scheduler.sigmas[index]))
-
-
-def _sigma(scheduler: Any, index: int, timestep: float) -> float:
-    sigmas = getattr(scheduler, "sigmas", None)
-    if sigmas is not None:
-        return float(sigmas[index])
-    alpha = float(scheduler.alphas_cumprod[round(timestep)])
-    return math.sqrt((1 - alpha) / alpha) if alpha > 0 else math.inf

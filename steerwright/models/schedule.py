@@ -1,12 +1,9 @@
 """The timesteps that a model will visit, before it runs."""
 
 import copy
-import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from steerwright.models.families import image_grid, image_pixels, is_flux
+from steerwright.models.families import family_of
 
 if TYPE_CHECKING:
     from steerwright.models.load import LoadedModel
@@ -28,27 +25,8 @@ def timesteps(pipeline: Any, steps: int, size: tuple[int, int] | None = None) ->
     `size` in pixels (height, width), by default the model's own: it spends more steps on the noise of larger pictures.
     """
     scheduler = copy.deepcopy(pipeline.scheduler)
-    if is_flux(pipeline):
-        _set_flow_timesteps(scheduler, steps, math.prod(image_grid(pipeline, *(size or image_pixels(pipeline)))))
-    else:
-        scheduler.set_timesteps(steps)
+    family_of(pipeline).set_timesteps(pipeline, scheduler, steps, size)
     return tuple(float(timestep) for timestep in scheduler.timesteps)
-
-
-def _set_flow_timesteps(scheduler: Any, steps: int, image_tokens: int) -> None:
-    """As FluxPipeline does it, with its own functions."""
-    from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
-
-    config = scheduler.config
-    shift = calculate_shift(
-        image_tokens,
-        config.get("base_image_seq_len", 256),
-        config.get("max_image_seq_len", 4096),
-        config.get("base_shift", 0.5),
-        config.get("max_shift", 1.15),
-    )
-    sigmas = None if config.get("use_flow_sigmas") else np.linspace(1.0, 1 / steps, steps)
-    retrieve_timesteps(scheduler, steps, "cpu", sigmas=sigmas, mu=shift)
 
 
 def nearest(collected: tuple[float, ...], running: tuple[float, ...]) -> tuple[int, ...]:

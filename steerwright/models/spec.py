@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from steerwright.models.families import FAMILIES
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Offload = Literal["none", "model", "sequential"]
@@ -16,7 +26,7 @@ class ModelSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, description="The model's name in params.yaml and in reports.")
-    family: Literal["sd", "flux"] = Field(
+    family: str = Field(
         default="sd",
         description="Pipelines of diffusers; sd: Stable Diffusion 1.x, 2.x, XL, Turbo; flux: FLUX.1 dev and schnell.",
     )
@@ -48,6 +58,13 @@ class ModelSpec(BaseModel):
         description="Whether it was trained on the seasons world, whose judges know no other pictures; null: it was if "
         "it is built as the embedded model is.",
     )
+
+    @field_validator("family")
+    @classmethod
+    def _known(cls, family: str) -> str:
+        if family not in FAMILIES:
+            raise ValueError(f"there is no family {family!r}; choose one of {', '.join(FAMILIES)}")
+        return family
 
     @model_validator(mode="after")
     def _one_way(self) -> ModelSpec:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from steerwright.errors import UserError
 from steerwright.models.building import building
 from steerwright.models.custom_code import check_components
-from steerwright.models.families import TRANSFORMER, image_grid, image_pixels, text_length
+from steerwright.models.families.flux import Flux, text_length
 from steerwright.models.hookpoints import Hookpoint, cut_input, cut_output, resolve
 from steerwright.models.hub import config_folder
 from steerwright.models.spec import ModelSpec
@@ -56,7 +56,7 @@ class ModelWithoutWeights:
 
         UserError too for another family than `flux`.
         """
-        if spec.family != "flux":
+        if spec.family != Flux.name:
             raise UserError(
                 f"Model {spec.name!r}: only for the family flux are configs enough, not for {spec.family!r}; let it "
                 "be loaded."
@@ -69,7 +69,7 @@ class ModelWithoutWeights:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of its pictures in pixels."""
-        own = image_pixels(self.pipeline)
+        own = Flux().image_pixels(self.pipeline)
         return self.spec.height or own[0], self.spec.width or own[1]
 
     def weights(self) -> ShapesOnly:
@@ -84,7 +84,7 @@ class ModelWithoutWeights:
 
     def token_shapes(self, hookpoints: Sequence[Hookpoint]) -> dict[Hookpoint, TokenShape]:
         """Shapes of what one picture gives at `hookpoints`. UserError for those that do not exist or have no tokens."""
-        height, width = image_grid(self.pipeline, *self.size)
+        height, width = Flux().image_grid(self.pipeline, *self.size)
         transformer, found = self.pipeline.transformer, dict[Hookpoint, TokenShape]()
         now = SimpleNamespace(text_tokens=text_length(self.pipeline), image_tokens=height * width)
         handles = []
@@ -147,7 +147,7 @@ def _components(folder: Path) -> dict[str, Any]:
         elif not name.startswith("tokenizer") and library == "transformers":
             network = getattr(transformers, kind)
             found[name] = _on_meta(network, network.config_class.from_pretrained(folder / name))
-    if TRANSFORMER not in found:
+    if Flux.root not in found:
         raise UserError(f"{folder} names no transformer in its model_index.json; save the pipeline anew.")
     return found
 

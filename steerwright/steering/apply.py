@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from steerwright.activations.prompt_tokens import TEXT_TOKEN_TYPES, prompt_token_types
 from steerwright.errors import UserError
-from steerwright.models.families import denoiser_name, execution_device, in_denoiser, is_flux
+from steerwright.models.families import execution_device, family_of, in_denoiser
 from steerwright.models.generate import Batch, guided
 from steerwright.models.hookpoints import (
     Hookpoint,
@@ -82,10 +82,10 @@ def check_branches(
     there = [edit for edit in edits if edit.branch == "uncond" and not edit.idle]
     if there and not guided(model, guidance):
         scale = model.spec.guidance if guidance is None else guidance
-        kind = "has one branch only" if is_flux(model.pipeline) else f"with guidance {scale:g} has one branch only"
+        why = f"with guidance {scale:g} " if family_of(model.pipeline).has_branches(model.pipeline) else ""
         raise UserError(
-            f"branch uncond: {model.spec.name} {kind}, the prompt's, so the edit at {there[0].hookpoint} would change "
-            "nothing; set a guidance above 1, or branch cond."
+            f"branch uncond: {model.spec.name} {why}has one branch only, the prompt's, so the edit at "
+            f"{there[0].hookpoint} would change nothing; set a guidance above 1, or branch cond."
         )
     zeros = getattr(getattr(model.pipeline, "config", None), "force_zeros_for_empty_prompt", False)
     encoded = [edit for edit in there if in_text_encoder(edit.hookpoint)]
@@ -193,7 +193,7 @@ def _check_steps(edit: Edit, pipeline: Any) -> None:
     if edit.steps is not None and not in_denoiser(edit.hookpoint):
         raise UserError(
             f"The edit at {edit.hookpoint} is for denoising steps {edit.steps[0]} to {edit.steps[1]}, but only the "
-            f"{denoiser_name(pipeline)} runs once per step; leave the steps out."
+            f"{family_of(pipeline).noun} runs once per step; leave the steps out."
         )
 
 

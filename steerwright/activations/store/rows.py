@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from steerwright.models.families import Step
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.models.running import Branch, Step
+from steerwright.models.running import Branch
 from steerwright.models.spec import Dtype
 
 if TYPE_CHECKING:

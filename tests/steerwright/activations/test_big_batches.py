@@ -17,9 +17,10 @@ from steerwright.activations.store.reader import Store, open_store
 from steerwright.activations.store.rows import Rows
 from steerwright.activations.store.writer import ShardWriter
 from steerwright.errors import UserError
+from steerwright.models.families import Step
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.models.running import Branch, Step
+from steerwright.models.running import Branch
 
 MODEL = Fingerprint(name="toy", source="toy", revision=None, digest="d" * 64, libraries={"torch": "2"})
 LEFT, RIGHT = Hookpoint.parse("unet.left:out"), Hookpoint.parse("unet.right:update")

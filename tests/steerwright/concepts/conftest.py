@@ -12,9 +12,10 @@ from torch import Tensor
 
 from steerwright.activations.store.reader import Store, StoreWriter, open_store
 from steerwright.activations.store.rows import Rows
+from steerwright.models.families import Step
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.models.running import Branch, Step
+from steerwright.models.running import Branch
 from steerwright.sae.activations import Relu
 from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site

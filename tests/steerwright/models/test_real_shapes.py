@@ -17,7 +17,7 @@ from steerwright.activations.attention import attention_moments
 from steerwright.activations.record import Capture, capture
 from steerwright.errors import UserError
 from steerwright.models.attention_blocks import AttentionBlock, attention_blocks, chosen_blocks
-from steerwright.models.families import has_branches
+from steerwright.models.families.sd import StableDiffusion
 from steerwright.models.generate import Batch, batches, generate, run_pipeline
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.running import track
@@ -391,5 +391,7 @@ def test_without_a_negative_prompt_no_text_encoder_makes_the_unconditional_half_
 
 def test_a_unet_that_is_told_its_guidance_has_no_unconditional_half() -> None:
     unet = SimpleNamespace(config=SimpleNamespace(time_cond_proj_dim=256))
-    assert not has_branches(SimpleNamespace(unet=unet))
-    assert has_branches(SimpleNamespace(unet=SimpleNamespace(config=SimpleNamespace(time_cond_proj_dim=None))))
+    assert not StableDiffusion().has_branches(SimpleNamespace(unet=unet))
+    assert StableDiffusion().has_branches(
+        SimpleNamespace(unet=SimpleNamespace(config=SimpleNamespace(time_cond_proj_dim=None)))
+    )

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, PNDMScheduler
 
 from steerwright.models.schedule import nearest, timesteps
@@ -44,5 +45,5 @@ def test_the_timesteps_of_a_call_are_known_before_it_and_the_scheduler_is_left_a
 ) -> None:
     scheduler.set_timesteps(7)
     before = scheduler.timesteps.tolist()
-    assert timesteps(SimpleNamespace(scheduler=scheduler), 4) == expected
+    assert timesteps(SimpleNamespace(scheduler=scheduler, unet=torch.nn.Identity()), 4) == expected
     assert scheduler.timesteps.tolist() == before

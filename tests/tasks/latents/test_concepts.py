@@ -13,9 +13,9 @@ from steerwright.activations.store.rows import Rows
 from steerwright.concepts.scores import load_concept_moments
 from steerwright.concepts.select_latents import select_latents
 from steerwright.errors import UserError
+from steerwright.models.families import Step
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.models.running import Step
 from steerwright.sae.activations import TopK
 from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import save_sae

@@ -13,10 +13,10 @@ import torch
 from steerwright.activations.store.reader import StoreWriter
 from steerwright.activations.store.rows import Rows
 from steerwright.errors import UserError, UserErrors
+from steerwright.models.families import Step
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.folder_digest import content_digest
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.models.running import Step
 from steerwright.sae.formats.registry import import_sae
 from steerwright.sae.sae_file import load_sae, save_sae
 from steerwright.sae.site import Site

@@ -11,8 +11,8 @@ from steerwright.activations.shard_plan import CollectedPrompt
 from steerwright.activations.store.from_model import GenerationRoom, RowGeneration
 from steerwright.activations.store.rows import Rows
 from steerwright.errors import UserError
+from steerwright.models.families import Step
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.models.running import Step
 
 SMALL, LARGE = Hookpoint.parse("unet.mid_block:out"), Hookpoint.parse("unet.conv_in:out")
 PROMPTS = [CollectedPrompt(id=f"p{n}", prompt=f"prompt {n}", split="train", seed=1000 + n) for n in range(10)]

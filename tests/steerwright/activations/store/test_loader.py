@@ -25,9 +25,9 @@ from steerwright.activations.store.reader import Store, StoreWriter, open_store
 from steerwright.activations.store.rows import TOKEN_TYPES, Rows
 from steerwright.activations.store.writer import ShardWriter
 from steerwright.errors import UserError
+from steerwright.models.families import Step
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.models.running import Step
 
 MODEL = Fingerprint(name="toy", source="toy", revision=None, digest="d" * 64, libraries={"torch": "2"})
 WIDE = Hookpoint.parse("unet.mid_block:out")

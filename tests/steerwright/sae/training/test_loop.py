@@ -23,9 +23,9 @@ from steerwright.activations.store.reader import Store, StoreWriter, open_store
 from steerwright.activations.store.rows import Rows
 from steerwright.activations.store.shuffle import RowBatch
 from steerwright.errors import UserError
+from steerwright.models.families import Step
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.models.running import Step
 from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
 from steerwright.sae.training.config import SaeConfig, learning_rate
