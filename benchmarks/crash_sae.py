@@ -41,8 +41,9 @@ from steerwright.activations.store.loader import RowLoader
 from steerwright.activations.store.reader import StoreWriter, open_store
 from steerwright.activations.store.rows import Rows
 from steerwright.models.families import Step
-from steerwright.models.fingerprint import Fingerprint, fingerprint
+from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
+from steerwright.models.identify import fingerprint
 from steerwright.models.load import load_once
 from steerwright.models.spec import ModelSpec
 from steerwright.sae.training import loop as training

@@ -41,7 +41,7 @@ from steerwright.activations.store.reader import open_store
 from steerwright.activations.store.rows import Rows, dtype_name
 from steerwright.activations.store.writer import ShardWriter
 from steerwright.dag import up_to_date
-from steerwright.models.fingerprint import fingerprint
+from steerwright.models.identify import fingerprint
 from steerwright.models.load import LoadedModel, load_once
 from steerwright.models.spec import ModelSpec
 

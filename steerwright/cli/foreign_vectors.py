@@ -112,7 +112,7 @@ class Gguf(VectorFormat):
 
     def read(self, file: Path, asked: Asked) -> Imported:
         from steerwright.cli.choices import choose_language_model
-        from steerwright.models.fingerprint import fingerprint
+        from steerwright.models.identify import fingerprint
         from steerwright.models.language.architecture import read_architecture
         from steerwright.vectors.formats.gguf import read_gguf
 
@@ -154,7 +154,7 @@ class Plain(VectorFormat):
 
     def read(self, file: Path, asked: Asked) -> Imported:
         from steerwright.cli.choices import choose_language_model, is_language
-        from steerwright.models.fingerprint import fingerprint
+        from steerwright.models.identify import fingerprint
         from steerwright.models.language.architecture import read_architecture
         from steerwright.vectors.formats.plain_file import read_plain
 

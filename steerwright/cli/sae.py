@@ -144,7 +144,7 @@ def _digest(model: str) -> str:
     if re.fullmatch(r"[0-9a-f]{64}", model):
         return model
     from steerwright.cli.choices import choose_language_model, choose_model, is_language
-    from steerwright.models.fingerprint import fingerprint
+    from steerwright.models.identify import fingerprint
 
     return fingerprint(choose_language_model(model)[0] if is_language(model) else choose_model(model)).digest
 

@@ -28,7 +28,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from steerwright.models.fingerprint import Fingerprint, fingerprint
+from steerwright.models.fingerprint import Fingerprint
+from steerwright.models.identify import fingerprint
 
 if TYPE_CHECKING:
     from steerwright.models.language.load import LanguageModel

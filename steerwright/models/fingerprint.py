@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib import metadata
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from steerwright.errors import UserError
-from steerwright.models.folder_digest import content_digest, stat_signature
-from steerwright.models.hub import Sourced, model_folder, resolve_commit, snapshot_folder
-from steerwright.models.model_parts import has_weights, model_parts
+
+if TYPE_CHECKING:
+    from steerwright.models.hub import Sourced
 
 log = logging.getLogger(__name__)
 
@@ -108,33 +104,30 @@ class Fingerprint(BaseModel):
 
     def digests(self) -> set[str]:
         """The digests of both versions by which the model of this fingerprint is known on this machine."""
-        found = {self.digest, self._as_version_2().digest}
-        if self.version == 2 and self.revision is not None:
-            found.add(_commit_digest(self.source, self.revision))
-        elif self.version == 2 and (folder := _folder(self.source)) is not None:
-            with suppress(UserError, OSError):
-                if model_parts(folder).digest == self.digest:
-                    found.add(_digest_of_files(folder, stat_signature(folder)))
-        return found
+        return {self.digest} if _reread is None else _reread.digests(self)
 
     def _as_version_2(self) -> Fingerprint:
         """The same model's fingerprint of version 2 where its files are here and are what they were; else this one."""
-        if self.version == 2:
-            return self
-        with suppress(UserError, OSError):
-            if self.revision is not None:
-                # Another digest than the commit's is none that steerwright made.
-                is_commit = self.digest == _commit_digest(self.source, self.revision)
-                folder = _snapshot(self.source, self.revision) if is_commit else None
-            else:
-                folder = _folder(self.source)
-                if folder is not None and _digest_of_files(folder, stat_signature(folder)) != self.digest:
-                    folder = None
-            if folder is not None:
-                parts = model_parts(folder)
-                held = {"weights": parts.weights, "configs": parts.configs, "beside": parts.beside}
-                return self.model_copy(update={"digest": parts.digest, "version": 2, **held})
-        return self
+        return self if self.version == 2 or _reread is None else _reread.as_version_2(self)
+
+
+class Reread(Protocol):
+    """What finds a model's other digest by reading its files; `models/identify.py` is that."""
+
+    def digests(self, known: Fingerprint) -> set[str]: ...
+    def as_version_2(self, known: Fingerprint) -> Fingerprint: ...
+
+
+_reread: Reread | None = None
+
+
+def reread_by(found: Reread) -> None:
+    """From now on fingerprints of version 1 and 2 are told to be of one model by reading its files.
+
+    Apart from `Fingerprint`, so that who only reads vectors does not depend on how a model's files are read.
+    """
+    global _reread
+    _reread = found
 
 
 def library_versions() -> dict[str, str]:
@@ -164,58 +157,6 @@ def check_expected(spec: Sourced, found: Fingerprint, expected: Fingerprint | st
         "for: what you use it with was made on other weights or configs."
         f"{'' if known is None else known.difference(found)} Make that again, or name the other model."
     )
-
-
-def fingerprint(spec: Sourced) -> Fingerprint:
-    """Identify a model without loading it, by what of its files the computation reads.
-
-    The files of a hub id are those of its commit in the local cache; where they are not there (yet), the commit itself
-    identifies it. It comes from the cache, else from the hub; UserError when neither answers.
-    """
-    libraries = library_versions()
-    folder, revision = model_folder(spec), None
-    if folder is None:
-        revision = resolve_commit(spec)
-        folder = _snapshot(spec.source, revision)
-        if folder is None:
-            digest = _commit_digest(spec.source, revision)
-            return Fingerprint(
-                name=spec.name, source=spec.source, revision=revision, digest=digest, libraries=libraries
-            )
-    parts = model_parts(folder)
-    return Fingerprint(
-        name=spec.name,
-        source=spec.source,
-        revision=revision,
-        digest=parts.digest,
-        libraries=libraries,
-        version=2,
-        weights=parts.weights,
-        configs=parts.configs,
-        beside=parts.beside,
-    )
-
-
-@functools.cache
-def _digest_of_files(folder: Path, _: str) -> str:
-    """The digest of version 1, which is the same unless the folder's signature changes."""
-    return content_digest(folder)
-
-
-def _folder(source: str) -> Path | None:
-    """The folder of a model that `source` names; None for a hub id and for a folder that holds no model."""
-    folder = Path(source).expanduser()
-    return folder if any((folder / name).is_file() for name in ("model_index.json", "config.json")) else None
-
-
-def _snapshot(source: str, commit: str) -> Path | None:
-    """The cached files of a hub model; None where the weights or some of them are not there."""
-    folder = snapshot_folder(source, commit)
-    return folder if folder is not None and has_weights(folder) else None
-
-
-def _commit_digest(source: str, commit: str) -> str:
-    return hashlib.sha256(f"{source}@{commit}".encode()).hexdigest()
 
 
 def _unequal(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

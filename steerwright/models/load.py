@@ -18,8 +18,8 @@ from steerwright.models.building import building
 from steerwright.models.custom_code import NO_CODE, check_components, code_refused
 from steerwright.models.families import FAMILIES, denoiser
 from steerwright.models.fingerprint import Fingerprint, check_expected
-from steerwright.models.fingerprint import fingerprint as identify
 from steerwright.models.hub import ask_hub, cached_commit, model_folder, resolve_commit, unavailable
+from steerwright.models.identify import fingerprint as identify
 from steerwright.models.spec import ModelSpec
 from steerwright.models.threads import OncePerThread
 

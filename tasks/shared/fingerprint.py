@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from steerwright.dag import Dep, Out, Param
-from steerwright.models.fingerprint import fingerprint
+from steerwright.models.identify import fingerprint
 from steerwright.models.load import default_device, download_model, running_dtype
 from steerwright.models.select import select_model
 

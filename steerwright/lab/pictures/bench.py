@@ -13,7 +13,7 @@ from steerwright.lab.pictures.edits import METHODS, PictureEdit
 from steerwright.lab.pictures.features import LAYERS, FluxLayer, flux_layer
 from steerwright.lab.pictures.kit import Judge, attention_choices, latent_choices, text_choices
 from steerwright.lab.pictures.sources import attention_source, latents_source, text_source
-from steerwright.models.fingerprint import fingerprint
+from steerwright.models.identify import fingerprint
 from steerwright.models.select import select_model
 
 if TYPE_CHECKING:

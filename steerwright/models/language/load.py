@@ -19,9 +19,9 @@ from steerwright.models.adapters import check_adapters
 from steerwright.models.building import building
 from steerwright.models.custom_code import NO_CODE, code_refused, wants_code
 from steerwright.models.fingerprint import Fingerprint, check_expected
-from steerwright.models.fingerprint import fingerprint as identify
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.hub import ask_hub, cached_commit, model_folder, unavailable
+from steerwright.models.identify import fingerprint as identify
 from steerwright.models.language.layers import block_hookpoints
 from steerwright.models.language.memory import NotEnoughMemory, check_memory, ran_out
 from steerwright.models.language.reading import check_reading

@@ -52,7 +52,7 @@ def test_the_model_is_found_from_another_folder_and_loaded_once(
 ) -> None:
     folder = Path(spec.source)
     monkeypatch.chdir(folder.parent)
-    from steerwright.models.fingerprint import fingerprint
+    from steerwright.models.identify import fingerprint
 
     relative = spec.model_copy(update={"source": folder.name})
     tools = LanguageTools.here(relative, fingerprint(relative).digest)

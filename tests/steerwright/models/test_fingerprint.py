@@ -16,8 +16,9 @@ from safetensors.numpy import save_file
 
 from steerwright.errors import UserError
 from steerwright.models import model_parts as tensor_digest
-from steerwright.models.fingerprint import Fingerprint, check_expected, fingerprint, same_digest
+from steerwright.models.fingerprint import Fingerprint, check_expected, same_digest
 from steerwright.models.hookpoints import Hookpoint
+from steerwright.models.identify import fingerprint
 from steerwright.models.language.spec import LanguageSpec
 from steerwright.models.model_parts import tensors_digest
 from steerwright.models.spec import ModelSpec

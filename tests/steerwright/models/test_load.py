@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from steerwright.errors import UserError
-from steerwright.models.fingerprint import fingerprint
+from steerwright.models.identify import fingerprint
 from steerwright.models.load import default_device, load_model
 from steerwright.models.spec import ModelSpec
 

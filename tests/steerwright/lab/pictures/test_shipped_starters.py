@@ -5,7 +5,8 @@ from typing import Any
 
 from steerwright.lab.pictures.bench import FLUX, SD, picture_bench
 from steerwright.lab.pictures.features import LAYERS
-from steerwright.models.fingerprint import fingerprint, same_digest
+from steerwright.models.fingerprint import same_digest
+from steerwright.models.identify import fingerprint
 from steerwright.models.select import select_model
 
 

@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from steerwright.errors import UserError
-from steerwright.models.fingerprint import fingerprint
+from steerwright.models.identify import fingerprint
 from steerwright.models.language import load as loading
 from steerwright.models.language.architecture import read_architecture
 from steerwright.models.language.load import load_language_model, load_or_fall_back

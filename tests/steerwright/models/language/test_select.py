@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from steerwright.errors import UserError, UserErrors
-from steerwright.models.fingerprint import fingerprint
+from steerwright.models.identify import fingerprint
 from steerwright.models.language.select import is_language_folder, read_language_model, select_language_model
 from steerwright.models.language.spec import LanguageSpec
 from steerwright.models.select import select_model
