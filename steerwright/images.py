@@ -1,6 +1,8 @@
 """The pictures of a run on disk: `CONDITION/ID-SEED.png`, each complete or absent."""
 
+import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steerwright.errors import UserError
+
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,100}")
 
 
 class PictureFolder:
@@ -76,3 +80,8 @@ def load_images(paths: Sequence[Path]) -> NDArray[np.uint8]:
         if pictures[-1].shape != pictures[0].shape:
             raise UserError(f"{path} is {pictures[-1].shape[:2]} pixels where others are {pictures[0].shape[:2]}.")
     return np.stack(pictures) if pictures else np.zeros((0, 0, 0, 3), np.uint8)
+
+
+def picture_name(id_: str) -> str:
+    """The file of a picture: its id where that is a plain word, else a hash, because ids may come from users' files."""
+    return f"{id_ if _PLAIN.fullmatch(id_) else hashlib.sha256(id_.encode()).hexdigest()[:24]}.png"

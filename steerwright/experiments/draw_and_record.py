@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,11 +12,10 @@ from steerwright.activations.denoiser import collect_pictures, collect_shard, sh
 from steerwright.activations.shard_plan import CollectedPrompt, ShardJob
 from steerwright.activations.store.rows import Rows
 from steerwright.files import link_or_copy, save_picture
+from steerwright.images import picture_name
 from steerwright.models.load import LoadedModel
 from steerwright.models.threads import same_threads
 from steerwright.prompts.concept_grid import hash_bits
-
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,100}")
 
 
 class PictureShard(BaseModel):
@@ -67,11 +64,6 @@ def repeated(prompts: Sequence[CollectedPrompt], repetitions: int) -> list[Colle
     if len({one.seed for one in made}) != len(made):
         raise ValueError("two pictures have the same seed; give the prompts another seed to begin with")
     return made
-
-
-def picture_name(id_: str) -> str:
-    """The file of a picture: its id where that is a plain word, else a hash, because ids may come from users' files."""
-    return f"{id_ if _PLAIN.fullmatch(id_) else hashlib.sha256(id_.encode()).hexdigest()[:24]}.png"
 
 
 def plan_pictures(jobs: Sequence[ShardJob], pictures: Path, earlier: Mapping[str, Path]) -> list[PictureShard]:

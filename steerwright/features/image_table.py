@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steerwright.activations.shard_plan import CollectedPrompt
-from steerwright.experiments.draw_and_record import picture_name
-from steerwright.images import load_images
+from steerwright.features.labels import ASKED
+from steerwright.images import load_images, picture_name
 from steerwright.prompts.concept_grid import COLUMNS
 from steerwright.scoring.labels import LabelScorer
 
 if TYPE_CHECKING:
     import polars as pl
 
-ASKED = "asked_"
 _AT_ONCE = 256
 
 
@@ -63,11 +62,3 @@ def image_table(
             **found,
         }
     )
-
-
-def label_columns(table: pl.DataFrame) -> list[str]:
-    """The labels that a judge read off the pictures of `image_table`; without a judge, what the prompts ask for."""
-    asked = [name.removeprefix(ASKED) for name in table.columns if name.startswith(ASKED)]
-    fixed = {"image", "id", "prompt_id", "repetition", "seed", "prompt", "file", "height", "width"}
-    seen = [name for name in table.columns if name not in fixed and not name.startswith(ASKED)]
-    return seen or [ASKED + name for name in asked]

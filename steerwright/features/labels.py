@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,6 +18,8 @@ from steerwright.features.coherence import prompt_codes
 from steerwright.features.latent_blocks import latent_blocks
 from steerwright.features.prompt_shuffles import prompt_shuffles
 from steerwright.stats.ranks import Entries, LatentRanks, auroc, latent_ranks
+
+ASKED = "asked_"
 
 if TYPE_CHECKING:
     import polars as pl
@@ -222,3 +225,11 @@ def _frame(
         }
     )  # fmt: skip
     return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
+
+
+def label_columns(table: pl.DataFrame) -> list[str]:
+    """The labels that a judge read off the pictures of `image_table`; without a judge, what the prompts ask for."""
+    asked = [name.removeprefix(ASKED) for name in table.columns if name.startswith(ASKED)]
+    fixed = {"image", "id", "prompt_id", "repetition", "seed", "prompt", "file", "height", "width"}
+    seen = [name for name in table.columns if name not in fixed and not name.startswith(ASKED)]
+    return seen or [ASKED + name for name in asked]

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from steerwright.activations.record import Capture, capture
 from steerwright.errors import UserError
 from steerwright.models.families.flux import Flux, text_length
-from steerwright.models.generate import image_size
+from steerwright.models.generate import image_size, model_timesteps
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.load import LoadedModel
-from steerwright.models.schedule import model_timesteps
 from steerwright.sae.sae import Sae
 from steerwright.world.captions import full_caption
 from steerwright.world.render import render_with_mask

@@ -25,6 +25,7 @@ from steerwright.arguments import (
 from steerwright.errors import UserError
 from steerwright.models.families import family_of
 from steerwright.models.load import LoadedModel
+from steerwright.models.schedule import timesteps
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,3 +210,10 @@ def _to_uint8(images: npt.NDArray[np.float32], batch: Batch) -> npt.NDArray[np.u
                 "overflowed; lower the strength, or set the model's dtype to float32."
             )
     return (images * 255).round().astype(np.uint8)
+
+
+def model_timesteps(
+    model: LoadedModel, steps: int | None = None, height: int | None = None, width: int | None = None
+) -> tuple[float, ...]:
+    """As `timesteps`, of a picture as `generate` makes it: what is left out is the model's own."""
+    return timesteps(model.pipeline, steps or model.spec.steps, image_size(model, height, width))

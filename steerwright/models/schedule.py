@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Any
 from steerwright.models.families import family_of
 
 if TYPE_CHECKING:
-    from steerwright.models.load import LoadedModel
-
-
-def model_timesteps(
-    model: "LoadedModel", steps: int | None = None, height: int | None = None, width: int | None = None
-) -> tuple[float, ...]:
-    """As `timesteps`, of a picture as `generate` makes it: what is left out is the model's own."""
-    from steerwright.models.generate import image_size
-
-    return timesteps(model.pipeline, steps or model.spec.steps, image_size(model, height, width))
+    pass
 
 
 def timesteps(pipeline: Any, steps: int, size: tuple[int, int] | None = None) -> tuple[float, ...]:

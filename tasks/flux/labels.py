@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 import polars as pl
 
 from steerwright.dag import Dep, Out, Param
-from steerwright.features.image_table import ASKED, label_columns
-from steerwright.features.labels import label_matches
+from steerwright.features.labels import ASKED, label_columns, label_matches
 from steerwright.features.s_matrix import SMatrix
 from steerwright.report.flux.content import empty
 

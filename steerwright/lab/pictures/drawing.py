@@ -11,10 +11,9 @@ from torch import nn
 
 from steerwright.lab.jobs import Job
 from steerwright.models.families import denoiser
-from steerwright.models.generate import Batch, generate
+from steerwright.models.generate import Batch, generate, model_timesteps
 from steerwright.models.load import LoadedModel
 from steerwright.models.running import track
-from steerwright.models.schedule import model_timesteps
 from steerwright.steering.algebra import Edit
 from steerwright.steering.apply import steer
 

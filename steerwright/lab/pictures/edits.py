@@ -14,8 +14,8 @@ from steerwright.lab.pictures.drawing import HeatSource
 from steerwright.lab.pictures.heat_sources import LatentHeat, PresenceHeat
 from steerwright.models.attention_blocks import attention_blocks, chosen_blocks
 from steerwright.models.fingerprint import same_digest
+from steerwright.models.generate import model_timesteps
 from steerwright.models.load import LoadedModel
-from steerwright.models.schedule import model_timesteps
 from steerwright.steering.algebra import Edit, EditBranch
 from steerwright.steering.attention import AttentionRecipe, attention_edits
 from steerwright.steering.latents.edits import ConceptLatents, LatentRecipe, latent_edits

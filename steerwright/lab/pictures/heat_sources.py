@@ -15,10 +15,11 @@ from steerwright.activations.record import Capture, capture
 from steerwright.errors import UserError
 from steerwright.lab.pictures.drawing import Heat
 from steerwright.models.attention_blocks import AttentionBlock
+from steerwright.models.generate import model_timesteps
 from steerwright.models.hookpoints import Hookpoint, as_tokens, resolve, tensor_in
 from steerwright.models.load import LoadedModel
 from steerwright.models.running import PipelineState, carries_prompt, track
-from steerwright.models.schedule import model_timesteps, nearest
+from steerwright.models.schedule import nearest
 from steerwright.sae.sae import Sae
 from steerwright.steering.latents.gates import token_values
 from steerwright.vectors.direction import Direction

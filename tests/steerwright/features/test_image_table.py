@@ -9,9 +9,10 @@ from PIL import Image
 
 from steerwright.activations.shard_plan import CollectedPrompt
 from steerwright.errors import UserError
-from steerwright.experiments.draw_and_record import picture_name, repeated
-from steerwright.features.image_table import image_table, label_columns
-from steerwright.images import load_images
+from steerwright.experiments.draw_and_record import repeated
+from steerwright.features.image_table import image_table
+from steerwright.features.labels import label_columns
+from steerwright.images import load_images, picture_name
 from steerwright.scoring.labels import LabelScorer
 from steerwright.scoring.picture_judge import PictureJudge
 from steerwright.world.captions import full_caption

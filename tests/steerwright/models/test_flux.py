@@ -14,11 +14,11 @@ import torch
 
 from steerwright.activations.record import record
 from steerwright.errors import UserError
-from steerwright.models.generate import batches, generate, image_size, run_pipeline
+from steerwright.models.generate import batches, generate, image_size, model_timesteps, run_pipeline
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.load import load_model, running_dtype
 from steerwright.models.running import carries_prompt, track
-from steerwright.models.schedule import model_timesteps, timesteps
+from steerwright.models.schedule import timesteps
 from steerwright.models.select import select_model
 from steerwright.models.spec import ModelSpec
 
