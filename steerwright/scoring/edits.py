@@ -13,10 +13,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from steerwright.prompts.concepts import Concept
-from steerwright.scoring.clip import paired_similarity
 from steerwright.scoring.fid import frechet_distance
 from steerwright.scoring.judges import ConceptJudge, labels_kept
 from steerwright.scoring.labels import LabelScorer
+from steerwright.scoring.metrics import METRICS, MeasuredPictures, measured
 from steerwright.scoring.named_labels import named_labels
 from steerwright.scoring.perceptual import Perceptual
 from steerwright.scoring.samples import Shot
@@ -25,11 +25,14 @@ from steerwright.steering.attention import EditSpec
 from steerwright.world.labels import INDOOR, LABELS
 
 KEYS = ("edit", "prompt_id", "seed", "condition", "strength")
-METRICS = (
-    "concept_by_labels", "concept_by_clip", "concept_probability", "prompt_similarity", "lpips", "others_kept",
-    "changed",
-    *(f"{label}_right" for label in LABELS),
-)  # fmt: skip
+
+
+def columns_measured() -> tuple[str, ...]:
+    """The columns of judged pictures whose means are taken."""
+    right = (f"{label}_right" for label in LABELS)
+    return ("concept_by_labels", "concept_by_clip", "concept_probability", *METRICS, "others_kept", "changed", *right)
+
+
 KINDS: dict[str, pl.Expr] = {
     "all": pl.lit(True),
     "outdoor": pl.col("setting") == "outdoor",
@@ -66,7 +69,8 @@ def score_edits(
 ) -> EditScores:
     """All tables from judged pictures; `features` holds a list of numbers for each row of `images`, for the FID.
 
-    `images` has the columns in `KEYS` and `METRICS` (labels' columns may be null), `kind`, `setting` and `operating`.
+    `images` has the columns in `KEYS` and of `columns_measured` (those of labels may be null), `kind`, `setting` and
+    `operating`.
     """
     return EditScores(images, _aggregate(images, features, bootstrap), compare(images, edits, bootstrap))
 
@@ -160,7 +164,7 @@ def _aggregate(images: pl.DataFrame, features: pl.Series, bootstrap: Bootstrap) 
         head = dict(zip(groups, key, strict=True))
         for kind, chosen in KINDS.items():
             here = part.filter(chosen)
-            for metric in METRICS:
+            for metric in columns_measured():
                 known = here.drop_nulls(metric)
                 if known.height:
                     found = bootstrap.mean(known[metric].cast(pl.Float64).to_numpy(), known["prompt_id"].to_list())
@@ -207,6 +211,7 @@ def judged_edits(
     probability = judge.probability(seen, wanted)
     named = [named_labels(shot.prompt) for shot in made]
     count = len(made)
+    texts = judge.clip.texts([shot.prompt for shot in made])
     # Without a classifier the labels are CLIP's word too, so there is no second judge.
     by_labels = (
         [value == wanted.value for value in labels[wanted.label]] if wanted.label and classifier else [None] * count
@@ -233,10 +238,7 @@ def judged_edits(
         "concept_by_labels": by_labels,
         "concept_by_clip": by_clip,
         "concept_probability": probability.double().tolist(),
-        "prompt_similarity": paired_similarity(
-            seen.embeddings, judge.clip.texts([shot.prompt for shot in made])
-        ).double().tolist(),
-        "lpips": perceptual.distances(unsteered, pixels).double().tolist(),
+        **measured(MeasuredPictures(pixels, unsteered, seen.embeddings, texts, perceptual)),
         "others_kept": labels_kept(labels, plain, wanted.label).tolist(),
         "changed": (labels_kept(labels, plain, None) < 1).tolist(),
         **{

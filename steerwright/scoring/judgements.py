@@ -10,6 +10,7 @@ one row for each (prompt_id, seed, condition) and the columns of `measured_colum
 
 import polars as pl
 
+from steerwright.scoring.metrics import METRICS
 from steerwright.scoring.target import WINTER, Target, column
 from steerwright.world.labels import INDOOR, LABELS
 
@@ -19,8 +20,8 @@ RESISTANCES = ("high", "medium", "low")
 
 
 def similarities(target: Target = WINTER) -> tuple[str, ...]:
-    """The columns that are numbers: similarity to and margin of the target, similarity to the prompt, and LPIPS."""
-    return (f"{target.key}_similarity", f"{target.key}_margin", "prompt_similarity", "lpips")
+    """The columns that are numbers: similarity to and margin of the target, and `metrics.METRICS`."""
+    return (f"{target.key}_similarity", f"{target.key}_margin", *METRICS)
 
 
 def measured_columns(target: Target = WINTER) -> tuple[str, ...]:

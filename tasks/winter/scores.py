@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -12,9 +11,10 @@ from torch import Tensor
 from steerwright.dag import Dep, Out, Param, progress
 from steerwright.experiments.strategy import resistance_groups
 from steerwright.images import PictureFolder
-from steerwright.scoring.clip import ClipScorer, paired_similarity
+from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.judgements import CONDITIONS
 from steerwright.scoring.labels import LabelScorer
+from steerwright.scoring.metrics import MeasuredPictures, measured
 from steerwright.scoring.named_labels import named_labels
 from steerwright.scoring.perceptual import Perceptual
 from steerwright.scoring.target import ShownConcept, Target, column, read_target
@@ -72,15 +72,14 @@ def evaluate(
         pixels = folder.load_all((key, seed, condition) for key, seed in keys)
         embedded = clip.images(pixels)
         found = classifier.predict(pixels) if classifier else zero_shot_labels(clip, embedded)
-        distances = np.zeros(len(keys)) if condition == "unsteered" else perceptual.distances(plain, pixels).numpy()
+        before = None if condition == "unsteered" else plain
         columns: dict[str, Any] = {
             "prompt_id": [key for key, _ in keys],
             "seed": [seed for _, seed in keys],
             "condition": [condition] * len(keys),
             **found.names,
             **target_columns(clip, embedded, wanted),
-            "prompt_similarity": paired_similarity(embedded, said[owners]).tolist(),
-            "lpips": distances.astype(float).tolist(),
+            **measured(MeasuredPictures(pixels, before, embedded, said[owners], perceptual)),
         }
         tables.append(pl.DataFrame(columns))
     listed = pl.DataFrame(

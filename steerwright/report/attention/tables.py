@@ -12,9 +12,10 @@ from steerwright.report.attention.words import KIND_NAMES, around, measure_key, 
 from steerwright.report.html.page import SMALL, Html, el, picture
 from steerwright.report.html.tables import scrolling, verdict
 from steerwright.report.html.theme import DASH, THIN, decimal, percent
+from steerwright.scoring.metrics import METRICS
 
-# Metric -> its name, what it means, and whether it is a share.
-METRICS: dict[str, tuple[str, str, bool]] = {
+# Metric -> its name, what it means, and whether it is a share; of `scoring.metrics` those that have no words here.
+_FIRST: dict[str, tuple[str, str, bool]] = {
     "concept_by_labels": ("Shows it, by labels", "share of pictures, by the classifier", True),
     "concept_by_clip": ("Shows it, by CLIP", "share of pictures, by zero-shot CLIP", True),
     "others_kept": ("Other labels kept", "share equal to the unsteered picture's", True),
@@ -23,6 +24,14 @@ METRICS: dict[str, tuple[str, str, bool]] = {
     "prompt_similarity": ("Prompt similarity", "CLIP cosine of picture and prompt", False),
     "fid": ("FID", "distance of the whole set to the unsteered one", False),
 }
+
+
+def shown_metrics() -> dict[str, tuple[str, str, bool]]:
+    """The metrics that the table begins with."""
+    others = {name: (one.title, one.meaning, False) for name, one in METRICS.items() if name not in _FIRST}
+    return {**_FIRST, **others}
+
+
 AGAINST_UNSTEERED = ("others_kept", "changed", "lpips", "fid")
 FURTHER: dict[str, tuple[str, str, bool]] = {
     "concept_probability": ("Probability of it", "mean, by zero-shot CLIP", True),
@@ -91,12 +100,13 @@ def measurements(content: AttentionContent, scores: EditTables, *, main: bool) -
     cells = {(row["kind"], row["metric"], row["condition"]): row for row in measured(scores).to_dicts()}
     conditions = [name for name in CONDITIONS if any(key[2] == name for key in cells)]
     first = (scores.measured, *scores.elsewhere)
+    first_shown = shown_metrics()
     rows: list[Html] = []
     for kind in (*first, *(kind for kind in scores.kinds if kind not in first)):
         body, sizes = [], []
-        for metric, (name, meaning, share) in (METRICS | FURTHER).items():
+        for metric, (name, meaning, share) in (first_shown | FURTHER).items():
             values = [cells.get((kind, metric, condition)) for condition in conditions]
-            is_main = metric == "fid" or (metric in METRICS and kind in first)
+            is_main = metric == "fid" or (metric in first_shown and kind in first)
             if any(values) and main == is_main:
                 shown = {"lpips": content.perceptual, "fid": content.fid_name}.get(metric, name)
                 head = el("th", shown, el("small", meaning), scope="row")
@@ -117,7 +127,7 @@ def measurements(content: AttentionContent, scores: EditTables, *, main: bool) -
 
 def measured(scores: EditTables) -> pl.DataFrame:
     """The numbers of `measurements`, both tables together."""
-    shown = pl.col("metric").is_in([*METRICS, *FURTHER]) & pl.col("kind").is_in(list(scores.kinds))
+    shown = pl.col("metric").is_in([*shown_metrics(), *FURTHER]) & pl.col("kind").is_in(list(scores.kinds))
     return scores.rows.filter(shown, pl.col("operating"), pl.col("estimate").is_not_null())
 
 
@@ -192,7 +202,7 @@ def _compared(row: Mapping[str, Any] | None, metric: str, share: bool) -> Html:
 
 def _measure(content: AttentionContent, measure: str) -> str:
     named = {"lpips": content.perceptual, "fid": content.fid_name}
-    key, known = measure_key(measure), METRICS | FURTHER
+    key, known = measure_key(measure), shown_metrics() | FURTHER
     if key.endswith("_right") and key in known:
         return f"{known[key][0]}, as a share of the unsteered share"
     return named.get(key) or (known[key][0] if key in known else measure.replace("_", " "))

@@ -8,6 +8,7 @@ from steerwright.report.html.page import Html, el, join
 from steerwright.report.html.theme import CONDITION_NAMES, DASH, GROUP_NAMES, THIN, decimal, percent, span
 from steerwright.report.provenance import RunProvenance, flatten
 from steerwright.report.winter.content import ReportContent
+from steerwright.scoring.metrics import METRICS
 from steerwright.scoring.target import WINTER, Target, column
 
 
@@ -33,8 +34,7 @@ def numbers(target: Target) -> dict[str, tuple[str, str]]:
     return {
         f"{key}_similarity": (f"{_title(name)} similarity", f"CLIP cosine to {name} phrases"),
         f"{key}_margin": (f"{_title(name)} margin", f"{name} minus the {other}"),
-        "prompt_similarity": ("Prompt similarity", "CLIP cosine to the original prompt"),
-        "lpips": ("LPIPS", "perceptual distance to the unsteered picture"),
+        **{name: (metric.title, metric.meaning) for name, metric in METRICS.items()},
     }
 
 
@@ -165,7 +165,7 @@ def per_prompt(table: pl.DataFrame, target: Target = WINTER, names: Mapping[str,
     """One row for each prompt and condition."""
     title = _title(target.name)
     columns = {f"{target.key}_rate": title, "fidelity": "Fidelity", f"{target.key}_similarity": f"{title} similarity",
-               "prompt_similarity": "Prompt similarity", "lpips": "LPIPS"}  # fmt: skip
+               **{name: metric.title for name, metric in METRICS.items()}}  # fmt: skip
     shares = rates(target)
     rows: list[Html] = []
     seen: int | None = None
