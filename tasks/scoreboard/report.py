@@ -1,18 +1,18 @@
 """One table of all steering methods there are, on the thirty winter prompts."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import polars as pl
 
 from steerwright.dag import Dep, Out, Param
-from steerwright.errors import UserErrors
+from steerwright.errors import UserError, UserErrors
 from steerwright.report.scoreboard import write_scoreboard
-from steerwright.scoring.scoreboard import Entry
-from steerwright.scoring.scoreboard import scoreboard as compare
-from steerwright.scoring.target import Target, read_target
-from steerwright.stats.bootstrap import Bootstrap
+from steerwright.scoring.target import WINTER, Target, read_target
+from steerwright.stats.bootstrap import Bootstrap, Interval
 
 
 def compare_methods(
@@ -54,7 +54,7 @@ def compare_methods(
         Entry("control: negative prompt", across["negative"], plain_across),
     ]
     entries = [entry for entry in entries if entry.pictures.height]
-    scores = compare(entries, Bootstrap(resamples=resamples, seed=bootstrap_seed), wanted)
+    scores = scoreboard(entries, Bootstrap(resamples=resamples, seed=bootstrap_seed), wanted)
     seeds = plain.join(across["steered"], on=["prompt_id", "seed"], how="semi")["seed"].n_unique()
     note = f"{len(texts)} prompts, {seeds} seeds each, the same for all methods; labels by the label classifier."
     write_scoreboard(report, scores, title=f"Towards {wanted.name}: all methods", note=note, target=wanted)
@@ -76,3 +76,84 @@ def _check_alike(target: Target, edit: str, concept: dict[str, Any], latent: str
             "different ones; set these alike:",
             [f"{key} is {value}" for key, value in of.items()],
         )
+
+
+# All steering methods there are on the same prompts and seeds, by the same measures.
+
+KEYS = ("prompt_id", "seed")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """A method's pictures: one row per prompt and seed.
+
+    Columns: prompt_id, seed, prompt, setting, the target's labels, `<label>_right` of the others, prompt_similarity and
+    lpips.
+
+    `unsteered` are the pictures without it, `random` those of a random direction of equal norm, None if it has none.
+    """
+
+    method: str
+    pictures: pl.DataFrame
+    unsteered: pl.DataFrame
+    random: pl.DataFrame | None = None
+
+
+def scoreboard(entries: Sequence[Entry], bootstrap: Bootstrap, target: Target = WINTER) -> pl.DataFrame:
+    """Long table: method, metric, estimate, low, high, prompts, images, in the order of `entries`.
+
+    Metrics: `winter_rate` (share of outdoor pictures that show winter), `labels_right` (object, place and time as the
+    prompt names them, relative to the unsteered pictures), `random_season_changed` (share of pictures that change
+    season when they are pushed as hard in a random direction), `prompt_similarity` and `lpips`; names follow `target`.
+    Only the prompts and seeds that all methods have are compared. Raises UserError when there are none.
+    """
+    shared = entries[0].pictures.select(*KEYS, "prompt")
+    for entry in entries[1:]:
+        shared = shared.join(entry.pictures.select(*KEYS, "prompt"), on=[*KEYS, "prompt"], how="semi")
+    if shared.height == 0:
+        raise UserError(
+            f"The methods {', '.join(entry.method for entry in entries)} have no prompt and seed in common, so nothing "
+            "can be compared; give winter.images.seeds and attention.images.seeds a common seed."
+        )
+    rows: list[dict[str, object]] = []
+    for entry in entries:
+        mine = entry.pictures.join(shared, on=[*KEYS, "prompt"], how="semi")
+        paired = mine.join(entry.unsteered, on=list(KEYS), how="inner", suffix="_before").sort(list(KEYS))
+        asked = paired.filter(setting="outdoor") if target.outdoors else paired
+        shown = pl.all_horizontal(*(pl.col(str(one.label)) == one.value for one in target.concepts.values()))
+        found: dict[str, Interval] = {f"{target.key}_rate": _mean(bootstrap, asked, shown)}
+        if (mine["lpips"] != 0).any():
+            right = paired.with_columns(
+                _right(target, "").alias("now"), _right(target, "_before").alias("before")
+            ).drop_nulls("now")
+            if right.height:
+                found["labels_right"] = bootstrap.ratio(
+                    right["now"].to_numpy(), right["before"].to_numpy(), right["prompt_id"].to_list()
+                )
+            found["lpips"] = _mean(bootstrap, paired, pl.col("lpips"))
+        found["prompt_similarity"] = _mean(bootstrap, paired, pl.col("prompt_similarity"))
+        if entry.random is not None:
+            pushed = entry.random.join(shared, on=[*KEYS, "prompt"], how="semi").join(
+                entry.unsteered, on=list(KEYS), how="inner", suffix="_before"
+            )
+            if pushed.height:
+                moved = pl.any_horizontal(*(pl.col(label) != pl.col(f"{label}_before") for label in target.labels))
+                found[f"random_{target.changed}"] = _mean(bootstrap, pushed, moved)
+        rows += [
+            {"method": entry.method, "metric": metric, "estimate": interval.estimate, "low": interval.low,
+             "high": interval.high, "prompts": interval.clusters, "images": interval.rows}
+            for metric, interval in found.items()
+        ]  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+def _right(target: Target, suffix: str) -> pl.Expr:
+    """Share of object, place and time that are what the prompt names; null where it names none of them."""
+    kept = [label for label in target.kept_labels if label != "colour"]
+    named = [pl.col(f"{label}_right{suffix}").cast(pl.Float64) for label in kept]
+    return pl.mean_horizontal(*named)
+
+
+def _mean(bootstrap: Bootstrap, table: pl.DataFrame, value: pl.Expr) -> Interval:
+    chosen = table.select("prompt_id", value.cast(pl.Float64).alias("value"))
+    return bootstrap.mean(chosen["value"].to_numpy(), chosen["prompt_id"].to_list())

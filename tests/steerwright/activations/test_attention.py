@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from steerwright.activations.attention import attention_moments, collect_attention
-from steerwright.activations.attention_rows import attention_rows
+from steerwright.activations.attention import attention_moments, attention_rows, collect_attention
 from steerwright.activations.moments_file import key_of, load_moments, merged
 from steerwright.activations.store.reader import open_store
 from steerwright.activations.store.rows import token_grid

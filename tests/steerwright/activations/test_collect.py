@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from steerwright.activations.collect import collect_text
 from steerwright.activations.prompt_tokens import token_types
 from steerwright.activations.store.format import shard_name
 from steerwright.activations.store.reader import open_store
 from steerwright.activations.text_encoder import text_activations
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint, text_encoder_mlps
+from tasks.winter.activations import collect_text
 
 PROMPTS = {
     f"{i}:{side}": f"a {word} house number {i}" for i in range(6) for side, word in (("on", "cold"), ("off", "hot"))

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from steerwright.experiments.unsteered_pictures import NOTE, draw_unsteered
 from steerwright.images import PictureFolder
 from steerwright.models.attention_blocks import AttentionBlock, attention_blocks
 from steerwright.models.generate import generate
@@ -18,6 +17,7 @@ from steerwright.steering.apply import steered_batches
 from steerwright.steering.gates import InImage
 from steerwright.steering.operators import Add
 from steerwright.vectors.direction import Direction
+from tasks.attention.images import NOTE, draw_unsteered
 
 
 @dataclass(frozen=True)

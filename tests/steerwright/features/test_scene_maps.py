@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from steerwright.errors import UserError
-from steerwright.features.scene_maps import scene_maps
 from steerwright.models.load import LoadedModel, load_model
 from steerwright.models.spec import ModelSpec
 from steerwright.sae.activations import Relu
@@ -17,6 +16,7 @@ from steerwright.sae.site import Site
 from steerwright.world.captions import full_caption
 from steerwright.world.render import render_with_mask
 from steerwright.world.scene import sample_scenes
+from tasks.flux.truth import scene_maps
 
 ROOT = Path(__file__).parents[3]
 BLOCK, STEP, STEPS = "transformer.transformer_blocks.1", 3, 8

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from steerwright.errors import UserError
-from steerwright.scoring.latent_cards import card_latents
+from tasks.latents.cards import card_latents
 
 
 def row(sae: str, concept: str, latent: int, d: float, share: float, step: int | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from steerwright.errors import UserError
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.language import held_out_scores, residual_vectors
-from steerwright.vectors.residual_statistics import cosine_table, separability, statistics_table
+from tasks.language.vectors import cosine_table, separability, statistics_table
 
 MODEL = Fingerprint(name="m", source="s", revision=None, digest="0" * 64, libraries={})
 POINTS = [Hookpoint("model.layers.0"), Hookpoint("model.layers.1")]

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from steerwright.report.flux.content import FluxContent, LayerContent, score_histogram, score_levels
-from steerwright.report.flux.overlay_files import write_overlays
 from steerwright.report.flux.page import write_flux_report
 from steerwright.report.provenance import RunProvenance
 from steerwright.stats.bootstrap import Bootstrap
 from steerwright.world.labels import LABELS
 from steerwright.world.render import render_with_mask
 from steerwright.world.scene import Scene, sample_scene
+from tasks.flux.overlays import write_overlays
 
 Make = Callable[..., FluxContent]
 PLANTED = tuple(f"{label}:{value}" for label in ("season", "object", "time") for value in LABELS[label])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from steerwright.world.language.grammar import document
-from steerwright.world.language.tokenizer import byte_pair_merges, train_tokenizer
+from tasks.world.language_model import byte_pair_merges, train_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steerwright.report.flux.overlay_files import write_overlays
 from steerwright.report.html.overlays import overlay
+from tasks.flux.overlays import write_overlays
 
 EXAMPLES = {7: [2, 5], 9: [1]}
 

@@ -8,15 +8,15 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from steerwright.world.language.grammar import Document, Sentence
-from steerwright.world.language.tokenizer import train_tokenizer
-from steerwright.world.language.train_language_model import (
+from steerwright.world.language.fit_language_model import (
     batch_loss,
     encode,
+    fit_language_model,
     make_language_model,
-    train_language_model,
 )
+from steerwright.world.language.grammar import Document, Sentence
 from steerwright.world.training import Draws
+from tasks.world.language_model import train_tokenizer
 
 MARKS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3}
 
@@ -57,13 +57,13 @@ def test_a_model_that_knows_nothing_has_the_loss_of_chance(
 
 @pytest.mark.slow
 def test_two_steps_of_training_leave_a_model_that_loads_and_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    train_language_model(tmp_path / "whole", tmp_path / "work", documents=60, steps=2)
+    fit_language_model(tmp_path / "whole", tmp_path / "work", documents=60, steps=2)
     assert not [name for name in (tmp_path / "whole").iterdir() if name.suffix in (".bin", ".pt")]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "whole", dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "whole")
     assert model.config.vocab_size == len(tokenizer)
     assert model.config.eos_token_id == tokenizer.eos_token_id
     # The checkpoint is of the last step: training again from it changes nothing.
-    train_language_model(tmp_path / "again", tmp_path / "work", documents=60, steps=2)
+    fit_language_model(tmp_path / "again", tmp_path / "work", documents=60, steps=2)
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -6,8 +6,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from steerwright.scoring.language.operating_range import Limits, chosen_points, sweep_table
 from steerwright.stats.bootstrap import Bootstrap
+from tasks.language.choice import Limits, chosen_points, sweep_table
 
 LIMITS = Limits(perplexity_ratio=1.5, distinct=0.5)
 BOOTSTRAP = Bootstrap(resamples=200)

@@ -7,11 +7,10 @@ import pytest
 
 from steerwright.errors import UserError
 from steerwright.report.scoreboard import scoreboard_text
-from steerwright.scoring.scoreboard import Entry, scoreboard
 from steerwright.scoring.target import parse_target
 from steerwright.stats.bootstrap import Bootstrap
 from tasks.latents.winter import _shown
-from tasks.scoreboard.report import _check_alike
+from tasks.scoreboard.report import Entry, _check_alike, scoreboard
 
 BOOTSTRAP = Bootstrap(resamples=100, seed=0)
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from steerwright.report.flux.sheets import CELL, GAP, MARGIN, PAIR_GAP, feature_sheet, sheet_rows
+from tasks.flux.sheets import CELL, GAP, MARGIN, PAIR_GAP, feature_sheet, sheet_rows
 
 SELECTED = pl.DataFrame({
     "rank": [2, 1], "latent": [40, 30], "coherence": [0.5, 0.75], "z": [None, 9.25], "examples": [[0], [1, 2]],

@@ -10,7 +10,6 @@ from PIL import Image
 from steerwright.activations.shard_plan import CollectedPrompt
 from steerwright.errors import UserError
 from steerwright.experiments.draw_and_record import repeated
-from steerwright.features.image_table import image_table
 from steerwright.features.labels import label_columns
 from steerwright.images import load_images, picture_name
 from steerwright.scoring.labels import LabelScorer
@@ -18,6 +17,7 @@ from steerwright.scoring.picture_judge import PictureJudge
 from steerwright.world.captions import full_caption
 from steerwright.world.render import render
 from steerwright.world.scene import sample_scenes
+from tasks.flux.images import image_table
 
 SCENES = sample_scenes(12, 4321)
 SCORERS = {"clip": "models/seasons-clip", "labels": "models/seasons-labels", "lpips": "models/seasons-lpips"}

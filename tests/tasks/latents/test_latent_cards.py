@@ -13,7 +13,7 @@ from steerwright.models.spec import ModelSpec
 from steerwright.sae.activations import TopK
 from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
-from steerwright.scoring.latent_cards import LatentMaps, latent_maps, top_maps
+from tasks.latents.cards import LatentMaps, latent_maps, top_maps
 
 PLACES = {"mid": ("unet.mid_block.attentions.0:out", 128), "up": ("unet.up_blocks.1.attentions.0:update", 64)}
 PROMPTS, SEEDS = ["a red car in winter", "a cat in a room", "a boat at night"], [4, 5, 6]

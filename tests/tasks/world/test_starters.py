@@ -9,9 +9,7 @@ import torch
 
 from steerwright.concepts.scores import ConceptMoments, save_concept_moments
 from steerwright.errors import UserError
-from steerwright.lab.pictures import starters
 from steerwright.lab.pictures.sources import added_by_winter, steered
-from steerwright.lab.pictures.starters import Finished
 from steerwright.sae.activations import Relu
 from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import load_sae, save_sae
@@ -20,6 +18,8 @@ from steerwright.steering.algebra import Edit
 from steerwright.steering.latents.edits import ConceptLatents, LatentRecipe, latent_edits
 from steerwright.steering.latents.gates import LatentsInImage
 from steerwright.steering.latents.operators import EditLatents
+from tasks.world import starters
+from tasks.world.starters import Finished
 
 CONCEPTS = ("object:cat", "object:horse", "season:spring", "season:summer", "season:winter", "time:day", "time:night")
 STEPS, SIZE = (0, 1, 2), 40
