@@ -8,15 +8,15 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from steerwright.world.language.fit_language_model import (
+from steerwright.world.language.grammar import Document, Sentence
+from steerwright.world.training import Draws
+from tasks.world.language_model import (
     batch_loss,
     encode,
     fit_language_model,
     make_language_model,
+    train_tokenizer,
 )
-from steerwright.world.language.grammar import Document, Sentence
-from steerwright.world.training import Draws
-from tasks.world.language_model import train_tokenizer
 
 MARKS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3}
 
