@@ -48,7 +48,7 @@ def written_order(context: Any) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedChange:
     """One `--vectors FILE` with its action (a name of `ACTIONS`); `target` is the file of --replace-by.
 
     `own` are the settings written after it, by name, and `common` those written before all vectors.
@@ -67,7 +67,7 @@ def option(name: str) -> str:
     return "--" + {"replace": "replace-by"}.get(name, name).replace("_", "-")
 
 
-def read_actions(order: Sequence[str], asked: Mapping[str, Any]) -> list[Asked]:
+def read_actions(order: Sequence[str], asked: Mapping[str, Any]) -> list[AskedChange]:
     """Pair each file with what was written after it; `asked` are the options by name."""
     common, groups = _groups(order, asked)
     if common and not groups:
@@ -106,7 +106,7 @@ def _groups(order: Sequence[str], asked: Mapping[str, Any]) -> tuple[dict[str, A
     return common, groups
 
 
-def _paired(group: dict[str, Any], common: Mapping[str, Any]) -> Asked:
+def _paired(group: dict[str, Any], common: Mapping[str, Any]) -> AskedChange:
     file = group["vectors"]
     actions = [name for name in ACTIONS if name in group]
     if not actions:
@@ -119,7 +119,7 @@ def _paired(group: dict[str, Any], common: Mapping[str, Any]) -> Asked:
         raise UserError(f"--strength is for --replace-by; write the strength after {ACTIONS[action]} itself.")
     strength = strength_number(group.get("strength", 1.0) if action == "replace_by" else group[action], str(file))
     own = {name: group[name] for name in SETTINGS if name in group}
-    return Asked(file, action, strength, group.get("replace_by"), own, common)
+    return AskedChange(file, action, strength, group.get("replace_by"), own, common)
 
 
 def _named(settings: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from steerwright.arguments import number, picture_settings, whole
-from steerwright.cli.choices import Asked, bound_share, one_of, option, read_actions, read_layers, read_seeds
+from steerwright.cli.choices import AskedChange, bound_share, one_of, option, read_actions, read_layers, read_seeds
 from steerwright.errors import UserError
 from steerwright.steering.idle_settings import check_given, misplaced
 
@@ -91,7 +91,7 @@ def _size(size: str | None) -> tuple[int | None, int | None]:
     return int(found[1]), int(found[2])
 
 
-def _recipes(edits: Sequence[Asked]) -> list[dict[str, Any]]:
+def _recipes(edits: Sequence[AskedChange]) -> list[dict[str, Any]]:
     """The settings of each edit, by their names in AttentionRecipe: its own, and of those for all what its action uses.
 
     Raises UserError for what cannot be read, and for what would change nothing.
@@ -108,7 +108,7 @@ def _recipes(edits: Sequence[Asked]) -> list[dict[str, Any]]:
     return found
 
 
-def _action(one: Asked) -> str:
+def _action(one: AskedChange) -> str:
     return "replace" if one.action == "replace_by" else one.action
 
 
@@ -139,7 +139,7 @@ def _parsed(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _changes(edits: Sequence[Asked], recipes: Sequence[dict[str, Any]]) -> list[Change]:
+def _changes(edits: Sequence[AskedChange], recipes: Sequence[dict[str, Any]]) -> list[Change]:
     """What the library makes of it. A setting of one --vectors must fit them; one for all must fit some."""
     from steerwright.steering.pictures import is_for_text
     from steerwright.vectors.formats.vectors_file import load_vectors
@@ -165,7 +165,7 @@ def _changes(edits: Sequence[Asked], recipes: Sequence[dict[str, Any]]) -> list[
     return changes
 
 
-def _text_change(one: Asked, vectors: SteeringVectors, recipe: dict[str, Any]) -> Change:
+def _text_change(one: AskedChange, vectors: SteeringVectors, recipe: dict[str, Any]) -> Change:
     from steerwright.steering.pictures import add_to_text
     from steerwright.vectors.steering_vectors import layer_number
 
@@ -180,7 +180,7 @@ def _text_change(one: Asked, vectors: SteeringVectors, recipe: dict[str, Any]) -
     return add_to_text(one.file, one.strength, **recipe)
 
 
-def _attention_change(one: Asked, recipe: dict[str, Any]) -> Change:
+def _attention_change(one: AskedChange, recipe: dict[str, Any]) -> Change:
     from steerwright.steering import pictures
 
     match one.action:

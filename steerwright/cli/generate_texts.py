@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from steerwright.cli.choices import Asked, bound_share, one_of, option, read_actions, read_layers, read_mix, read_seeds
+from steerwright.cli.choices import (
+    AskedChange,
+    bound_share,
+    one_of,
+    option,
+    read_actions,
+    read_layers,
+    read_mix,
+    read_seeds,
+)
 from steerwright.errors import UserError
 from steerwright.steering.idle_settings import check_given, misplaced
 
@@ -106,7 +115,7 @@ def _check_greedy(asked: Mapping[str, Any], sampling: Sampling, seeds: Sequence[
         typer.echo("steerwright: --temperature 0 takes the likeliest token each time, whatever --seed is.", err=True)
 
 
-def _settings(edits: Sequence[Asked]) -> list[dict[str, Any]]:
+def _settings(edits: Sequence[AskedChange]) -> list[dict[str, Any]]:
     """The settings of each edit: its own, and of those for all what its action uses."""
     actions = {one.action for one in edits}
     found = []
@@ -162,7 +171,7 @@ def _mixed(asked: Mapping[str, Any], settings: Mapping[str, Any], model: Languag
     return text_edits(mix(parts, weights), layers, strength, model=model, **algebra)
 
 
-def _edits(asked: Sequence[Asked], settings: Sequence[Mapping[str, Any]], model: LanguageModel) -> list[Edit]:
+def _edits(asked: Sequence[AskedChange], settings: Sequence[Mapping[str, Any]], model: LanguageModel) -> list[Edit]:
     """The edits of each --vectors by itself, in the order written."""
     from steerwright.steering.language.edits import text_edits
 

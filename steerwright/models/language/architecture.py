@@ -16,7 +16,7 @@ from steerwright.models.language.spec import LanguageSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Architecture:
+class LanguageArchitecture:
     """`kind` is the config's model_type (mistral, phi3, gpt2); `hookpoints` the residual stream after each block."""
 
     kind: str
@@ -24,7 +24,7 @@ class Architecture:
     width: int
 
 
-def read_architecture(spec: LanguageSpec) -> Architecture:
+def read_architecture(spec: LanguageSpec) -> LanguageArchitecture:
     """The architecture of `spec`; kilobytes are downloaded where they must be. UserError where it cannot be had."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -38,4 +38,6 @@ def read_architecture(spec: LanguageSpec) -> Architecture:
             raise code_refused(f"Model {spec.name!r}", spec.source, folder) from error
         first, *_ = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"Model {spec.name!r}: {spec.source} is no causal language model ({first}).") from error
-    return Architecture(str(config.model_type), block_hookpoints(model), int(config.get_text_config().hidden_size))
+    return LanguageArchitecture(
+        str(config.model_type), block_hookpoints(model), int(config.get_text_config().hidden_size)
+    )
