@@ -40,7 +40,7 @@ ROWS = [
 
 @dataclass
 class Row:
-    """One run of the stage and what became of it."""
+    """One run of the stage and how it ended."""
 
     runner: str
     killed: int | None

@@ -35,7 +35,7 @@ class Checkout:
         return [stage for _, what, stage, _ in lines if what == "started"]
 
     def forget(self) -> None:
-        """Start the journal anew."""
+        """Start the journal again."""
         self.journal.unlink(missing_ok=True)
 
     def env(self, **more: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The recipe of the embedded models. `python -m flows.world --force` trains them anew, which takes hours on a CPU."""
+"""The recipe of the embedded models. `python -m flows.world --force` trains them again, which takes hours on a CPU."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from steerwright.errors import UserError
 
 
-def whole(path: Path, write: Callable[[Path], object]) -> None:
+def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     """Have `write` fill a file beside `path`, and rename it there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -33,7 +33,7 @@ def save_picture(pixels: NDArray[np.uint8], path: Path) -> None:
     """Write pixels [h, w, 3] as PNG."""
     from PIL import Image
 
-    whole(path, lambda partial: Image.fromarray(pixels).save(partial, format="PNG"))
+    atomic_write(path, lambda partial: Image.fromarray(pixels).save(partial, format="PNG"))
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -45,7 +45,7 @@ def link_or_copy(source: Path, target: Path) -> None:
         except OSError:
             shutil.copyfile(source, partial)
 
-    whole(target, link)
+    atomic_write(target, link)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from benchmarks.sae_peers.worker import Shape, serve
 from steerwright.sae.training.config import SaeConfig
-from steerwright.sae.training.trainer import Trainee
+from steerwright.sae.training.trainer import Trainer
 
 
 class Ours:
@@ -17,7 +17,7 @@ class Ours:
             architecture="topk", latents=shape.latents, k=shape.k, bf16_encoder=shape.variant == "bf16", auxk=1 / 32
         )
         self._rate = shape.learning_rate
-        self._trainee = Trainee(config, shape.width, shape.device)
+        self._trainee = Trainer(config, shape.width, shape.device)
         self._trainee.initialise(first)
 
     def step(self, rows: Tensor) -> None:

@@ -32,7 +32,7 @@ from steerwright.activations.store.format import MANIFEST, Manifest, Shard
 from steerwright.activations.store.rows import Rows, token_grid
 from steerwright.activations.store.writer import ShardWriter
 from steerwright.errors import UserError
-from steerwright.files import enough_space, link_or_copy, whole
+from steerwright.files import atomic_write, enough_space, link_or_copy
 from steerwright.models.families import family_of
 from steerwright.models.generate import Batch, Options, batches, generate_batches, image_size
 from steerwright.models.load import LoadedModel, default_device, load_once
@@ -143,8 +143,8 @@ def _finished(job: ShardJob) -> _Finished | None:
         found = _Finished.model_validate_json(job.side_file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValidationError):
         return None
-    whole = all(_size(job.folder / file.path) == file.bytes for file in found.shard.files)
-    return found if whole and found.shard.key == job.key else None
+    atomic_write = all(_size(job.folder / file.path) == file.bytes for file in found.shard.files)
+    return found if atomic_write and found.shard.key == job.key else None
 
 
 def _size(path: Path) -> int | None:
@@ -156,7 +156,7 @@ def _size(path: Path) -> int | None:
 
 def _note(job: ShardJob, finished: _Finished) -> None:
     text = json.dumps(finished.model_dump(mode="json"), sort_keys=True) + "\n"
-    whole(job.side_file, lambda partial: partial.write_text(text, encoding="utf-8"))
+    atomic_write(job.side_file, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def _taken_over(job: ShardJob) -> bool:

@@ -42,7 +42,7 @@ class TokenSums:
 
     def __init__(self, size: int, folder: Path) -> None:
         self._size = size
-        self._latents, self._sums = Spool(np.int32, folder), Spool(np.float32, folder)
+        self._latents, self._sums = AppendOnlyArray(np.int32, folder), AppendOnlyArray(np.float32, folder)
         self._records: list[NDArray[np.int64]] = []
 
     def add(self, image: Tensor, step: Tensor, latents: SparseLatents) -> None:
@@ -104,7 +104,7 @@ class StepEntries:
 
     def __init__(self, slots: int, folder: Path) -> None:
         kinds = (np.int32, np.int32, np.float32)
-        self._spools = [tuple(Spool(kind, folder) for kind in kinds) for _ in range(slots)]
+        self._spools = [tuple(AppendOnlyArray(kind, folder) for kind in kinds) for _ in range(slots)]
 
     def add(self, block: ImageBlock) -> None:
         """Take in a block of images."""
@@ -122,7 +122,7 @@ class StepEntries:
 # Arrays that grow without bound, on disk: appended to, then read as memory maps.
 
 
-class Spool:
+class AppendOnlyArray:
     """One growing array of `dtype` in a file without a name: it is gone with the process, however that ends."""
 
     def __init__(self, dtype: Any, folder: Path) -> None:

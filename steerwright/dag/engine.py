@@ -69,7 +69,7 @@ def open_session(root: Path | None = None) -> Session:
         # This process holds the old declarations; a new one reads the new.
         subprocess.run([sys.executable, "-m", "steerwright.cli.main", "dag", "--write"], cwd=root, check=True)
     elif dvc_yaml.write(root):
-        log.warning("dvc.yaml was older than the declarations in tasks/*/pipeline.py; wrote it anew")
+        log.warning("dvc.yaml was older than the declarations in tasks/*/pipeline.py; wrote it again")
     params.check(stages.values(), params.load_params(root), dvc_yaml.keys_of_others(root))
     environment.refresh(root)
     return Session(root, stages)
@@ -285,7 +285,7 @@ class Session:
         if missing:
             raise UserError(
                 f"stage {stage.addressing} is frozen and its {', '.join(missing)} is missing; bring it back with "
-                f"`git checkout` or `dvc checkout`, or make it anew: steerwright run --only {stage.addressing} --force"
+                f"`git checkout` or `dvc checkout`, or make it again: steerwright run --only {stage.addressing} --force"
             )
 
     def _code_changed(self, declared: Stage) -> bool:

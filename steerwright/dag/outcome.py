@@ -1,4 +1,4 @@
-"""What the engine reports about a stage: how it was planned and what became of it."""
+"""What the engine reports about a stage: how it was planned and how it ended."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a stage, why it was not up to date (None if it was), and in how many seconds of wall time."""
+    """How a stage ended, why it was not up to date (None if it was), and in how many seconds of wall time."""
 
     name: str
     verdict: Verdict

@@ -80,7 +80,7 @@ def _refuse_damaged_inputs(stage: Stage, root: Path, upstream: list[Stage], dama
     bad = sorted(path for path in stands_on if any(one == path or one.startswith(f"{path}/") for one in lost))
     if bad:
         raise UserError(
-            f"{', '.join(bad)} came from a damaged object of the cache; run `dvc repro` again, which makes it anew"
+            f"{', '.join(bad)} came from a damaged object of the cache; run `dvc repro` again, which makes it again"
         )
 
 

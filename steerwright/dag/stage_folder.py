@@ -80,7 +80,7 @@ class Workplace:
             if record["door"] == "engine":
                 return True
             # After the command DVC writes dvc.lock; a later dvc.lock means that the result was recorded since, and
-            # that whoever runs the stage now wants it computed anew.
+            # that whoever runs the stage now wants it computed again.
             made = marker.stat().st_mtime_ns
             recorded = lockfile.recorded_at(self.root, made)
             return recorded is None or recorded < made
@@ -242,7 +242,7 @@ def materialise(
         if place.is_finished():
             log.info("%s: was finished by a run that was stopped before it was recorded", stage.name)
         else:
-            # Forced work is done anew, not taken over from the last time.
+            # Forced work is done again, not taken over from the last time.
             previous = _nothing if force else functools.partial(_previous, stage, root)
             _compute(stage, root, place, given, door, sink, previous)
         before_placing()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from steerwright.errors import UserError
-from steerwright.files import whole
+from steerwright.files import atomic_write
 from steerwright.models.language.load import LanguageModel
 from steerwright.models.threads import same_threads
 from steerwright.scoring.language.fluency import costs, under
@@ -136,7 +136,7 @@ def write_sweep_shard(shard: SweepShard) -> Literal["kept", "written"]:
     with same_threads(shard.tools.threads):
         for place in missing:
             table = _unsteered(model, shard) if shard.vectors is None else _steered(model, shard, shard.layers[place])
-            whole(files[place], table.write_parquet)
+            atomic_write(files[place], table.write_parquet)
     return "written"
 
 
@@ -350,7 +350,7 @@ def write_answers_shard(shard: AnswersShard) -> Literal["kept", "written"]:
             joined(shard.conditions, len(asked)), batch_size=ROWS,
         )  # fmt: skip
         table = _with_costs(model, shard, written, [row for row, _ in asked])
-    whole(shard.file, table.write_parquet)
+    atomic_write(shard.file, table.write_parquet)
     return "written"
 
 

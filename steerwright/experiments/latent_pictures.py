@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from steerwright.experiments.draw import Frame, ModelTools, draw
-from steerwright.files import save_picture, whole
+from steerwright.files import atomic_write, save_picture
 from steerwright.models.schedule import timesteps
 from steerwright.models.spec import ModelSpec
 from steerwright.models.threads import same_threads
@@ -75,7 +75,7 @@ def draw_pictures(job: PictureJob) -> Literal["kept", "drawn"]:
         acts = {
             name: found.acts(name).tolist() if found and name in gated else [True] * len(frames) for name in watched
         }
-        whole(job.note, lambda path: path.write_text(json.dumps(acts)))
+        atomic_write(job.note, lambda path: path.write_text(json.dumps(acts)))
     return "drawn"
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 from collections.abc import Iterator
 from dataclasses import asdict, field
 
-from steerwright.files import whole
+from steerwright.files import atomic_write
 from steerwright.former_name import current
 from steerwright.lab.checks import checked_name
 from steerwright.vectors.formats.vectors_file import save_vectors
@@ -176,7 +176,7 @@ class OwnConcepts:
         }
         text = json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
         # The vectors last: a concept is there when they are.
-        whole(self._path(entry.name, "json"), lambda path: path.write_text(text, encoding="utf-8"))
+        atomic_write(self._path(entry.name, "json"), lambda path: path.write_text(text, encoding="utf-8"))
         save_vectors(entry.vectors, self._path(entry.name, "safetensors"))
 
     def about(self, name: str) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def _pipeline_class(spec: ModelSpec, index: Path) -> str:
         content = json.loads(index.read_text(encoding="utf-8"))
         found = content.get("_class_name")
     except (ValueError, AttributeError) as error:
-        raise UserError(f"Model {spec.name!r}: {index} is no JSON object; save it anew.") from error
+        raise UserError(f"Model {spec.name!r}: {index} is no JSON object; save it again.") from error
     known = FAMILIES[spec.family].classes
     if isinstance(found, list):  # [file, class]: a pipeline's own code
         raise code_refused(f"Model {spec.name!r}", spec.source)
@@ -202,7 +202,7 @@ def _broken(spec: ModelSpec, error: Exception) -> UserError:
     if (pointer := lfs_pointer_in(model_folder(spec))) is not None:
         return UserError(f"Model {spec.name!r}: {pointer}")
     first, *_ = str(error).strip().splitlines() or [type(error).__name__]
-    return UserError(f"Model {spec.name!r}: {spec.source} could not be loaded ({first}); save or download it anew.")
+    return UserError(f"Model {spec.name!r}: {spec.source} could not be loaded ({first}); save or download it again.")
 
 
 # A model for each thread: two shards at once in one model would meet each other's hooks.

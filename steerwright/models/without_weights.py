@@ -148,7 +148,7 @@ def _components(folder: Path) -> dict[str, Any]:
             network = getattr(transformers, kind)
             found[name] = _on_meta(network, network.config_class.from_pretrained(folder / name))
     if Flux.root not in found:
-        raise UserError(f"{folder} names no transformer in its model_index.json; save the pipeline anew.")
+        raise UserError(f"{folder} names no transformer in its model_index.json; save the pipeline again.")
     return found
 
 

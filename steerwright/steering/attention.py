@@ -37,7 +37,7 @@ class AttentionRecipe:
     the concept than this act, in units of the concept (0: prompts without it, 1: with it). `gate_at`: all tokens of the
     images whose mean at this block (mid.0) holds more, at all places, see `gates.InImage`; of the kind `attention`, and
     of both, cross-attention where there are vectors of it. `gate_until`: what is found there at this step holds for the
-    rest of the run. `noise`: use also the vectors that are no longer than shuffled labels make them. UserError for
+    rest of the run. `noise`: use also the vectors that are no longer than a shuffled-label baseline. UserError for
     values that make no sense.
     """
 

@@ -215,7 +215,7 @@ def check_origin(direction: Direction) -> None:
     if direction.origin is None:
         raise UserError(
             "A centred edit measures from the mean of the prompts without the concept, which these vectors do not "
-            "record (imported ones never do). Fit them anew, or use an edit that is not centred."
+            "record (imported ones never do). Fit them again, or use an edit that is not centred."
         )
 
 

@@ -185,7 +185,7 @@ def open_model(
     else:
         spec = ModelSpec(name=Path(source).name, source=str(source), revision=revision, steps=50, guidance=7.5)
     given = {"steps": steps, "guidance": guidance, "dtype": dtype}
-    # Built anew, not copied, so that what is given is checked.
+    # Built again, not copied, so that what is given is checked.
     asked = {**spec.model_dump(), **{key: value for key, value in given.items() if value is not None}}
     try:
         spec = ModelSpec(**asked)

@@ -19,7 +19,7 @@ from tasks.flux.sheets import contact_sheet
 from tasks.flux.smatrix import s_matrix
 from tasks.flux.statistics import latent_statistics
 from tasks.flux.steering import steer_latents
-from tasks.flux.truth import weigh_truth
+from tasks.flux.truth import ground_truth
 from tasks.shared.collect_latents import collect_latents
 from tasks.shared.concept_prompts import flux_prompts
 from tasks.shared.fingerprint import fingerprint_model
@@ -95,7 +95,7 @@ def layer(name: str) -> LayerStages:
     )  # fmt: skip
     selected = selection.out("selected")
     truth = stage(
-        f"flux-truth-{name}", weigh_truth, section="flux.truth", model=model, matrix=matrix, saes=saes,
+        f"flux-truth-{name}", ground_truth, section="flux.truth", model=model, matrix=matrix, saes=saes,
         coherence=coherence.out("coherence"), labels=labels.out("labels"), selected=selected, tags=("gpu",),
     )  # fmt: skip
     overlays = stage(

@@ -37,7 +37,7 @@ POINTING = {
 }  # fmt: skip
 
 
-def weigh_truth(
+def ground_truth(
     model: Annotated[Path, Dep()],
     matrix: Annotated[Path, Dep()],
     saes: Annotated[Path, Dep()],

@@ -1,4 +1,4 @@
-"""What the real attention pipeline gives on the embedded model, small, and what it does anew when its inputs change."""
+"""What the attention pipeline gives on the embedded model, small, and what it does again when its inputs change."""
 
 import json
 from collections.abc import Callable

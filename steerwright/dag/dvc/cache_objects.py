@@ -304,7 +304,7 @@ def _learn(memory: sqlite3.Connection, learned: list[tuple[str, bool, Seen]]) ->
 
 @contextmanager
 def _memory(root: Path) -> Iterator[sqlite3.Connection]:
-    """What was read when it had which stat; made anew if it cannot be opened."""
+    """What was read when it had which stat; made again if it cannot be opened."""
     path = state_folder(root) / "cache-objects.sqlite"
     for attempt in range(2):
         try:

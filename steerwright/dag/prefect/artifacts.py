@@ -243,7 +243,7 @@ def _on_white(image: Image) -> Image:
     return image.convert("RGB")
 
 
-# The page of a whole flow run: what became of each stage, why, and where its artifacts are.
+# The page of a whole flow run: how each stage ended, why, and where its artifacts are.
 
 
 def counted(outcomes: Sequence[Outcome]) -> str:

@@ -169,7 +169,7 @@ def stage_task(
     known_outputs: list[Row] | None,
     on_outcome: Callable[[Outcome], None],
 ) -> Any:
-    """A Prefect task without arguments that runs the stage through the engine and tells `on_outcome` what became of it.
+    """A Prefect task without arguments that runs the stage through the engine and tells `on_outcome` how it ended.
 
     Prefect's own caching and result storage are off: what is up to date is decided by DVC's hashes alone.
     """

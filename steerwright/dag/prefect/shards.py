@@ -233,7 +233,7 @@ def _retry_can_help(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(state.data, BaseException) and worth_retrying(state.data)
 
 
-# What became of shards, told to Prefect by the flow where their workers could not tell it.
+# Report final shard states to Prefect on behalf of dead workers.
 #
 # A worker sends the states of its task runs from a thread of its own. Killed, it takes with it what it had not sent
 # yet, also of shards that it had finished before.
@@ -267,7 +267,7 @@ def settle(flow_run_id: UUID, task: Any, ended: dict[UUID, tuple[str, Any]]) -> 
                 else:
                     client.set_task_run_state(run, told, force=True)
     except Exception as error:
-        logger.warning("What became of some shards was not recorded in Prefect: %s", error)
+        logger.warning("The final states of some shards were not recorded in Prefect: %s", error)
 
 
 def _known(client: Any, flow_run_id: UUID) -> dict[UUID, bool]:

@@ -109,7 +109,7 @@ TRIES = 3
 
 
 class LocalProcesses:
-    """`workers` processes, each of which imports the code anew. Several threads may compute with them."""
+    """`workers` processes, each of which imports the code again. Several threads may compute with them."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers

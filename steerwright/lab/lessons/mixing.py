@@ -114,7 +114,7 @@ def _remove(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     elif strength < 1:
         said += f"Only {percent(strength)} of what lies along the direction was taken. Take all of it."
     else:
-        said += "It comes back: blocks after the edit write it anew, or a part of it lies in other directions."
+        said += "It comes back: blocks after the edit write it again, or a part of it lies in other directions."
     drawn = bars(
         f"Asked for {concept}", [("as it is", before, "plain"), ("direction removed", after, "first")],
         "Strength 1 takes away the component along the direction, 2 turns it around",

@@ -1,4 +1,4 @@
-"""Steer a picture of the embedded Stable Diffusion: unsteered beside steered, and what became of it."""
+"""Steer a picture of the embedded Stable Diffusion: unsteered beside steered, and what changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request answered twice, without and with steering, and what became of every token."""
+"""One request answered twice, without and with steering, and what changed at every token."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def steer_text(
     action = checked_choice(action, ACTIONS, "action")
     usual_strength, usual_place = (chosen.leading.strength, "last") if action == "add" else (REMOVAL, "all")
     if action == "remove" and layer is None:
-        # Elsewhere than at all layers, the blocks after it write anew what the request asks for.
+        # Elsewhere than at all layers, the blocks after it write again what the request asks for.
         layer = list(range(model.layers))
     layers = chosen_layers(layer, chosen, model.layers)
     strength = checked_strength(usual_strength if strength is None else strength)

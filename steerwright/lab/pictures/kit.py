@@ -94,7 +94,7 @@ def latent_choices(source: LatentsSource) -> list[PictureEdit]:
     return found
 
 
-# What became of a picture: the labels that the classifier reads off it, and how far it is from another one.
+# What a picture shows: the labels that the classifier reads off it, and how far it is from another one.
 
 
 @dataclass(frozen=True, slots=True)

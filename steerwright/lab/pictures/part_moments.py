@@ -12,7 +12,7 @@ from safetensors.torch import save as to_safetensors
 
 from steerwright.concepts.scores import ConceptMoments
 from steerwright.errors import UserError
-from steerwright.files import whole
+from steerwright.files import atomic_write
 from steerwright.former_name import read_header
 
 SCHEMA = "steerwright.part_moments"
@@ -42,7 +42,7 @@ def save_part_moments(moments: ConceptMoments, latents: Collection[int], axes: C
     }
     text = json.dumps(header, sort_keys=True, ensure_ascii=False)
     content = to_safetensors(tensors, metadata={_HEADER: text})
-    whole(path, lambda partial: partial.write_bytes(content))
+    atomic_write(path, lambda partial: partial.write_bytes(content))
 
 
 def load_part_moments(path: Path) -> ConceptMoments:

@@ -240,7 +240,7 @@ def _model(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: torch.d
         raise UserError(
             f"Model {spec.name!r}: {spec.source} holds no {missing[0]}"
             + (f" and {len(missing) - 1} more of its weights" if len(missing) > 1 else "")
-            + "; save or download it anew."
+            + "; save or download it again."
         )
     # How a text is decoded is said by whoever asks for one; of the model's own ways only the tokens' ids are kept.
     own = model.generation_config
@@ -282,7 +282,7 @@ def _broken(spec: LanguageSpec, folder: Path, error: Exception, what: str) -> Us
     first, *_ = str(error).strip().splitlines() or [type(error).__name__]
     return UserError(
         f"Model {spec.name!r}: {what} could not be loaded from {spec.source} ({first}). It must be a causal language "
-        "model of transformers with weights in safetensors; correct `source`, or save or download it anew."
+        "model of transformers with weights in safetensors; correct `source`, or save or download it again."
     )
 
 

@@ -34,7 +34,7 @@ class Curves:
         points.append({STEP: step, **values})
 
     def write(self, folder: Path) -> None:
-        """Write all files anew, each by rename; the same points give the same bytes."""
+        """Write all files again, each by rename; the same points give the same bytes."""
         for sae, points in self.points.items():
             for metric in points[0] if points else ():
                 if metric != STEP:

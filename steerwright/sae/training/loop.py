@@ -31,7 +31,7 @@ from steerwright.sae.site import Site
 from steerwright.sae.training.config import SaeConfig, learning_rate
 from steerwright.sae.training.curves import Curves
 from steerwright.sae.training.stream import RowStream
-from steerwright.sae.training.trainer import Trainee
+from steerwright.sae.training.trainer import Trainer
 
 CHECKPOINT = "training.safetensors"
 START_ROWS = 1 << 15
@@ -91,16 +91,16 @@ def train_saes(
     checkpoint = load_checkpoint(work / CHECKPOINT, key)
     if checkpoint is not None:
         stream.seek(checkpoint.facts["cursor"])
-    trainees = {
-        name: Trainee(one.config, stream.width(one.hookpoint), torch.device(device)) for name, one in planned.items()
+    trainers = {
+        name: Trainer(one.config, stream.width(one.hookpoint), torch.device(device)) for name, one in planned.items()
     }
     if checkpoint is None:
         step, curves = 0, Curves()
-        _start(stream, planned, trainees)
+        _start(stream, planned, trainers)
     else:
         step, curves = int(checkpoint.facts["step"]), Curves(checkpoint.facts["curves"])
-        for name, trainee in trainees.items():
-            trainee.load(dict(checkpoint.states[name]))
+        for name, trainer in trainers.items():
+            trainer.load(dict(checkpoint.states[name]))
         log.info("training goes on after %d of %d rows", step * batch_rows, rows)
     del checkpoint
     sums = {name: _Sums() for name in planned}
@@ -109,7 +109,7 @@ def train_saes(
         batches = stream.next()
         for name, one in planned.items():
             rate = learning_rate(one.config, step * batch_rows, batch_rows, steps * batch_rows)
-            sums[name].add(trainees[name].step(batches[one.hookpoint].rows, rate))
+            sums[name].add(trainers[name].step(batches[one.hookpoint].rows, rate))
         step += 1
         due = step % between == 0 or step == steps
         if due or step % every == 0:
@@ -118,18 +118,18 @@ def train_saes(
                 curves.add(name, step, {"rows": step * batch_rows, **values})
             clock.tell(step * batch_rows)
         if due:
-            states = {name: trainee.state() for name, trainee in trainees.items()}
+            states = {name: trainer.state() for name, trainer in trainers.items()}
             facts = {"step": step, "cursor": stream.cursor(), "curves": curves.points}
             save_checkpoint(Checkpoint(key, states, facts), work / CHECKPOINT)
     found = {
         name: (sites or {}).get(one.hookpoint, Site(hookpoint=str(one.hookpoint))) for name, one in planned.items()
     }
-    saes = {name: trainee.finish(found[name]) for name, trainee in trainees.items()}
+    saes = {name: trainer.finish(found[name]) for name, trainer in trainers.items()}
     return Trained(saes, curves, clock.rate)
 
 
-def _start(stream: RowStream, planned: Mapping[str, Planned], trainees: Mapping[str, Trainee]) -> None:
-    """Give every trainee the first rows at its hookpoint; these are the same whoever else is trained."""
+def _start(stream: RowStream, planned: Mapping[str, Planned], trainers: Mapping[str, Trainer]) -> None:
+    """Give every trainer the first rows at its hookpoint; these are the same whoever else is trained."""
     wanted = {
         hookpoint: min(START_ROWS, stream.epoch_rows(hookpoint))
         for hookpoint in dict.fromkeys(one.hookpoint for one in planned.values())
@@ -143,7 +143,7 @@ def _start(stream: RowStream, planned: Mapping[str, Planned], trainees: Mapping[
         parts.clear()
         for name, one in planned.items():
             if one.hookpoint == hookpoint:
-                trainees[name].initialise(first)
+                trainers[name].initialise(first)
 
 
 class _Sums:
@@ -218,7 +218,7 @@ HEADER = "steerwright"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """`states`: by autoencoder, the tensors that its trainee needs to go on. `facts`: JSON: step, cursor, curves.
+    """`states`: by autoencoder, the tensors that its trainer needs to go on. `facts`: JSON: step, cursor, curves.
 
     `key` names everything that the training depends on; with another key a checkpoint is of another training.
     """

@@ -32,7 +32,7 @@ SPARSE_BELOW = 1 / 32
 THRESHOLD_MEMORY = 0.99
 
 
-class Trainee:
+class Trainer:
     """One autoencoder under training on rows of `width` numbers, on `device`; weights and moments are float32."""
 
     def __init__(self, config: SaeConfig, width: int, device: torch.device | str = "cpu") -> None:
@@ -67,8 +67,8 @@ class Trainee:
         """Running mean of the smallest value selected, times its weight, and the weight."""
 
     def initialise(self, rows: Tensor) -> None:
-        """Starts anew from `rows` [rows, d]: at least 32,768 that mix prompts, steps and places, where there are."""
-        self.scale = start(self.config, rows.to(self.device), self.weights)
+        """Starts again from `rows` [rows, d]: at least 32,768 that mix prompts, steps and places, where there are."""
+        self.scale = initialised(self.config, rows.to(self.device), self.weights)
         for moments in self.weights.named().values():
             moments.mean.zero_()
             moments.square.zero_()
@@ -102,7 +102,7 @@ class Trainee:
         return outcome.measures | {"dead": self.dead.share}
 
     def state(self) -> dict[str, Tensor]:
-        """All that training goes on from, bit by bit: load it into a trainee of the same config and width."""
+        """All that training goes on from, bit by bit: load it into a trainer of the same config and width."""
         learned = {
             f"{name}.{part}": getattr(moments, part)
             for name, moments in self.weights.named().items()
@@ -197,7 +197,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 # Which latents have not fired for long.
 
 LIST_EVERY = 16
-"""Steps after which the dead are listed anew. How many they are must be known on the host, so a list costs a
+"""Steps after which the dead are listed again. How many they are must be known on the host, so a list costs a
 synchronisation; the counts themselves never do."""
 
 
@@ -261,7 +261,7 @@ MEDIAN_ROWS = 1 << 15
 FITTED_ROWS = 1024
 
 
-def start(config: SaeConfig, rows: Tensor, weights: SaeWeights) -> float:
+def initialised(config: SaeConfig, rows: Tensor, weights: SaeWeights) -> float:
     """Fills `weights` from `rows` [rows, d], a mixed sample: of many prompts, steps and places, not of a few pictures.
 
     Returns the rows' scale, which makes their mean norm sqrt(d); the weights are for scaled rows. The decoder's bias is

@@ -97,7 +97,7 @@ def _bound(text: str) -> Bound:
 
 # Several concepts that take turns in steering one answer, each by its own direction.
 
-# After so many sentences turns begin anew.
+# After so many sentences turns begin again.
 ROUND = 10
 
 

@@ -102,7 +102,7 @@ def vectors(model: Fingerprint) -> SteeringVectors:
 _SAME_PIPELINE: dict[str, Edit] = {
     "a page about it": lambda f: (f / "README.md").write_text("x"),
     "pictures": lambda f: (f / "unet" / "sample.png").write_bytes(b"x"),
-    "a config indented anew": lambda f: change(f / "unet" / "config.json"),
+    "a config indented again": lambda f: change(f / "unet" / "config.json"),
     "who saved it": lambda f: change(f / "unet" / "config.json", _name_or_path="/x", _diffusers_version="9"),
     "by which release": lambda f: change(f / "text_encoder" / "config.json", transformers_version="9", dtype="x"),
     "the precision it is loaded in": lambda f: change(f / "text_encoder" / "config.json", torch_dtype="float32"),
@@ -118,7 +118,7 @@ _SAME_PIPELINE: dict[str, Edit] = {
 }
 _SAME_LANGUAGE: dict[str, Edit] = {
     "a page about it": lambda f: (f / "README.md").write_text("x"),
-    "a config indented anew": lambda f: change(f / "config.json"),
+    "a config indented again": lambda f: change(f / "config.json"),
     "who saved it": lambda f: change(f / "config.json", _name_or_path="/x", transformers_version="9"),
     "another key for precision": lambda f: change(f / "config.json", dtype=None, torch_dtype="float32"),
     "another tokenizer": lambda f: change(f / "tokenizer.json", added=1),

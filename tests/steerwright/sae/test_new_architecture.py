@@ -14,7 +14,7 @@ from steerwright.sae.architectures import ARCHITECTURES, Architecture
 from steerwright.sae.sae_file import load_sae, save_sae
 from steerwright.sae.training.config import SaeConfig
 from steerwright.sae.training.selection import PreActivations, Selection, all_above
-from steerwright.sae.training.trainer import Trainee
+from steerwright.sae.training.trainer import Trainer
 from steerwright.steering.algebra import Edit, edited
 from steerwright.steering.latents.operators import EditLatents, LatentPart, ScaleLatents
 
@@ -50,18 +50,18 @@ def known() -> Iterator[None]:
 def test_a_new_architecture_trains_is_kept_and_steers(known: None, tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(512, 8, generator=generator).relu()
-    trainee = Trainee(SaeConfig(architecture="shifted", latents=32, l1=0.01, learning_rate=0.01), 8)
-    trainee.initialise(rows)
-    losses = [float(trainee.step(rows, 0.01)["fvu"]) for _ in range(200)]
+    trainer = Trainer(SaeConfig(architecture="shifted", latents=32, l1=0.01, learning_rate=0.01), 8)
+    trainer.initialise(rows)
+    losses = [float(trainer.step(rows, 0.01)["fvu"]) for _ in range(200)]
     assert losses[-1] < losses[0] / 2
-    save_sae(trainee.finish(), tmp_path / "sae")
+    save_sae(trainer.finish(), tmp_path / "sae")
     sae = load_sae(tmp_path / "sae")
     assert isinstance(sae.activation, Shifted) and sae.activation.shift == 0.01
-    assert torch.equal(sae.reconstruct(rows)[1], trainee.finish().reconstruct(rows)[1])
+    assert torch.equal(sae.reconstruct(rows)[1], trainer.finish().reconstruct(rows)[1])
     latents = torch.tensor([int(sae.encode(rows).indices.flatten().clamp(min=0).mode().values)])
     double = EditLatents(sae, (LatentPart(latents, ScaleLatents(2.0)),))
     moved = edited(Edit(Hookpoint("any"), double, 1.0), rows[None]) - rows[None]
     # Only what the latent itself writes is added once more.
     value = (sae.encode(rows).values * (sae.encode(rows).indices == latents)).sum(1)
-    expected = value[:, None] * sae.decoder[latents] / trainee.scale
+    expected = value[:, None] * sae.decoder[latents] / trainer.scale
     assert torch.allclose(moved[0], expected, atol=1e-5) and moved.abs().max() > 0

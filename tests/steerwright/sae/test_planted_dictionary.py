@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from steerwright.sae.training.config import SaeConfig
-from steerwright.sae.training.trainer import Trainee
+from steerwright.sae.training.trainer import Trainer
 
 WIDTH, ATOMS, ACTIVE, BATCH = 32, 64, 3, 512
 PLANTED = functional.normalize(torch.randn(ATOMS, WIDTH, generator=torch.Generator().manual_seed(77)), dim=1)
@@ -22,9 +22,9 @@ def rows_of_atoms(seed: int, rows: int = BATCH) -> Tensor:
     return torch.zeros(rows, ATOMS).scatter(1, chosen, strength) @ PLANTED + 0.5
 
 
-def train(trainee: Trainee, steps: int, learning_rate: float = 3e-3) -> None:
+def train(trainer: Trainer, steps: int, learning_rate: float = 3e-3) -> None:
     for step in range(steps):
-        trainee.step(rows_of_atoms(step), learning_rate * min(1.0, 2 * (1 - step / steps)))
+        trainer.step(rows_of_atoms(step), learning_rate * min(1.0, 2 * (1 - step / steps)))
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,10 @@ def train(trainee: Trainee, steps: int, learning_rate: float = 3e-3) -> None:
     ids=lambda each: each["architecture"],
 )
 def test_the_planted_dictionary_is_recovered(architecture: dict[str, Any]) -> None:
-    trainee = Trainee(SaeConfig(latents=96, dead_after_rows=10_000, auxk_latents=8, **architecture), WIDTH)
-    trainee.initialise(rows_of_atoms(999, 4096))
-    train(trainee, 600)
-    sae = trainee.finish()
+    trainer = Trainer(SaeConfig(latents=96, dead_after_rows=10_000, auxk_latents=8, **architecture), WIDTH)
+    trainer.initialise(rows_of_atoms(999, 4096))
+    train(trainer, 600)
+    sae = trainer.finish()
     nearest = (PLANTED @ sae.decoder.T).amax(1)
     assert nearest.mean() >= 0.95
     rows = rows_of_atoms(10_000)
@@ -63,15 +63,15 @@ def revived(auxk: float) -> float:
         auxk_latents=16 if auxk else None,
         seed=3,
     )
-    trainee = Trainee(config, WIDTH)
-    trainee.initialise(rows_of_atoms(999, 4096))
-    state = trainee.state()
+    trainer = Trainer(config, WIDTH)
+    trainer.initialise(rows_of_atoms(999, 4096))
+    state = trainer.state()
     # Too short to be ever among the 3 largest. The 48 others cannot hold all 64 atoms: 16 at least are to come back.
     state["encoder.parameter"][:48] *= 1e-3
-    trainee.load(state)
+    trainer.load(state)
     for step in range(400):
-        trainee.step(rows_of_atoms(step), 3e-3)
-    latents = trainee.finish().encode(rows_of_atoms(10_000, 4096))
+        trainer.step(rows_of_atoms(step), 3e-3)
+    latents = trainer.finish().encode(rows_of_atoms(10_000, 4096))
     fired = torch.bincount(latents.indices[latents.used], minlength=96) > 0
     return float(fired[:48].float().mean())
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from steerwright.sae.training.config import SaeConfig
-from steerwright.sae.training.trainer import Trainee
+from steerwright.sae.training.trainer import Trainer
 
 WIDTH, LATENTS, ROWS = 12, 96, 40
 AUXK_LATENTS = 5
@@ -92,21 +92,21 @@ def reference_loss(config: SaeConfig, weights: dict[str, Tensor], x: Tensor, dea
     return loss + penalty
 
 
-def begun(name: str, **more: Any) -> tuple[Trainee, Tensor, dict[str, Tensor]]:
-    """A trainee in the middle of nowhere: random weights, some latents dead."""
+def begun(name: str, **more: Any) -> tuple[Trainer, Tensor, dict[str, Tensor]]:
+    """A trainer in the middle of nowhere: random weights, some latents dead."""
     config = SaeConfig(latents=LATENTS, auxk_latents=AUXK_LATENTS, seed=1, **ARCHITECTURES[name], **more)
     generator = torch.Generator().manual_seed(5)
     rows = 3 * torch.randn(ROWS, WIDTH, generator=generator) + 1
-    trainee = Trainee(config, WIDTH)
-    trainee.initialise(rows)
-    state = {key: value.clone() for key, value in trainee.state().items()}
+    trainer = Trainer(config, WIDTH)
+    trainer.initialise(rows)
+    state = {key: value.clone() for key, value in trainer.state().items()}
     state["encoder.parameter"] += 0.1 * torch.randn(LATENTS, WIDTH, generator=generator)
     state["encoder_bias.parameter"] += 0.3 * torch.randn(LATENTS, generator=generator)
     if name.endswith("few active"):
         state["encoder_bias.parameter"] -= 2.5 * state["encoder.parameter"].norm(dim=1)
     if "threshold.parameter" in state:
         state["threshold.parameter"] += 0.3 * torch.rand(LATENTS, generator=generator)
-    return trainee, rows, state
+    return trainer, rows, state
 
 
 def gradients(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -131,12 +131,12 @@ def expected_gradients(
 @pytest.mark.parametrize("dead", [[], DEAD[:3], DEAD], ids=["none dead", "fewer dead than AuxK takes", "more"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_gradients_are_autograds(name: str, dead: list[int]) -> None:
-    trainee, rows, state = begun(name)
+    trainer, rows, state = begun(name)
     state["dead"] = torch.tensor(dead, dtype=torch.int64)
-    trainee.load(state)
-    measures = trainee.step(rows, learning_rate=1e-3)
-    loss, expected = expected_gradients(trainee.config, state, rows, dead)
-    found = gradients(trainee.state())
+    trainer.load(state)
+    measures = trainer.step(rows, learning_rate=1e-3)
+    loss, expected = expected_gradients(trainer.config, state, rows, dead)
+    found = gradients(trainer.state())
     assert found.keys() == expected.keys()
     torch.testing.assert_close(measures["loss"].double(), loss, rtol=2e-5, atol=0)
     for key, value in expected.items():
@@ -149,24 +149,24 @@ def test_the_two_ways_of_relu_are_both_tested() -> None:
     for name in ("relu", "jumprelu"):
         active = []
         for crowd in (name, f"{name}, few active"):
-            trainee, rows, state = begun(crowd)
-            trainee.load(state)
-            active.append(float(trainee.step(rows, 1e-3)["l0"]) / LATENTS)
+            trainer, rows, state = begun(crowd)
+            trainer.load(state)
+            active.append(float(trainer.step(rows, 1e-3)["l0"]) / LATENTS)
         assert active[0] > 1 / 32 > active[1] > 0
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_auxk_alone_reaches_the_encoder_and_its_bias_of_the_dead(name: str) -> None:
     """What sparsify 1.3.3 loses: AuxK's gradient by the encoder."""
-    trainee, rows, state = begun(name)
+    trainer, rows, state = begun(name)
     state["encoder_bias.parameter"][DEAD] = 1.0
-    trainee.load(state)
-    trainee.step(rows, 1e-3)
-    without = gradients(trainee.state())
+    trainer.load(state)
+    trainer.step(rows, 1e-3)
+    without = gradients(trainer.state())
     state["dead"] = torch.tensor(DEAD)
-    trainee.load(state)
-    trainee.step(rows, 1e-3)
-    added = {key: (value - without[key]) for key, value in gradients(trainee.state()).items()}
+    trainer.load(state)
+    trainer.step(rows, 1e-3)
+    added = {key: (value - without[key]) for key, value in gradients(trainer.state()).items()}
     for key in ("encoder", "encoder_bias", "decoder"):
         per_latent = added[key].abs().view(LATENTS, -1).sum(1)
         assert (per_latent[DEAD] > 0).all(), key
@@ -176,29 +176,29 @@ def test_auxk_alone_reaches_the_encoder_and_its_bias_of_the_dead(name: str) -> N
 
 
 def test_multi_topk_reaches_latents_beyond_the_k_largest() -> None:
-    trainee, rows, state = begun("multi_topk")
+    trainer, rows, state = begun("multi_topk")
     plain, _, _ = begun("topk")
-    for each in (trainee, plain):
+    for each in (trainer, plain):
         each.load(state)
         each.step(rows, 1e-3)
-    reached, reached_by_k = (gradients(each.state())["encoder"].abs().sum(1) > 0 for each in (trainee, plain))
+    reached, reached_by_k = (gradients(each.state())["encoder"].abs().sum(1) > 0 for each in (trainer, plain))
     assert reached.sum() > reached_by_k.sum() > 0
 
 
 def test_a_perfect_reconstruction_gives_auxk_no_nan() -> None:
     """Residual 0: the share of nothing that the dead explain is 0 / 0."""
     config = SaeConfig(architecture="topk", k=1, latents=4, normalise=False)
-    trainee = Trainee(config, 2)
-    trainee.initialise(torch.randn(64, 2))
-    state = trainee.state() | {
+    trainer = Trainer(config, 2)
+    trainer.initialise(torch.randn(64, 2))
+    state = trainer.state() | {
         "encoder.parameter": torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]]),
         "decoder.parameter": torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]]),
         "decoder_bias.parameter": torch.zeros(2),
         "encoder_bias.parameter": torch.zeros(4),
         "dead": torch.tensor([2]),
     }
-    trainee.load(state)
-    measures = trainee.step(torch.tensor([[2.0, 0], [0, 3], [1, 0], [0, 1]]), 1e-3)
+    trainer.load(state)
+    measures = trainer.step(torch.tensor([[2.0, 0], [0, 3], [1, 0], [0, 1]]), 1e-3)
     assert measures["fvu"] == 0
     assert measures["auxk"] == 0
-    assert all(value.isfinite().all() for value in trainee.state().values())
+    assert all(value.isfinite().all() for value in trainer.state().values())

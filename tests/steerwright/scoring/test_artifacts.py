@@ -115,7 +115,7 @@ def test_pictures_of_a_reference_prompt_are_not_compared_with_themselves(sound: 
 
 
 def test_scrambled_pictures_are_found(detector: ArtifactDetector, sound: Pictures) -> None:
-    # Faults of the kind that was learnt from, drawn anew and planted in pictures of other prompts.
+    # Faults of the kind that was learnt from, drawn again and planted in pictures of other prompts.
     scrambled = spoilt(sound, seed=99)["patchwork"]
     assert detector.found(scrambled, names("spoilt", scrambled)).mean() >= 0.85
 

@@ -75,7 +75,7 @@ def test_a_block_that_runs_before_the_gate_waits_one_step(sd21: Any, blocks: Any
         generate(sd21, PROMPTS, SEEDS)
     far = [float(tensor[2:, :, 0].mean()) for tensor in recording[blocks["down.0"].hookpoint]]
     assert far[0] < 25 < min(far[1:])
-    # A call that follows in the same block begins anew: it does not go by the last step of the call before.
+    # A call that follows in the same block begins again: it does not go by the last step of the call before.
     for steps in (1, 3):
         with steer(sd21, [edit]):
             first, second = (generate(sd21, PROMPTS, SEEDS, steps=steps) for _ in range(2))

@@ -38,7 +38,7 @@ def add(model: Any, strength: Any, tokens: Any = "last", layer: int = 1, **more:
 
 
 def places(model: Any, ids: list[int], start: int, content: list[int], policy: str) -> list[int]:
-    """The places of one text without padding, answered from `start` on, that `policy` means: said anew, by hand."""
+    """The places of one text without padding, answered from `start` on, that `policy` means: said again, by hand."""
     length = len(ids)
     match policy.split(":"):
         case ["last"]:
