@@ -52,7 +52,7 @@ class LatentRecipe(BaseModel):
     (arXiv:2606.31699; only for erasing).
 
     `top` latents are chosen again for each step by the size of `rank`, on both sides: also those that are lower with
-    the concept; with `own_only` only those that are higher. `one_sided`: set and set_means move only latents that lie on
+    the concept; with `own_only` only those that are higher. `one_sided`: set and set_means move only latents on
     the concept's side of the wanted mean. `toward`: another value of the same axis, whose means are wanted instead of
     those of all images without the concept (only for erasing).
 
