@@ -34,12 +34,13 @@ os.environ["STEERWRIGHT_DEVICE"] = "cpu"
 
 import torch
 
-from steerwright.activations.denoiser import collect_shard, commit_collection, plan_collection
-from steerwright.activations.shard_plan import CollectedPrompt, Collection
+from steerwright.activations.denoiser import collect_shard, commit_collection
+from steerwright.activations.shard_plan import CollectedPrompt, Collection, plan_collection
 from steerwright.activations.store.format import MANIFEST
 from steerwright.activations.store.loader import RowLoader
-from steerwright.activations.store.reader import StoreWriter, open_store
+from steerwright.activations.store.reader import open_store
 from steerwright.activations.store.rows import Rows
+from steerwright.activations.store.writer import StoreWriter
 from steerwright.models.families import Step
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint

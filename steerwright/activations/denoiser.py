@@ -27,7 +27,7 @@ from torch import Tensor
 from steerwright.activations.early_exit import run_until
 from steerwright.activations.prompt_tokens import type_indices
 from steerwright.activations.record import Capture, capture
-from steerwright.activations.shard_plan import CollectedPrompt, Collection, ShardJob, plan_collection
+from steerwright.activations.shard_plan import CollectedPrompt, Collection, ShardJob
 from steerwright.activations.store.format import MANIFEST, Manifest, Shard
 from steerwright.activations.store.rows import Rows, token_grid
 from steerwright.activations.store.writer import ShardWriter
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-
-__all__ = ["collect_rows", "collect_shard", "commit_collection", "load_once", "plan_collection"]
 
 # Record batches of this many bytes of values: big enough that what surrounds them does not count, small enough that a
 # buffer for each of many hookpoints stays small beside the model.

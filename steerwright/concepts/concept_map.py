@@ -22,7 +22,8 @@ from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.running import Branch
 from steerwright.sae.sae import Sae
-from steerwright.sae.site import require_hookpoint, store_site
+from steerwright.sae.sae_file import require_hookpoint
+from steerwright.sae.site import store_site
 from steerwright.stats.ranks import auroc_of
 
 if TYPE_CHECKING:

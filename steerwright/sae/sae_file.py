@@ -14,6 +14,7 @@ from steerwright.errors import UserError
 from steerwright.file_kind import lfs_pointer_in
 from steerwright.files import NewFolder
 from steerwright.former_name import current
+from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.activations import ACTIVATIONS, Activation
 from steerwright.sae.input_norm import ConstantNorm, InputNorm, NoNorm, PerRow, ScaleBy, Standardise
 from steerwright.sae.sae import Sae
@@ -307,3 +308,13 @@ def _check(description: SaeDescription, tensors: Mapping[str, Tensor]) -> None:
     k, latents = description.activation.k, description.latents
     if k is not None and (k > latents or (description.activation.kind == "groupmax" and latents % k)):
         raise ValueError(f"{description.activation.kind} with k = {k} of {latents} latents")
+
+
+def require_hookpoint(own: Site, what: str) -> Hookpoint:
+    """Where the autoencoder `what` belongs; UserError where it does not say."""
+    if own.hookpoint is None:
+        raise UserError(
+            f"The autoencoder {what} does not say at which hookpoint it belongs; import it with --hookpoint, or write "
+            "its hookpoint beside its folder in params.yaml."
+        )
+    return Hookpoint.parse(own.hookpoint)

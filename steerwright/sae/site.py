@@ -98,18 +98,6 @@ def require_fit(own: Site, met: Site, what: str, *, allow_mismatch: bool = False
     return found
 
 
-def require_hookpoint(own: Site, what: str) -> "Hookpoint":
-    """Where the autoencoder `what` belongs; UserError where it does not say."""
-    from steerwright.models.hookpoints import Hookpoint
-
-    if own.hookpoint is None:
-        raise UserError(
-            f"The autoencoder {what} does not say at which hookpoint it belongs; import it with --hookpoint, or write "
-            "its hookpoint beside its folder in params.yaml."
-        )
-    return Hookpoint.parse(own.hookpoint)
-
-
 def store_site(store: "Store", hookpoint: "Hookpoint", steps: tuple[int, ...] | None = None) -> Site:
     """The site of a store's rows at a hookpoint; of some of its steps, by default all."""
     manifest = store.manifest

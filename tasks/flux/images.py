@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from steerwright.activations.denoiser import commit_collection, plan_collection
+from steerwright.activations.denoiser import commit_collection
 from steerwright.activations.estimate import refuse_what_does_not_fit
-from steerwright.activations.shard_plan import CollectedPrompt, collected_prompts, parse_collection
+from steerwright.activations.shard_plan import CollectedPrompt, collected_prompts, parse_collection, plan_collection
 from steerwright.dag import Dep, Out, Param, code_digest, map_shards, previous_output, progress
 from steerwright.experiments.draw_and_record import commit_pictures, draw_shard, plan_pictures, repeated
 from steerwright.features.labels import ASKED

@@ -25,8 +25,7 @@ from steerwright.models.running import carries_prompt
 from steerwright.models.select import read_model
 from steerwright.prompts.suite import evenly
 from steerwright.sae.sae import Sae
-from steerwright.sae.sae_file import load_sae
-from steerwright.sae.site import require_hookpoint
+from steerwright.sae.sae_file import load_sae, require_hookpoint
 from steerwright.scoring.erasure_target import ErasureTarget
 from steerwright.scoring.latent_shots import read_shots
 from steerwright.scoring.unlearning import STEERED, UNSTEERED

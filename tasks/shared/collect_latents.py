@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from steerwright.activations.denoiser import collect_shard, commit_collection, plan_collection
+from steerwright.activations.denoiser import collect_shard, commit_collection
 from steerwright.activations.estimate import refuse_what_does_not_fit
-from steerwright.activations.shard_plan import collected_prompts, parse_collection
+from steerwright.activations.shard_plan import collected_prompts, parse_collection, plan_collection
 from steerwright.dag import Dep, Out, Param, code_digest, map_shards, previous_output
 from steerwright.models.load import load_once
 from steerwright.models.select import read_model

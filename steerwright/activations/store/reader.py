@@ -14,15 +14,12 @@ from torch import Tensor
 from steerwright.activations.store.arrow import ArrowFile
 from steerwright.activations.store.format import MANIFEST, Layout, Manifest, read_manifest
 from steerwright.activations.store.rows import DTYPES, TOKEN_TYPES, to_torch
-from steerwright.activations.store.writer import StoreWriter
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
-
-__all__ = ["PromptGrid", "Store", "StoreWriter", "open_store"]
 
 # What `stream` reads at once: small enough to be still in the processor's cache when the caller works on it.
 _READ_BYTES = 1 << 20

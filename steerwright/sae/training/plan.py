@@ -15,8 +15,7 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.folder_digest import content_digest, digest_of
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.sae import Sae
-from steerwright.sae.sae_file import CONFIG, WEIGHTS, describe_sae, load_sae
-from steerwright.sae.site import require_hookpoint
+from steerwright.sae.sae_file import CONFIG, WEIGHTS, describe_sae, load_sae, require_hookpoint
 from steerwright.sae.site_statement import SiteStatement
 from steerwright.sae.training.config import SaeConfig, TrainingAmounts
 from steerwright.sae.training.loop import Planned

@@ -14,7 +14,7 @@ from torch import Tensor
 from steerwright.errors import UserError
 from steerwright.sae.latents import SparseLatents
 from steerwright.sae.sae import Sae
-from steerwright.sae.site import require_hookpoint
+from steerwright.sae.sae_file import require_hookpoint
 from steerwright.steering.algebra import Edit
 from steerwright.steering.latents.operators import AddLatents, EditLatents, LatentPart
 from steerwright.steering.operators import Add

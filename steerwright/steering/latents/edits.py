@@ -12,7 +12,7 @@ from steerwright.concepts.scores import ConceptMoments, moment_scores
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.sae import Sae
-from steerwright.sae.site import require_hookpoint
+from steerwright.sae.sae_file import require_hookpoint
 from steerwright.steering.algebra import Edit, EditBranch
 from steerwright.steering.gates import Always
 from steerwright.steering.latents.gates import LatentsInImage, WhereLatents

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from steerwright.activations import denoiser as collect_latents
-from steerwright.activations.denoiser import collect_shard, commit_collection, plan_collection
+from steerwright.activations.denoiser import collect_shard, commit_collection
 from steerwright.activations.early_exit import run_until
 from steerwright.activations.record import record
-from steerwright.activations.shard_plan import CollectedPrompt, Collection, ShardJob, parse_collection
+from steerwright.activations.shard_plan import CollectedPrompt, Collection, ShardJob, parse_collection, plan_collection
 from steerwright.activations.store.reader import Store, open_store
 from steerwright.dag import KEPT
 from steerwright.errors import UserError

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from steerwright.activations import denoiser as collect_latents
-from steerwright.activations.denoiser import collect_shard, commit_collection, plan_collection
+from steerwright.activations.denoiser import collect_shard, commit_collection
 from steerwright.activations.estimate import (
     estimate_collection,
     estimate_from_configs,
     in_words,
     refuse_what_does_not_fit,
 )
-from steerwright.activations.shard_plan import CollectedPrompt, parse_collection
+from steerwright.activations.shard_plan import CollectedPrompt, parse_collection, plan_collection
 from steerwright.activations.store.reader import open_store
 from steerwright.errors import UserError
 from steerwright.models.without_weights import ModelWithoutWeights

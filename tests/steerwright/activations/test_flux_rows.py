@@ -12,16 +12,10 @@ import pytest
 import torch
 
 from steerwright.activations import denoiser as collect_latents
-from steerwright.activations.denoiser import (
-    collect_pictures,
-    collect_rows,
-    collect_shard,
-    commit_collection,
-    plan_collection,
-)
+from steerwright.activations.denoiser import collect_pictures, collect_rows, collect_shard, commit_collection
 from steerwright.activations.prompt_tokens import prompt_token_types
 from steerwright.activations.record import record
-from steerwright.activations.shard_plan import CollectedPrompt, parse_collection
+from steerwright.activations.shard_plan import CollectedPrompt, parse_collection, plan_collection
 from steerwright.activations.store.reader import Store, open_store
 from steerwright.activations.store.rows import Rows
 from steerwright.activations.trace import trace_images

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from steerwright.activations.store.reader import Store, StoreWriter, open_store
+from steerwright.activations.store.reader import Store, open_store
 from steerwright.activations.store.rows import Rows
+from steerwright.activations.store.writer import StoreWriter
 from steerwright.models.families import Step
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from steerwright.activations import denoiser as collect_latents
-from steerwright.activations.denoiser import collect_shard, commit_collection, plan_collection
-from steerwright.activations.shard_plan import CollectedPrompt, parse_collection
+from steerwright.activations.denoiser import collect_shard, commit_collection
+from steerwright.activations.shard_plan import CollectedPrompt, parse_collection, plan_collection
 from steerwright.activations.store.reader import open_store
 from steerwright.experiments.draw_and_record import PictureShard, commit_pictures, draw_shard, plan_pictures, repeated
 from steerwright.images import picture_name

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from steerwright.activations import denoiser as collect_latents
-from steerwright.activations.denoiser import collect_shard, commit_collection, plan_collection
-from steerwright.activations.shard_plan import CollectedPrompt, parse_collection
+from steerwright.activations.denoiser import collect_shard, commit_collection
+from steerwright.activations.shard_plan import CollectedPrompt, parse_collection, plan_collection
 from steerwright.activations.store.reader import Store, open_store
 from steerwright.errors import UserError
 from steerwright.features import images as module

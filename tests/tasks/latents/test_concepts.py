@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 import torch
 
-from steerwright.activations.store.reader import StoreWriter
 from steerwright.activations.store.rows import Rows
+from steerwright.activations.store.writer import StoreWriter
 from steerwright.concepts.scores import load_concept_moments
 from steerwright.concepts.select_latents import select_latents
 from steerwright.errors import UserError

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 import torch
 
-from steerwright.activations.store.reader import StoreWriter
 from steerwright.activations.store.rows import Rows
+from steerwright.activations.store.writer import StoreWriter
 from steerwright.errors import UserError, UserErrors
 from steerwright.models.families import Step
 from steerwright.models.fingerprint import Fingerprint

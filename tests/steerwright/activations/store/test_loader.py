@@ -21,9 +21,9 @@ from torch import Tensor
 
 from steerwright.activations.store.format import Manifest
 from steerwright.activations.store.loader import RowLoader
-from steerwright.activations.store.reader import Store, StoreWriter, open_store
+from steerwright.activations.store.reader import Store, open_store
 from steerwright.activations.store.rows import TOKEN_TYPES, Rows
-from steerwright.activations.store.writer import ShardWriter
+from steerwright.activations.store.writer import ShardWriter, StoreWriter
 from steerwright.errors import UserError
 from steerwright.models.families import Step
 from steerwright.models.fingerprint import Fingerprint

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from steerwright.activations.store.format import shard_key, shard_name
-from steerwright.activations.store.reader import Store, StoreWriter, open_store
+from steerwright.activations.store.reader import Store, open_store
 from steerwright.activations.store.rows import TOKEN_TYPES, Rows
+from steerwright.activations.store.writer import StoreWriter
 from steerwright.errors import UserError
 from steerwright.models.families import Step
 from steerwright.models.fingerprint import Fingerprint

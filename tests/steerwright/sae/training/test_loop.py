@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from steerwright.activations.store.loader import RowLoader
-from steerwright.activations.store.reader import Store, StoreWriter, open_store
+from steerwright.activations.store.reader import Store, open_store
 from steerwright.activations.store.rows import Rows
 from steerwright.activations.store.shuffle import RowBatch
+from steerwright.activations.store.writer import StoreWriter
 from steerwright.errors import UserError
 from steerwright.models.families import Step
 from steerwright.models.fingerprint import Fingerprint

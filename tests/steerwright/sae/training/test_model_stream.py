@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from steerwright.activations.denoiser import collect_shard, commit_collection, plan_collection
-from steerwright.activations.shard_plan import CollectedPrompt, Collection
+from steerwright.activations.denoiser import collect_shard, commit_collection
+from steerwright.activations.shard_plan import CollectedPrompt, Collection, plan_collection
 from steerwright.activations.store.reader import open_store
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
