@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import inspect
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import gradio as gr
 
@@ -69,96 +70,9 @@ def _variables(which: str, colours: dict[str, str]) -> str:
     return "".join(f"--{name}:{value};" for name, value in (colours | MORE[which]).items())
 
 
-SHEET = (
-    f":root{{{_variables('light', LIGHT)}}}:root.dark,:root .dark{{{_variables('dark', DARK)}}}"
-    """
-:root{--serif:"Iowan Old Style","Palatino Linotype",Palatino,Charter,Georgia,"DejaVu Serif",serif}
-:root.dark,:root .dark{--color-accent:var(--adaptive);--neutral-200:var(--rule)}
-.gradio-container,.gradio-container main,.gradio-container .wrap{min-width:0}
-.gradio-container{width:100%!important;max-width:min(76rem,100vw)!important;margin:0 auto!important;
-padding:0 1.25rem 4rem!important;
-font-variant-numeric:tabular-nums}
-.lab-head{padding:2.2rem 0 .4rem}
-.lab-head h1{font-family:var(--serif);font-weight:500;font-size:clamp(1.8rem,4vw,2.4rem);line-height:1.15;margin:0;
-letter-spacing:-.01em;color:var(--ink)}
-.lab-head p{margin:.35rem 0 0;color:var(--muted);max-width:46rem;line-height:1.5}
-.lab-note{border-left:3px solid var(--fixed);padding:.4rem .8rem;margin:.8rem 0 0;background:var(--panel)}
-.lead{max-width:46rem;line-height:1.55;color:var(--ink);margin:0}
-.lead h2,.section h2{font-family:var(--serif);font-weight:500;font-size:1.45rem;line-height:1.25;margin:.4rem 0 .3rem;
-color:var(--ink)}
-.lead p{margin:.3rem 0;color:var(--muted)}
-.section h3{font-size:1rem;font-weight:600;margin:1.2rem 0 .3rem;color:var(--ink)}
-.section summary{cursor:pointer;font-weight:600;margin:1rem 0 .3rem;color:var(--ink)}
-.muted{color:var(--muted)}
-.lab-progress{display:flex;align-items:center;gap:.9rem;min-height:1.6rem;font-size:.875rem;color:var(--muted)}
-.lab-progress i{display:block;flex:0 0 min(16rem,40%);height:4px;background:var(--rule);border-radius:2px;
-overflow:hidden}
-.lab-progress i b{display:block;height:100%;background:var(--adaptive);transition:width .15s}
-.sr-only[role=status]{display:none}
-.lab-said{position:absolute;width:1px;height:1px;margin:-1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
-.lab-table{overflow-x:auto;margin:.6rem 0}
-.lab-table table{border:0!important;border-collapse:collapse;font-size:.875rem;line-height:1.45;width:100%;margin:0}
-.lab-table table tr,.lab-table table thead,.lab-table table tbody{border:0!important;background:none!important}
-.lab-table table td.t{min-width:15rem}
-.lab-table table th,.lab-table table td{padding:.4rem .9rem .4rem 0;text-align:left;vertical-align:top;
-border:0!important;border-bottom:1px solid var(--rule)!important;background:none}
-.lab-table table thead th{font-weight:600;border-bottom-color:var(--ink)!important;vertical-align:bottom}
-.lab-table table td.n,.lab-table table th.n{text-align:right;white-space:nowrap}
-.lab-table tr.chosen td{font-weight:600}
-.gradio-container .form{background:none!important;border:0!important}
-.gradio-container .block,.gradio-container .form{overflow:visible!important}
-.gradio-container>.main.fillable{padding:0!important;max-width:none!important}
-.reset-button{display:none!important}
-.ask{align-items:flex-start!important}
-.chips{gap:.4rem!important;margin-top:-.2rem}
-.chips button{flex:0 1 auto!important;font-weight:400!important;border:1px solid var(--rule)!important;
-background:none!important;color:var(--muted)!important;border-radius:1rem!important}
-.chips button:hover{color:var(--ink)!important}
-.pair-of-charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem 2.5rem;
-margin:1rem 0}
-.keep{align-items:flex-end!important}
-.hint{margin:0;font-size:.8125rem;color:var(--muted)}
-.actions{align-items:center!important;flex-wrap:wrap}
-.actions>.html-container,.actions>div:last-child{flex:1 1 14rem}
-.answers{align-items:stretch!important}
-.answer{border-top:2px solid var(--ink);padding-top:.7rem;min-height:9rem}
-.answer h3{font-size:.875rem;font-weight:600;margin:0 0 .4rem;color:var(--ink)}
-.answer .text{font-family:var(--serif);font-size:1.15rem;line-height:1.75;color:var(--ink);white-space:pre-wrap;
-overflow-wrap:anywhere}
-.answer .foot{margin:.6rem 0 0;font-size:.8125rem;color:var(--muted)}
-.caret{display:inline-block;width:.5ch;height:1em;vertical-align:-.12em;background:var(--muted);opacity:.5}
-.tok{border-radius:3px;padding:.12em 0;position:relative}
-.tok:hover{outline:1px solid var(--muted)}
-.tok:hover::after{content:attr(data-tip);position:absolute;left:0;top:100%;z-index:20;background:var(--ink);
-color:var(--paper);font:400 .75rem/1.4 system-ui,sans-serif;padding:.25rem .5rem;border-radius:3px;white-space:nowrap;
-pointer-events:none}
-.legend{display:flex;flex-wrap:wrap;gap:.3rem .6rem;align-items:center;font-size:.8125rem;color:var(--muted)}
-.legend i{display:inline-block;width:9rem;height:.7rem;border-radius:3px;
-background:linear-gradient(90deg,rgba(var(--down),.5),rgba(var(--down),0) 50%,
-rgba(var(--up),0) 50%,rgba(var(--up),.5))}
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(13rem,1fr));gap:1.2rem 2rem;margin:.4rem 0 0}
-.facts div{border-top:1px solid var(--rule);padding-top:.5rem}
-.facts dt{font-size:.8125rem;color:var(--muted)}
-.facts dd{margin:0;font-family:var(--serif);font-size:1.45rem;line-height:1.3;color:var(--ink)}
-.facts small{display:block;font:400 .8125rem/1.4 system-ui,sans-serif;color:var(--muted)}
-footer{display:none!important}
-@media (max-width:52rem){
-.lab-tabs>.tab-wrapper{height:auto;flex-wrap:wrap;padding-bottom:0}
-.lab-tabs>.tab-wrapper>.tab-container:not(.visually-hidden),.lab-tabs>.tab-wrapper>.overflow-menu,
-.lab-tabs>.tab-wrapper .overflow-dropdown{display:contents!important}
-.lab-tabs>.tab-wrapper>.overflow-menu>button{display:none}
-.lab-tabs>.tab-wrapper button{width:auto!important;padding:.45rem .7rem;font-size:.875rem;border:0;background:none;
-color:var(--ink)}
-.lab-tabs>.tab-wrapper button.selected{color:var(--adaptive);box-shadow:inset 0 -2px 0 var(--adaptive)}
-}
-@media (max-width:40rem){
-.answers,.ask,.ask .form{flex-direction:column!important}.answers>*,.ask>*,.ask .form>*{width:100%}
-.keep.ask{align-items:stretch!important}#library-sure>.block{flex:1 0 100%!important}
-.lab-table table td.t{min-width:7.5rem}
-.gradio-container{padding:0 .8rem 3rem!important}.lab-head{padding-top:1.2rem}
-}
-"""
-)
+SHEET = f":root{{{_variables('light', LIGHT)}}}:root.dark,:root .dark{{{_variables('dark', DARK)}}}" + Path(
+    __file__
+).with_name("lab.css").read_text(encoding="utf-8")
 
 
 # Small pieces of HTML that the tabs share; every word that comes from a visitor or a model is escaped here.

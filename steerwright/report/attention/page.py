@@ -18,12 +18,12 @@ from steerwright.report.attention.figures import (
     tuning_curves,
 )
 from steerwright.report.attention.grid import Column, Grid, grid
-from steerwright.report.attention.style import ATTENTION_STYLE
 from steerwright.report.attention.tables import slug
 from steerwright.report.attention.words import asked, counts, headlines, operating_point
 from steerwright.report.html import figures
 from steerwright.report.html.page import Html, document, download, el, figure, join, section
 from steerwright.report.html.sheets import fit_picture, font, shortened
+from steerwright.report.html.style import GRID_STYLE
 from steerwright.report.html.tables import sources, verdict
 from steerwright.report.html.theme import LIGHT, THIN
 from steerwright.report.html.words import Headline
@@ -134,7 +134,7 @@ def _page(
     for target, name in targets.items():
         shown = section(target, name, *sections[target]())
         body.append(Html(shown.replace("<section ", '<section class="edit" ', 1)) if target in edit_ids else shown)
-    return document(content.title, body, ATTENTION_STYLE)
+    return document(content.title, body, GRID_STYLE)
 
 
 def _edit(
