@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from steerwright.activations.residuals import residuals
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import tensor_in, tensor_out, with_tensor_out
-from steerwright.models.language.encode import Encoded
-from steerwright.models.language.forward import forward_inputs
+from steerwright.models.language.encode import Encoded, forward_inputs
 from steerwright.models.language.layers import blocks, module_at
 from steerwright.models.language.load import LanguageModel
 

@@ -23,8 +23,7 @@ from steerwright.activations.trace import uninstrumented_after
 from steerwright.arguments import choice, whole
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint, tensor_out
-from steerwright.models.language.encode import Encoded, Padding, Role, encode_texts, last_tokens
-from steerwright.models.language.forward import forward_inputs
+from steerwright.models.language.encode import Encoded, Padding, Role, encode_texts, forward_inputs, last_tokens
 from steerwright.models.language.layers import module_at
 from steerwright.models.language.load import LanguageModel
 from steerwright.models.language.token_places import span

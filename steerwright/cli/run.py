@@ -155,7 +155,8 @@ def _through_prefect(only: str | None, wanted: bool | None) -> bool:
 def _run_in_prefect(root: Path, flow: str, force: bool, chosen: list[str] | None) -> None:
     import importlib
 
-    from steerwright.dag import project, summary
+    from steerwright.dag import outcome as summary
+    from steerwright.dag import project
 
     project.enter(root)
     try:
@@ -175,7 +176,7 @@ def _run_in_prefect(root: Path, flow: str, force: bool, chosen: list[str] | None
 
 
 def _run_here(root: Path, flow: str, only: str | None, force: bool, chosen: list[str] | None) -> None:
-    from steerwright.dag import summary
+    from steerwright.dag import outcome as summary
     from steerwright.dag.engine import open_session
     from steerwright.dag.local import run_plan
 

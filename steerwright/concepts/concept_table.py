@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from steerwright.concepts.scores import MOMENT_SCORES, ConceptMoments, moment_scores
 from steerwright.concepts.token_means import StepEntries
 from steerwright.errors import UserError
-from steerwright.stats.false_discovery import q_values
 from steerwright.stats.ranks import StepRanks, auroc
-from steerwright.stats.significance import LabelPermutations, permutation_p_values
+from steerwright.stats.significance import LabelPermutations, permutation_p_values, q_values
 
 if TYPE_CHECKING:
     import polars as pl

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steerwright.dag import environment, params, project, registry, summary, up_to_date
+from steerwright.dag import environment, params, project, registry, up_to_date
+from steerwright.dag import outcome as summary
 from steerwright.dag.code import code_closure
 from steerwright.dag.context import ProgressSink, as_user_error
 from steerwright.dag.declarations import Stage

@@ -20,7 +20,7 @@ from steerwright.errors import UserError
 from steerwright.features.latent_blocks import latent_blocks
 from steerwright.features.top_images import top_images
 from steerwright.sae.products import weighted_rows
-from steerwright.stats.false_discovery import q_values
+from steerwright.stats.significance import q_values
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,9 +13,8 @@ import torch
 from steerwright.errors import UserError
 from steerwright.file_kind import lfs_pointer_in
 from steerwright.former_name import setting
-from steerwright.models.adapters import check_adapters
 from steerwright.models.building import building
-from steerwright.models.custom_code import NO_CODE, check_components, code_refused
+from steerwright.models.custom_code import NO_CODE, check_adapters, check_components, code_refused
 from steerwright.models.families import FAMILIES, denoiser
 from steerwright.models.fingerprint import Fingerprint, check_expected
 from steerwright.models.hub import ask_hub, cached_commit, model_folder, resolve_commit, unavailable

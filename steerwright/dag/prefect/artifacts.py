@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steerwright.dag.outcome import Outcome, OutputRecord
-from steerwright.dag.prefect.pages import every
+from steerwright.dag.prefect.settings import every
 
 if TYPE_CHECKING:
     from PIL.Image import Image

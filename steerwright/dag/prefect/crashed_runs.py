@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from steerwright.dag.prefect.pages import every
+from steerwright.dag.prefect.settings import every
 
 logger = logging.getLogger(__name__)
 

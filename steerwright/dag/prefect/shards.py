@@ -17,10 +17,9 @@ from uuid import UUID
 
 from steerwright.dag.context import progress, running_stage
 from steerwright.dag.prefect.crashed_runs import recorded
-from steerwright.dag.prefect.pages import every
 from steerwright.dag.prefect.progress import project_logs_in_runs
 from steerwright.dag.prefect.retry import RETRY_DELAYS_SECONDS, worth_retrying
-from steerwright.dag.prefect.settings import records_folder
+from steerwright.dag.prefect.settings import every, records_folder
 from steerwright.dag.shards.clusters import cluster_for_stage
 from steerwright.dag.shards.map import KEPT, ShardMapper, drive
 from steerwright.dag.shards.runners import LOCAL, Runner, WorkersDied, deaths_told

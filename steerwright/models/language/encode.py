@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, assert_never, get_args
+from typing import Any, Literal, assert_never, get_args
 
 import torch
 from torch import Tensor
@@ -217,3 +218,18 @@ def _refuse_empty(texts: Sequence[str], kind: str) -> None:
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+# One forward of a language model over whole texts.
+
+
+def forward_inputs(model: Any, ids: Tensor, mask: Tensor) -> dict[str, Any]:
+    """What a forward of `model` over `ids` [n, t] takes, so that padding (`mask` [n, t] false) counts nowhere.
+
+    Places are counted from each row's first own token, as generation does: under left padding they would otherwise
+    begin with the padding.
+    """
+    called: dict[str, Any] = {"input_ids": ids, "attention_mask": mask.long(), "use_cache": False}
+    if "position_ids" in inspect.signature(model.forward).parameters:
+        called["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)
+    return called

@@ -12,8 +12,8 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from steerwright.report.flux.assets import LABEL_COLOURS, MORE
 from steerwright.report.flux.features import Feature, feature_key
+from steerwright.report.flux.report_folder import LABEL_COLOURS, MORE
 from steerwright.report.flux.statistics import ABLE, ALIVE, Choice, Ends
 from steerwright.report.html.figures import Draw
 from steerwright.report.html.labelled_grid import signed

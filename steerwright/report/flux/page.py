@@ -9,7 +9,6 @@ from pathlib import Path
 import polars as pl
 
 from steerwright.report.flux import figures
-from steerwright.report.flux.assets import FLUX_STYLE, SCRIPT
 from steerwright.report.flux.cards import steered_strip
 from steerwright.report.flux.content import FluxContent
 from steerwright.report.flux.decoder_page import decoder_page
@@ -18,7 +17,7 @@ from steerwright.report.flux.features import Feature
 from steerwright.report.flux.features import features as selected_features
 from steerwright.report.flux.gallery import gallery
 from steerwright.report.flux.layers_page import layers_page
-from steerwright.report.flux.report_folder import ReportFolder
+from steerwright.report.flux.report_folder import FLUX_STYLE, SCRIPT, ReportFolder
 from steerwright.report.flux.statistics import Ends, choices, ends, label_rates, prediction
 from steerwright.report.flux.truth_page import truth_page
 from steerwright.report.flux.words import (

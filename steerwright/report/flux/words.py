@@ -68,7 +68,7 @@ def counts(content: FluxContent) -> str:
 
 def chip(label: str | None, text: str) -> Html:
     """A label and value with the label's colour."""
-    from steerwright.report.flux.assets import label_variable
+    from steerwright.report.flux.report_folder import label_variable
 
     return el("span", text, class_="chip", style=f"--chip:var(--{label_variable(label)})")
 

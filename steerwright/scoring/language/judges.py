@@ -19,9 +19,8 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from steerwright.models.adapters import check_adapters
 from steerwright.models.building import building
-from steerwright.models.custom_code import NO_CODE, code_refused, wants_code
+from steerwright.models.custom_code import NO_CODE, check_adapters, code_refused, wants_code
 from steerwright.models.hub import pinned_commit
 from steerwright.world.language.text_classifier import TextClassifier, load_text_classifier
 from steerwright.world.language.topic import FACTORS, VALUES

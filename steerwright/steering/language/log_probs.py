@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from steerwright.errors import UserError
-from steerwright.models.language.encode import pad_id, padded
-from steerwright.models.language.forward import forward_inputs
+from steerwright.models.language.encode import forward_inputs, pad_id, padded
 from steerwright.models.language.load import LanguageModel
 from steerwright.steering.algebra import Edit, for_images
 from steerwright.steering.language.apply import check_rows, steer_text

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from steerwright.errors import UserError
-from steerwright.models.adapters import check_adapters
+from steerwright.models.custom_code import check_adapters
 from steerwright.models.language.load import load_language_model
 from steerwright.models.language.spec import LanguageSpec
 from steerwright.models.load import load_model

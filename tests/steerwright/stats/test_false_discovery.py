@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import false_discovery_control
 
-from steerwright.stats.false_discovery import q_values
+from steerwright.stats.significance import q_values
 
 
 def test_q_values_are_scipys() -> None:

@@ -12,7 +12,7 @@ from prefect.states import Completed, Running
 from steerwright.dag.prefect import artifacts as prefect_artifacts
 from steerwright.dag.prefect import crashed_runs as prefect_reaper
 from steerwright.dag.prefect import shards as prefect_settle
-from steerwright.dag.prefect.pages import every
+from steerwright.dag.prefect.settings import every
 
 PAGE = 2
 
