@@ -74,7 +74,7 @@ def test_settings_of_the_former_name_are_refused_with_the_new_one(monkeypatch: p
     monkeypatch.setenv("STEERWRIGHT_DEVICE", "cpu")
     assert setting("DEVICE") == "cpu"
     monkeypatch.setenv("STEERKIT_DEVICE", "cuda")
-    with pytest.raises(UserError, match="STEERKIT_DEVICE: .* set STEERWRIGHT_DEVICE instead"):
+    with pytest.raises(UserError, match=r"STEERKIT_DEVICE: .* set STEERWRIGHT_DEVICE instead"):
         setting("DEVICE")
     monkeypatch.setenv("STEERKIT_RUNNER", "dask")
     with pytest.raises(UserError, match="set STEERWRIGHT_DEVICE, STEERWRIGHT_RUNNER instead"):
