@@ -38,12 +38,37 @@ def test_the_readme_fits_on_a_page() -> None:
 
 def test_every_path_that_the_architecture_names_is_there() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
-    asked = text[text.index("## Where do I change") :]
-    paths = re.findall(r"`((?:steerwright|tasks|tests|params)[\w./]*)`", asked)
-    assert len(paths) >= 8
-    assert [path for path in paths if not (ROOT / path).exists()] == []
-    layers = re.findall(r"`([a-z_]+(?:/[a-z_]+)*/|[a-z_]+\.py)`", text[: text.index("Beside the library")])
+    asked = text[text.index("## Where do I change") : text.index("## What one file adds")]
+    answers = re.findall(r"^\| … .+ \| `([\w./]+)` \|$", asked, re.M)
+    assert len(answers) == 8
+    assert [path for path in answers if not (ROOT / path).is_file()] == []
+    layers = re.findall(
+        r"`([a-z_]+(?:/[a-z_]+)*/|[a-z_]+\.py)`", text[text.index("| `steerwright/` |") : text.index("## Where")]
+    )
+    there = {path.name for path in (ROOT / "steerwright").iterdir() if path.is_dir() and path.name[0] != "_"}
+    assert {name.rstrip("/") for name in layers} >= there
     assert [name for name in layers if not (ROOT / "steerwright" / name).exists()] == ["steerwright/"]
+
+
+# What a run writes, or a reader of the page does.
+WRITTEN = ("data/flux/SPLIT.txt",)
+PATH = re.compile(r"`((?:steerwright|tasks|flows|tests|params|data|models|docs|benchmarks)/[\w./-]+)`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_of_the_repository_that_a_page_names_is_there(page: Path) -> None:
+    named = {path for path in PATH.findall(page.read_text()) if not path.startswith(WRITTEN) and "STAGE" not in path}
+    named |= set(re.findall(r"`([\w/]+/test_\w+\.py)`", page.read_text()))
+    # architecture.md names folders and tests below the library's and the tests' own.
+    roots = (ROOT, ROOT / "steerwright", ROOT / "tests/steerwright")
+    assert [path for path in sorted(named) if not any((root / path).exists() for root in roots)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_environment_variable_that_a_page_names_is_read(page: Path) -> None:
+    code = "".join(path.read_text() for path in (ROOT / "steerwright").rglob("*.py"))
+    names = set(re.findall(r"STEERWRIGHT_([A-Z_]+)", page.read_text()))
+    assert [name for name in sorted(names) if not re.search(rf"(?:STEERWRIGHT_|setting\(\"){name}\b", code)] == []
 
 
 def _options(command: Any) -> set[str]:
