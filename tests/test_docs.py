@@ -12,8 +12,9 @@ from steerwright.cli.app import app
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-# As it is typed: in backticks, on a line of its own that is indented, or after the folder of the environment.
-COMMAND = re.compile(r"(?:`|^ {4,}|\.venv/bin/)steerwright ([a-z-]+(?: [^`\n#]*)?)", re.M)
+# As it is typed: in backticks, on a line that is indented or begins with $, or after the folder of the environment; a
+# backslash at the end of a line carries it on.
+COMMAND = re.compile(r"(?:`|^ {4,}|^\$ |\.venv/bin/)steerwright ([a-z-]+(?: (?:[^`\n#\\]|\\\n)*)?)", re.M)
 
 
 def _anchors(page: Path) -> set[str]:
@@ -91,11 +92,20 @@ def test_commands_and_their_options_exist(page: Path) -> None:
 CLI_PAGE = ROOT / "docs/cli.md"
 
 
+def _whole_sentences(group: Any) -> None:
+    # Where click lists commands it cuts their help after a few words.
+    for command in group.commands.values():
+        command.short_help = " ".join(command.help.split("\n\n")[0].split())
+        if hasattr(command, "commands"):
+            _whole_sentences(command)
+
+
 def _cli_page() -> str:
     from typer.cli import get_docs_for_click
 
     command: Any = get_command(app)
     command.commands.pop("heal")  # hidden: the name of `repair` until 0.1
+    _whole_sentences(command)
     context = command.context_class(command, info_name="steerwright")
     made = get_docs_for_click(obj=command, ctx=context, name="steerwright").strip()
     return f"<!-- Generated from the command line by `python tests/test_docs.py`. -->\n\n{made}\n"
