@@ -10,24 +10,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from typer.testing import CliRunner
 
-from steerwright.cli.app import app
 from steerwright.errors import UserError
 from steerwright.vectors.formats.gguf import write_gguf
 from steerwright.vectors.formats.vectors_file import load_vectors
+from tests.command_line import steerwright
 
 REPOSITORY = Path(__file__).parents[3]
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 3463726498\n"
-
-
-def steerwright(*arguments: object, fails: bool = False) -> str:
-    result = CliRunner().invoke(app, list(map(str, arguments)))
-    if fails:
-        assert isinstance(result.exception, UserError), result.output
-        return str(result.exception)
-    assert result.exit_code == 0, result.exception
-    return result.output
 
 
 @pytest.fixture

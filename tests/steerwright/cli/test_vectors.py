@@ -1,12 +1,12 @@
 """`steerwright vectors`: there and back on the command line, and a clear message for each mistake."""
 
-import contextlib
 import json
 import os
 import pickle
 import subprocess
 import sys
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +14,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from steerwright.cli.app import app
-from steerwright.errors import UserError
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction
 from steerwright.vectors.formats.vectors_file import load_vectors, save_vectors
 from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
+from tests.command_line import steerwright
 
 ROOT = Path(__file__).parents[3]
+run = partial(steerwright, "vectors", cwd=ROOT)
 MODEL = Fingerprint(name="other", source="nowhere/at-all", revision=None, digest="c3" * 32, libraries={})
 # The cross-attention blocks of models/seasons-sd, as its config.json says.
 WIDTHS = {"down": (32, 64), "mid": (128,), "up": (64, 64, 32, 32)}
-
-
-def steerwright(*arguments: object, fails: bool = False, cwd: Path = ROOT) -> str:
-    """What `steerwright vectors ARGUMENTS` writes, in this process; with `fails` the message of its refusal."""
-    with contextlib.chdir(cwd):
-        result = CliRunner().invoke(app, ["vectors", *map(str, arguments)], env={"COLUMNS": "200"})
-    if fails:
-        assert isinstance(result.exception, UserError), result.output
-        return str(result.exception)
-    assert result.exit_code == 0, result.exception
-    return result.output
 
 
 def published(steps: int, seed: int = 0) -> dict[int, Any]:
@@ -58,7 +46,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pig.pkl, in the layout of seed 002, and pig.safetensors, imported from it."""
     folder = tmp_path_factory.mktemp("vectors")
     (folder / "pig.pkl").write_bytes(pickle.dumps(published(3)))
-    told = steerwright("import", folder / "pig.pkl", "--model", "seasons-sd", "-o", folder / "pig.safetensors")
+    told = run("import", folder / "pig.pkl", "--model", "seasons-sd", "-o", folder / "pig.safetensors")
     assert "21 vectors for 7 blocks and 3 steps of seasons-sd" in told
     return folder
 
@@ -97,29 +85,27 @@ def test_what_was_imported_says_its_model_and_holds_every_vector(imported: Path)
 def test_the_same_import_gives_the_same_bytes_by_name_and_by_folder_and_from_anywhere(
     imported: Path, tmp_path: Path
 ) -> None:
-    steerwright("import", imported / "pig.pkl", "--model", "models/seasons-sd", "-o", tmp_path / "a.safetensors")
+    run("import", imported / "pig.pkl", "--model", "models/seasons-sd", "-o", tmp_path / "a.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (imported / "pig.safetensors").read_bytes()
     folder = ROOT / "models" / "seasons-sd"
     arguments = ("import", imported / "pig.pkl", "--model", folder, "--concept", "a pig", "-o", "b.safetensors")
-    steerwright(*arguments, cwd=tmp_path)
+    run(*arguments, cwd=tmp_path)
     first, second = load_vectors(tmp_path / "a.safetensors"), load_vectors(tmp_path / "b.safetensors")
     assert second.concept == "a pig" and first.model.same_model(second.model)
 
 
 def test_the_number_of_steps_gives_the_timesteps(imported: Path, tmp_path: Path) -> None:
     out = tmp_path / "v.safetensors"
-    steerwright("import", imported / "pig.pkl", "--model", "seasons-sd", "--steps", 5, "-o", out)
+    run("import", imported / "pig.pkl", "--model", "seasons-sd", "--steps", 5, "-o", out)
     # DDIM, trailing: 1000 / 5 apart, from 999 down.
     assert load_vectors(out).timesteps == (999, 799, 599)
-    told = steerwright(
-        "import", imported / "pig.pkl", "--model", "seasons-sd", "--steps", 2, "-o", tmp_path / "w", fails=True
-    )
+    told = run("import", imported / "pig.pkl", "--model", "seasons-sd", "--steps", 2, "-o", tmp_path / "w", fails=True)
     assert "vectors for 3 steps, but a run of seasons-sd with 2 steps has only 2" in told
 
 
 def test_the_export_to_seed_002s_layout_is_what_came_in(imported: Path, tmp_path: Path) -> None:
     out = tmp_path / "back.pkl"
-    steerwright("export", imported / "pig.safetensors", "-o", out, "--format", "steering-hogs")
+    run("export", imported / "pig.safetensors", "-o", out, "--format", "steering-hogs")
     found, expected = pickle.loads(out.read_bytes()), published(3)
     assert list(found) == [0, 1, 2]
     for step, places in expected.items():
@@ -131,7 +117,7 @@ def test_the_export_to_seed_002s_layout_is_what_came_in(imported: Path, tmp_path
 
 def test_an_npz_holds_all_that_the_file_does(saved: Path, tmp_path: Path) -> None:
     out = tmp_path / "v.npz"
-    steerwright("export", saved, "-o", out, "--format", "npz")
+    run("export", saved, "-o", out, "--format", "npz")
     tensors = load_file(saved)
     with np.load(out, allow_pickle=False) as found:
         assert sorted(found.files) == sorted([*tensors, "header"])
@@ -142,7 +128,7 @@ def test_an_npz_holds_all_that_the_file_does(saved: Path, tmp_path: Path) -> Non
 
 
 def test_inspect_as_json_names_every_vector(saved: Path) -> None:
-    found = json.loads(steerwright("inspect", saved, "--json"))
+    found = json.loads(run("inspect", saved, "--json"))
     assert (found["concept"], found["model"]["name"], found["estimator"]) == ("fog", "other", "mean_difference")
     assert found["timesteps"] == [9.0, 5.0, 1.0]
     slots = [[slot[k] for k in ("tokens", "steps", "branch", "norm", "control", "noise")] for slot in found["slots"]]
@@ -163,11 +149,11 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_inspect_says_why_no_vector_is_marked_as_noise(imported: Path) -> None:
-    assert "no noise is marked: fitted by another tool" in steerwright("inspect", imported / "pig.safetensors")
+    assert "no noise is marked: fitted by another tool" in run("inspect", imported / "pig.safetensors")
 
 
 def test_inspect_shows_a_row_for_each_block_and_branch(saved: Path) -> None:
-    told = steerwright("inspect", saved)
+    told = run("inspect", saved)
     assert "fog" in told and "other from nowhere/at-all (fingerprint c3c3c3c3c3c3)" in told
     assert "4: 2 hookpoints, 3 steps; 1 of 2 are noise" in told
     assert rows(told) == [
@@ -175,7 +161,7 @@ def test_inspect_shows_a_row_for_each_block_and_branch(saved: Path) -> None:
         ["unet.mid_block.attentions.0:out", "cond", "all", "0..2", "2", "2", "0.25..4", "1", "1"],
         ["unet.mid_block.attentions.0:out", "uncond", "all", "0..2", "1", "2", "3", "-", "-"],
     ]
-    assert [row[3] for row in rows(steerwright("inspect", saved, "--each"))] == ["all", "0..1", "2", "0..2"]
+    assert [row[3] for row in rows(run("inspect", saved, "--each"))] == ["all", "0..1", "2", "0..2"]
 
 
 def test_a_file_in_the_way_stays_unless_forced(imported: Path, saved: Path, tmp_path: Path) -> None:
@@ -185,9 +171,9 @@ def test_a_file_in_the_way_stays_unless_forced(imported: Path, saved: Path, tmp_
         ("import", imported / "pig.pkl", "--model", "seasons-sd", "-o", there),
         ("export", saved, "-o", there, "--format", "npz"),
     ):
-        assert "there exists. Choose another name, or add --force" in steerwright(*arguments, fails=True)
+        assert "there exists. Choose another name, or add --force" in run(*arguments, fails=True)
         assert there.read_text() == "precious"
-    steerwright("export", saved, "-o", there, "--format", "npz", "--force")
+    run("export", saved, "-o", there, "--format", "npz", "--force")
     assert there.read_bytes()[:2] == b"PK"
 
 
@@ -234,19 +220,17 @@ def test_each_mistake_has_its_message_and_leaves_no_file(imported: Path, saved: 
         "has the fingerprint": ("export", saved, "--format", "steering-hogs", "--model", "seasons-sd"),
         "no vectors file": ("export", tmp_path / "none", "--format", "npz"),
     }.items():
-        assert message in steerwright(*arguments, "-o", out, fails=True), message
-    assert "there is no folder" in steerwright(
-        "export", saved, "--format", "npz", "-o", tmp_path / "no" / "v", fails=True
-    )
-    assert "is a folder" in steerwright("export", saved, "--format", "npz", "-o", tmp_path, fails=True)
-    assert "not opened" in steerwright("inspect", pig, fails=True)
+        assert message in run(*arguments, "-o", out, fails=True), message
+    assert "there is no folder" in run("export", saved, "--format", "npz", "-o", tmp_path / "no" / "v", fails=True)
+    assert "is a folder" in run("export", saved, "--format", "npz", "-o", tmp_path, fails=True)
+    assert "not opened" in run("inspect", pig, fails=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_options_that_would_change_nothing_are_refused(saved: Path, tmp_path: Path) -> None:
     out = tmp_path / "v.npz"
-    said = steerwright("export", saved, "-o", out, "--format", "npz", "--model", "seasons-sd", fails=True)
+    said = run("export", saved, "-o", out, "--format", "npz", "--model", "seasons-sd", fails=True)
     assert "--model is for steering-hogs and gguf" in said and not out.exists()
-    assert "Leave one of them out" in steerwright("inspect", saved, "--each", "--json", fails=True)
-    twice = steerwright("export", saved, "-o", out, "-o", tmp_path / "w.npz", "--format", "npz", fails=True)
+    assert "Leave one of them out" in run("inspect", saved, "--each", "--json", fails=True)
+    twice = run("export", saved, "-o", out, "-o", tmp_path / "w.npz", "--format", "npz", fails=True)
     assert "--output is given twice; give it once" in twice

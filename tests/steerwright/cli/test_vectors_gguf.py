@@ -1,6 +1,7 @@
 """`steerwright vectors` to and from GGUF on the command line."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +9,15 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from steerwright.cli.app import app
-from steerwright.errors import UserError
 from steerwright.vectors.direction import normalised
 from steerwright.vectors.formats.vectors_file import load_vectors, save_vectors
 from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
+from tests.command_line import steerwright
+
+run = partial(steerwright, "vectors")
 
 REPOSITORY = Path(__file__).parents[3]
-
-
-def steerwright(*arguments: object, fails: bool = False) -> str:
-    result = CliRunner().invoke(app, ["vectors", *map(str, arguments)])
-    if fails:
-        assert isinstance(result.exception, UserError), result.output
-        return str(result.exception)
-    assert result.exit_code == 0, result.exception
-    return result.output
 
 
 @pytest.fixture
@@ -42,11 +34,11 @@ def test_there_and_back_gives_the_same_vectors_but_the_first_layers(
     saved: Path, language_folder: Callable[[str], Path]
 ) -> None:
     exported, back = saved.with_name("joy.gguf"), saved.with_name("back.safetensors")
-    said = steerwright("export", saved, "-o", exported, "--format", "gguf")
+    said = run("export", saved, "-o", exported, "--format", "gguf")
     assert "3 vectors for 'joy'" in said and "no place for the first layer's" in said
     reader = gguf.GGUFReader(exported)
     assert reader.get_field("controlvector.model_hint").contents() == "phi3"
-    said = steerwright("import", exported, "--model", language_folder("phi3"), "-o", back)
+    said = run("import", exported, "--model", language_folder("phi3"), "-o", back)
     assert "3 vectors for 3 layers of phi3" in said
     before, after = load_vectors(saved), load_vectors(back)
     assert after.model.same_model(before.model)
@@ -64,16 +56,16 @@ def test_the_kind_of_model_can_be_said_where_the_files_own_is_gone(
     gone = lost.model.model_copy(update={"name": "gone", "source": "nowhere/at-all/gone"})
     save_vectors(SteeringVectors("joy", gone, "none", "last", lost.directions), saved)
     exported = saved.with_name("joy.gguf")
-    message = steerwright("export", saved, "-o", exported, "--format", "gguf", fails=True)
+    message = run("export", saved, "-o", exported, "--format", "gguf", fails=True)
     assert "The vectors are for gone from nowhere/at-all/gone, which is not here; say where with --model" in message
     assert not exported.exists()
-    steerwright("export", saved, "-o", exported, "--format", "gguf", "--model", language_folder("phi3"))
+    run("export", saved, "-o", exported, "--format", "gguf", "--model", language_folder("phi3"))
     assert exported.exists()
 
 
 def test_each_mistake_has_its_message_and_leaves_no_file(saved: Path, language_folder: Callable[[str], Path]) -> None:
     exported, back = saved.with_name("joy.gguf"), saved.with_name("back.safetensors")
-    steerwright("export", saved, "-o", exported, "--format", "gguf")
+    run("export", saved, "-o", exported, "--format", "gguf")
     cut = saved.with_name("cut.gguf")
     cut.write_bytes(exported.read_bytes()[:-40])
     narrow = saved.with_name("narrow.gguf")
@@ -92,7 +84,7 @@ def test_each_mistake_has_its_message_and_leaves_no_file(saved: Path, language_f
         (("import", narrow, "--model", folder, "-o", back), "phi3 is 32 wide; it is of another model"),
         (("import", exported, "--model", folder, "-o", saved), "exists. Choose another name, or add --force"),
     ):
-        assert message in steerwright(*words, fails=True)
+        assert message in run(*words, fails=True)
     assert not back.exists()
 
 
@@ -102,5 +94,5 @@ def test_vectors_of_pictures_have_no_gguf(saved: Path) -> None:
     found = load_vectors(saved)
     pictures = {VectorKey(Hookpoint("unet.mid_block.attentions.0"), branch="cond"): normalised(torch.ones(8))}
     save_vectors(SteeringVectors("joy", found.model, "none", "mean", pictures), saved)
-    message = steerwright("export", saved, "-o", saved.with_name("x.gguf"), "--format", "gguf", fails=True)
+    message = run("export", saved, "-o", saved.with_name("x.gguf"), "--format", "gguf", fails=True)
     assert "not one per layer of a language model" in message

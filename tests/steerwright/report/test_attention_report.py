@@ -1,12 +1,10 @@
 """The page of attention edits: every edit on it, its numbers those of the tables, the same bytes every time."""
 
 import base64
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,10 @@ from steerwright.stats.bootstrap import Bootstrap
 from steerwright.world.labels import LABELS
 from steerwright.world.render import render
 from steerwright.world.scene import Scene, sample_scene
+from tests.digests import digests
+from tests.html_reader import HtmlReader
 
 Make = Callable[..., AttentionContent]
-VOID = {"img", "br", "meta", "link", "col"}
 THIN = "\u202f"
 STRENGTHS = (2.0, 5.0, 10.0, 20.0)
 OPERATING = 10.0
@@ -38,35 +37,6 @@ PROMPTS = [("cat", "meadow"), ("cat", "street"), ("cat", "lake"), ("cat", "mount
            ("horse", "lake"), ("car", "street"), ("boat", "lake"), ("tent", "room"), ("house", "meadow")]  # fmt: skip
 RATES = ("concept_by_labels", "concept_by_clip", "concept_probability", "others_kept", "changed", "prompt_similarity",
          "lpips", *(f"{label}_right" for label in LABELS))  # fmt: skip
-
-
-class Reader(HTMLParser):
-    """Collects text and elements, and fails on tags that do not close in order."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.stack: list[str] = []
-        self.words: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(page)
-        self.close()
-        assert self.stack == []
-        self.text = "".join(self.words)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.stack.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.stack and self.stack[-1] != "style":
-            self.words.append(data)
 
 
 def kind_of(edit: str, thing: str) -> str:
@@ -238,8 +208,8 @@ def report(content: AttentionContent, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
-def page(report: Path) -> Reader:
-    return Reader(report.read_text(encoding="utf-8"))
+def page(report: Path) -> HtmlReader:
+    return HtmlReader(report)
 
 
 def section(report: Path, name: str) -> str:
@@ -249,18 +219,14 @@ def section(report: Path, name: str) -> str:
     return re.sub(r"<[^>]*>", " ", inside)
 
 
-def digests(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
-
-
 def estimate(content: AttentionContent, edit: str, condition: str, kind: str, metric: str) -> float:
     rows = content.aggregate.filter(edit=edit, condition=condition, kind=kind, metric=metric, operating=True)
     found: float = rows["estimate"].item()
     return found
 
 
-def test_the_page_asks_for_nothing_outside_itself_and_its_links_lead_somewhere(report: Path, page: Reader) -> None:
-    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+def test_the_page_asks_for_nothing_outside_itself_and_its_links_lead_somewhere(report: Path, page: HtmlReader) -> None:
+    ids = page.ids()
     assert len(ids) == len(set(ids))
     for _, attributes in page.elements:
         for name in ("src", "href", "xlink:href"):
@@ -271,9 +237,8 @@ def test_the_page_asks_for_nothing_outside_itself_and_its_links_lead_somewhere(r
     assert not re.search(r"url\((?!#)|@import|<script", text)
 
 
-def test_every_edit_has_its_section_and_what_comes_from_data_is_text(page: Reader) -> None:
-    headings = {attributes.get("id") for tag, attributes in page.elements if tag == "section"}
-    assert {"overview", *EDITS, "vectors", "answers", "provenance", "notes"} <= headings
+def test_every_edit_has_its_section_and_what_comes_from_data_is_text(page: HtmlReader) -> None:
+    assert {"overview", *EDITS, "vectors", "answers", "provenance", "notes"} <= page.sections()
     for said in (
         "Add winter",
         "Erase cat",
@@ -349,7 +314,9 @@ def test_the_grid_shows_the_concept_s_prompts_first_on_one_seed_and_marks_the_op
     assert [row.kind for row in rows] == ["outdoor"] * 3 + ["indoor"] and rows[-1].prompt_id == 8
 
 
-def test_pictures_are_in_the_page_byte_for_byte_and_say_what_is_seen(page: Reader, content: AttentionContent) -> None:
+def test_pictures_are_in_the_page_byte_for_byte_and_say_what_is_seen(
+    page: HtmlReader, content: AttentionContent
+) -> None:
     found = [(str(a["src"]).partition(",")[2], str(a["alt"])) for tag, a in page.elements if tag == "img"]
     table = content.pictures["erase-cat"]
     assert isinstance(table, pl.DataFrame)
@@ -364,7 +331,7 @@ def test_pictures_are_in_the_page_byte_for_byte_and_say_what_is_seen(page: Reade
 
 
 def test_every_figure_is_a_png_with_its_numbers_beside_it_and_within_the_page(
-    report: Path, page: Reader, content: AttentionContent
+    report: Path, page: HtmlReader, content: AttentionContent
 ) -> None:
     links = {a["download"]: str(a["href"]) for tag, a in page.elements if tag == "a" and "download" in a}
     figures = [f"{edit}-{name}" for edit in EDITS for name in ("grid", "strength", "tuning")]
@@ -394,7 +361,7 @@ def test_the_same_content_gives_the_same_bytes(tmp_path: Path, report: Path, con
 
 def test_one_edit_at_one_strength_without_clip_is_enough(tmp_path: Path, make: Make) -> None:
     content = make(edits=("erase-cat",), strengths=(OPERATING,), clip=False, seeds=(5,))
-    page = Reader(write_attention_report(tmp_path, content).read_text())
+    page = HtmlReader(write_attention_report(tmp_path, content))
     assert "Add winter" not in page.text and "All edits" not in page.text
     assert "by the label classifier" in page.text and "zero-shot CLIP" not in page.text.partition("Questions and")[0]
 
@@ -403,12 +370,12 @@ def test_without_labels_clip_is_the_judge(tmp_path: Path, make: Make) -> None:
     content = make(edits=("replace-cat-by-horse",), labels=False, seeds=(5,), control=False)
     kept = content.aggregate.filter(pl.col("metric") != "concept_by_clip")
     for one, judge in ((content, "by CLIP"), (replace(content, aggregate=kept), "by CLIP's mean probability")):
-        page = Reader(write_attention_report(tmp_path / judge[-3:], one).read_text())
+        page = HtmlReader(write_attention_report(tmp_path / judge[-3:], one))
         rate = estimate(
             one, "replace-cat-by-horse", "steered", "contains", EditTables.of(one, "replace-cat-by-horse").rate
         )
-        assert f"{round(100 * rate)}{THIN}%of pictures whose prompt names “cat” show “horse”, {judge}" in page.text
-        assert f"horse 80{THIN}%" in page.text and "Norm of each vector, as a share" in page.text
+        assert f"{round(100 * rate)}~% of pictures whose prompt names “cat” show “horse”, {judge}" in page.text
+        assert "horse 80~%" in page.text and "Norm of each vector, as a share" in page.text
         assert "No vector is marked as noise" in page.text and "too few pairs" in page.text
         assert "classifier" not in page.text.partition("Questions and answers")[0].partition("Pictures")[0]
 
@@ -425,7 +392,7 @@ def test_pictures_may_be_found_by_a_function_and_may_be_missing(tmp_path: Path, 
     found = grid(replace(content, pictures={"erase-cat": find}), EditTables.of(content, "erase-cat"))
     assert [row.prompt_id for row in found.rows] == [1, 2, 3, 4, 6]
     assert "negative" not in {column.condition for column in found.columns}
-    page = Reader(write_attention_report(tmp_path, replace(content, pictures={}, vectors={})).read_text())
+    page = HtmlReader(write_attention_report(tmp_path, replace(content, pictures={}, vectors={})))
     assert not any(tag == "img" for tag, _ in page.elements) and "Against the controls" in page.text
 
 

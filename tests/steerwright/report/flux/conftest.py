@@ -1,8 +1,6 @@
 """A made-up model of the seasons world with two dictionaries, whose latents stand for known things or for nothing."""
 
-import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -25,44 +23,6 @@ PLANTED = tuple(f"{label}:{value}" for label in ("season", "object", "time") for
 STRENGTHS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 GRID = (8, 8)
 SELECTED, EXAMPLES, TOP = 5, 3, 8
-VOID = {"img", "br", "meta", "link", "col", "input"}
-
-
-class Reader(HTMLParser):
-    """Collects text and elements, and fails on tags that do not close in order."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.stack: list[str] = []
-        self.words: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-        assert self.stack == []
-        self.text = re.sub(r"[ \n]+", " ", "".join(self.words)).replace("\u202f", "~")
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.stack.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.stack and self.stack[-1] not in ("style", "script"):
-            self.words.append(f" {data}")
-
-    def ids(self) -> list[str]:
-        return [str(attributes["id"]) for _, attributes in self.elements if "id" in attributes]
-
-
-@pytest.fixture(scope="session")
-def read() -> type[Reader]:
-    return Reader
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,7 @@
 """The gallery where something is not there: no measurements, no labels, one layer, large pictures, wrong tables."""
 
-from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +11,8 @@ from steerwright.report.flux.content import LAYER_FRAMES, FluxContent, LayerCont
 from steerwright.report.flux.page import PAGES, write_flux_report
 from steerwright.report.html import figures as drawing
 from steerwright.stats.bootstrap import Bootstrap
+from tests.html_reader import HtmlReader
 
-Read = Callable[[Path], Any]
 FEW = Bootstrap(resamples=50)
 
 
@@ -41,11 +39,9 @@ def bare(content: FluxContent) -> FluxContent:
     return replace(content, layers=layers, matches=empty("matches"), comparison={}, done={})
 
 
-def test_without_measurements_every_page_says_so_in_a_sentence(
-    tmp_path: Path, content: FluxContent, read: Read
-) -> None:
+def test_without_measurements_every_page_says_so_in_a_sentence(tmp_path: Path, content: FluxContent) -> None:
     folder = write_flux_report(bare(content), tmp_path, FEW).parent
-    found = {name: read(folder / f"{name}.html") for name in PAGES}
+    found = {name: HtmlReader(folder / f"{name}.html") for name in PAGES}
     assert "No feature was selected. early: Why <early>. late: Why <late>." in found["index"].text
     for name in ("truth", "steering", "demos", "decoder", "layers"):
         assert "This was not measured in this run." in found[name].text, name
@@ -58,30 +54,28 @@ def test_without_measurements_every_page_says_so_in_a_sentence(
      ("similarity", "steering", "distribution"), ("trials",)],
 )  # fmt: skip
 def test_any_frame_may_be_empty(
-    tmp_path: Path, alone: FluxContent, read: Read, quick: None, names: tuple[str, ...]
+    tmp_path: Path, alone: FluxContent, quick: None, names: tuple[str, ...]
 ) -> None:  # fmt: skip
     layer = replace(alone.layers[0], **{name: empty(name) for name in names})
     folder = write_flux_report(replace(alone, layers=[layer]), tmp_path, FEW).parent
-    assert all(read(folder / f"{page}.html").text for page in PAGES)
+    assert all(HtmlReader(folder / f"{page}.html").text for page in PAGES)
 
 
-def test_one_layer_alone_is_a_report(tmp_path: Path, alone: FluxContent, quick: None, read: Read) -> None:
+def test_one_layer_alone_is_a_report(tmp_path: Path, alone: FluxContent, quick: None) -> None:
     folder = write_flux_report(alone, tmp_path, FEW).parent
-    assert "This was not measured in this run." in read(folder / "layers.html").text
-    assert "late" not in {a.get("data-layer") for _, a in read(folder / "index.html").elements}
+    assert "This was not measured in this run." in HtmlReader(folder / "layers.html").text
+    assert "late" not in {a.get("data-layer") for _, a in HtmlReader(folder / "index.html").elements}
 
 
-def test_a_model_without_known_labels_is_shown_without_them(
-    tmp_path: Path, content: FluxContent, quick: None, read: Read
-) -> None:
+def test_a_model_without_known_labels_is_shown_without_them(tmp_path: Path, content: FluxContent, quick: None) -> None:
     layers = [replace(layer, labels=empty("labels"), why_empty={"labels": "No truth."}) for layer in content.layers]
     folder = write_flux_report(replace(content, layers=layers), tmp_path, FEW).parent
-    text = read(folder / "index.html").text
+    text = HtmlReader(folder / "index.html").text
     assert "no known label" in text and "AUROC 0" not in text
-    assert "No truth." in read(folder / "truth.html").text
+    assert "No truth." in HtmlReader(folder / "truth.html").text
 
 
-def test_large_pictures_are_reduced(tmp_path: Path, content: FluxContent, quick: None, read: Read) -> None:
+def test_large_pictures_are_reduced(tmp_path: Path, content: FluxContent, quick: None) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     for name in content.images["file"].to_list():
@@ -91,21 +85,21 @@ def test_large_pictures_are_reduced(tmp_path: Path, content: FluxContent, quick:
     shown = write_flux_report(replace(
         content, image_folder=folder, layers=[layer], matches=empty("matches"), matched=None
     ), tmp_path / "report", FEW)  # fmt: skip
-    images = [a for tag, a in read(shown).elements if tag == "img"]
+    images = [a for tag, a in HtmlReader(shown).elements if tag == "img"]
     assert images and {(a["width"], a["height"], a.get("class")) for a in images} <= {
         ("384", "288", None), ("384", "288", "thumb")
     }  # fmt: skip
     assert all(str(a["src"]).endswith(".webp") for a in images)
 
 
-def test_exports_are_laid_beside_the_pages_and_linked(tmp_path: Path, content: FluxContent, read: Read) -> None:
+def test_exports_are_laid_beside_the_pages_and_linked(tmp_path: Path, content: FluxContent) -> None:
     (tmp_path / "early").mkdir()
     (tmp_path / "early" / "7.json").write_text("{}")
     folder = write_flux_report(
         replace(bare(content), exports={"For Neuronpedia": tmp_path / "early"}), tmp_path / "report", FEW
     ).parent
     assert (folder / "data" / "early" / "7.json").read_text() == "{}"
-    links = [a["href"] for tag, a in read(folder / "method.html").elements if tag == "a"]
+    links = [a["href"] for tag, a in HtmlReader(folder / "method.html").elements if tag == "a"]
     assert "data/early" in links
 
 

@@ -1,10 +1,8 @@
 """The gallery: everything on it, its numbers those of the frames, no request, the same bytes every time."""
 
-import hashlib
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +14,13 @@ from steerwright.report.flux.content import FluxContent
 from steerwright.report.flux.features import features
 from steerwright.report.flux.page import PAGES, write_flux_report
 from steerwright.stats.bootstrap import Bootstrap
-
-Read = Callable[[Path], Any]
+from tests.digests import digests
+from tests.html_reader import HtmlReader
 
 
 @pytest.fixture(scope="session")
-def pages(report: Path, read: Read) -> dict[str, Any]:
-    return {name: read(report / f"{name}.html") for name in PAGES}
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*") if path.is_file()
-    }  # fmt: skip
+def pages(report: Path) -> dict[str, Any]:
+    return {name: HtmlReader(report / f"{name}.html") for name in PAGES}
 
 
 def test_nothing_is_asked_for_outside_the_folder_and_every_link_leads_somewhere(

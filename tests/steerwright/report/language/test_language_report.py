@@ -1,10 +1,8 @@
 """The page of language models: everything on it, its numbers those of the tables, no request, the same bytes."""
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,10 +13,10 @@ from PIL import Image
 from steerwright.report.language.content import KINDS, LanguageContent, nothing
 from steerwright.report.language.page import write_language_report
 from steerwright.report.provenance import RunProvenance
+from tests.digests import digests
+from tests.html_reader import HtmlReader
 
 Make = Callable[..., LanguageContent]
-VOID = {"img", "br", "meta", "link", "col"}
-THIN = "\u202f"
 PARTS = {"done", "concepts", "texts", "sweep", "frontier", "mixes", "removal", "vectors", "notes", "provenance"}
 SENTENCES = {
     "aggregate": ("No texts were scored.", "No concept was removed."), "texts": ("No texts were kept.",),
@@ -27,46 +25,14 @@ SENTENCES = {
 }  # fmt: skip
 
 
-class Reader(HTMLParser):
-    """Collects text and elements, and fails on tags that do not close in order."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.stack: list[str] = []
-        self.words: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(page)
-        self.close()
-        assert self.stack == []
-        self.text = re.sub(r"[ \n]+", " ", "".join(self.words)).replace(THIN, "~")
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.stack.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.stack and self.stack[-1] != "style":
-            self.words.append(f" {data}")
-
-    def sections(self) -> set[str | None]:
-        return {attributes.get("id") for tag, attributes in self.elements if tag == "section"}
-
-
 @pytest.fixture(scope="module")
 def report(content: LanguageContent, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_language_report(content, tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture(scope="module")
-def page(report: Path) -> Reader:
-    return Reader(report.read_text(encoding="utf-8"))
+def page(report: Path) -> HtmlReader:
+    return HtmlReader(report)
 
 
 def bare(content: LanguageContent) -> LanguageContent:
@@ -75,12 +41,14 @@ def bare(content: LanguageContent) -> LanguageContent:
     return replace(content, mix_sweep=nothing("sweep"), **empty)
 
 
-def written(folder: Path, content: LanguageContent) -> Reader:
-    return Reader(write_language_report(content, folder).read_text(encoding="utf-8"))
+def written(folder: Path, content: LanguageContent) -> HtmlReader:
+    return HtmlReader(write_language_report(content, folder))
 
 
-def test_the_page_asks_for_nothing_outside_its_folder_and_its_links_lead_somewhere(report: Path, page: Reader) -> None:
-    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+def test_the_page_asks_for_nothing_outside_its_folder_and_its_links_lead_somewhere(
+    report: Path, page: HtmlReader
+) -> None:
+    ids = page.ids()
     assert len(ids) == len(set(ids))
     files = set()
     for _, attributes in page.elements:
@@ -97,7 +65,7 @@ def test_the_page_asks_for_nothing_outside_its_folder_and_its_links_lead_somewhe
     assert not re.search(r"url\((?!#)|@import|<script|https?://(?!www\.w3\.org)", report.read_text())
 
 
-def test_all_parts_are_there_and_what_comes_from_data_is_text(page: Reader) -> None:
+def test_all_parts_are_there_and_what_comes_from_data_is_text(page: HtmlReader) -> None:
     assert page.sections() == PARTS
     for said in ("language model <itself>", "8 requests <each>", "ships & <sails>", "one <happy> would say it"):
         assert said in page.text
@@ -105,7 +73,7 @@ def test_all_parts_are_there_and_what_comes_from_data_is_text(page: Reader) -> N
 
 
 def test_the_table_holds_rates_intervals_perplexity_and_the_operating_point(
-    page: Reader, content: LanguageContent
+    page: HtmlReader, content: LanguageContent
 ) -> None:
     table = page.text[page.text.index("Sampled texts Concept") : page.text.index("Greedy texts Concept")]
     for concept in content.concepts:
@@ -138,10 +106,6 @@ def test_every_figure_is_a_png_and_its_numbers_are_the_tables(report: Path, cont
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path, report: Path, content: LanguageContent) -> None:
-    def digests(folder: Path) -> dict[str, str]:
-        return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-                for path in folder.rglob("*") if path.is_file()}  # fmt: skip
-
     assert digests(write_language_report(content, tmp_path).parent) == digests(report.parent)
 
 

@@ -1,11 +1,9 @@
 """The page of latents: everything on it, its numbers those of the tables, no request, the same bytes every time."""
 
 import base64
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -18,42 +16,11 @@ from steerwright.report.latents.grids import grids
 from steerwright.report.latents.heat import SCALE, heat, overlay, shown_steps, strip
 from steerwright.report.latents.page import write_latents_report
 from steerwright.report.latents.words import headlines
+from tests.digests import digests
+from tests.html_reader import HtmlReader
 
 Make = Callable[..., LatentsContent]
-VOID = {"img", "br", "meta", "link", "col"}
 THIN = "\u202f"
-
-
-class Reader(HTMLParser):
-    """Collects text and elements, and fails on tags that do not close in order."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.stack: list[str] = []
-        self.words: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(page)
-        self.close()
-        assert self.stack == []
-        self.text = re.sub(r"[ \n]+", " ", "".join(self.words))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.stack.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.stack and self.stack[-1] != "style":
-            self.words.append(f" {data}")
-
-    def sections(self) -> set[str | None]:
-        return {attributes.get("id") for tag, attributes in self.elements if tag == "section"}
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +29,8 @@ def report(content: LatentsContent, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def page(report: Path) -> Reader:
-    return Reader(report.read_text(encoding="utf-8"))
+def page(report: Path) -> HtmlReader:
+    return HtmlReader(report)
 
 
 def bare(content: LatentsContent) -> LatentsContent:
@@ -75,12 +42,12 @@ def bare(content: LatentsContent) -> LatentsContent:
     )  # fmt: skip
 
 
-def written(folder: Path, content: LatentsContent) -> Reader:
-    return Reader(write_latents_report(folder, content).read_text(encoding="utf-8"))
+def written(folder: Path, content: LatentsContent) -> HtmlReader:
+    return HtmlReader(write_latents_report(folder, content))
 
 
-def test_the_page_asks_for_nothing_outside_itself_and_its_links_lead_somewhere(report: Path, page: Reader) -> None:
-    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+def test_the_page_asks_for_nothing_outside_itself_and_its_links_lead_somewhere(report: Path, page: HtmlReader) -> None:
+    ids = page.ids()
     assert len(ids) == len(set(ids))
     for _, attributes in page.elements:
         for name in ("src", "href", "xlink:href", "srcset", "action"):
@@ -90,7 +57,7 @@ def test_the_page_asks_for_nothing_outside_itself_and_its_links_lead_somewhere(r
     assert not re.search(r"url\((?!#)|@import|<script|https?://(?!www\.w3\.org)", text)
 
 
-def test_all_parts_are_there_and_what_comes_from_data_is_text(page: Reader) -> None:
+def test_all_parts_are_there_and_what_comes_from_data_is_text(page: HtmlReader) -> None:
     parts = {"done", "rates", "pictures", "together", "autoencoders", "concepts", "latents", "points", "answers",
              "provenance", "notes"}  # fmt: skip
     assert parts <= page.sections()
@@ -103,9 +70,9 @@ def test_all_parts_are_there_and_what_comes_from_data_is_text(page: Reader) -> N
 
 @pytest.mark.parametrize(("target", "name"), [("mean over seasons", "Seasons"), ("mean over objects", "Objects")])
 def test_the_table_of_methods_holds_the_estimates_and_their_intervals(
-    page: Reader, content: LatentsContent, target: str, name: str
+    page: HtmlReader, content: LatentsContent, target: str, name: str
 ) -> None:
-    part = page.text[page.text.index(f" {name} 16 prompts, ") :].replace(THIN, "~")
+    part = page.text[page.text.index(f" {name} 16 prompts, ") :]
     for metric, words in (("ua", "asked for, and not shown"), ("cra", "labels of other axes, right")):
         rest = part[part.index(words) + len(words) :].split()
         wanted = []
@@ -119,7 +86,9 @@ def test_the_table_of_methods_holds_the_estimates_and_their_intervals(
         assert rest[: len(wanted)] == wanted
 
 
-def test_the_headlines_say_what_had_been_hoped_for_and_whether_it_came(page: Reader, content: LatentsContent) -> None:
+def test_the_headlines_say_what_had_been_hoped_for_and_whether_it_came(
+    page: HtmlReader, content: LatentsContent
+) -> None:
     answers = {(row["target"], row["measure"]): row for row in
                content.comparisons.filter(method="steered").iter_rows(named=True)}  # fmt: skip
     found = re.findall(r"Hoped for: (at (?:least|most) [\d.]*\d)[^.]*\. Reached: (yes|no)", page.text)
@@ -168,7 +137,7 @@ def test_the_methods_stand_side_by_side_also_where_nothing_should_be_erased(cont
     assert not any(cell.erasing for cell in methods.rows[-1].cells if cell)
 
 
-def test_every_figure_is_a_png_with_its_numbers_beside_it_and_within_the_page(report: Path, page: Reader) -> None:
+def test_every_figure_is_a_png_with_its_numbers_beside_it_and_within_the_page(report: Path, page: HtmlReader) -> None:
     links = {a["download"]: str(a["href"]) for tag, a in page.elements if tag == "a" and "download" in a}
     for name in ("rates", "targets", "sequential", "training", "loss-by-step", "density", "mid-concepts", "up-concepts",
                  "season-targets", "season-methods", "object-targets", "object-methods"):  # fmt: skip
@@ -179,16 +148,16 @@ def test_every_figure_is_a_png_with_its_numbers_beside_it_and_within_the_page(re
     assert {"cards.csv", "comparisons.csv", "trials.csv", "unlearning.csv"} <= set(links)
 
 
-def test_the_sequence_counts_the_concepts_that_are_erased_together(report: Path, page: Reader) -> None:
+def test_the_sequence_counts_the_concepts_that_are_erased_together(report: Path, page: HtmlReader) -> None:
     table = pl.read_csv(report.parent / "sequential.csv").filter(metric="ua").sort("concepts")
     assert table["concepts"].to_list() == [1, 2, 3]
     assert "spring, winter, car 3 concepts" in page.text
 
 
 def test_a_card_shows_its_numbers_its_pictures_and_its_steps(
-    report: Path, page: Reader, content: LatentsContent
+    report: Path, page: HtmlReader, content: LatentsContent
 ) -> None:
-    assert "Latent 7 spring, mid Density 1.2\u202f% AUROC 0.99 Cohen's d 2.35" in page.text
+    assert "Latent 7 spring, mid Density 1.2~% AUROC 0.99 Cohen's d 2.35" in page.text
     cards = pl.read_csv(report.parent / "cards.csv")
     first = content.cards[0]
     shown = cards.filter(sae="mid", latent=7, concept="season:spring", rank=1)
@@ -220,9 +189,6 @@ def test_a_strip_has_a_tile_for_each_step_and_the_last_step_is_shown() -> None:
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path, report: Path, content: LatentsContent) -> None:
-    def digests(folder: Path) -> dict[str, str]:
-        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
-
     assert digests(write_latents_report(tmp_path, content).parent) == digests(report.parent)
 
 

@@ -1,11 +1,9 @@
 """The page: whole, self-contained, escaped, the same for the same content, with the numbers beside every figure."""
 
 import base64
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import polars as pl
@@ -14,51 +12,15 @@ from PIL import Image
 
 from steerwright.report.winter.content import ReportContent
 from steerwright.report.winter.page import write_report
+from tests.digests import digests
+from tests.html_reader import HtmlReader
 
 Make = Callable[..., ReportContent]
-VOID = {"img", "br", "meta", "link", "col"}
-
-
-class Reader(HTMLParser):
-    """Collects text, attributes and ids, and fails on tags that do not close in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stack: list[str] = []
-        self.text: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.stack.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.stack and self.stack[-1] != "style":
-            self.text.append(data)
-
-
-def read(path: Path) -> Reader:
-    reader = Reader()
-    reader.feed(path.read_text(encoding="utf-8"))
-    reader.close()
-    assert reader.stack == []
-    return reader
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
 def test_the_page_asks_for_nothing_outside_itself(report: Path) -> None:
     page = report.read_text()
-    for _, attributes in read(report).elements:
+    for _, attributes in HtmlReader(report).elements:
         for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
             target = attributes.get(name)
             assert target is None or target.startswith(("data:", "#")), target
@@ -66,7 +28,7 @@ def test_the_page_asks_for_nothing_outside_itself(report: Path) -> None:
 
 
 def test_ids_are_unique_and_links_within_the_page_lead_somewhere(report: Path) -> None:
-    elements = read(report).elements
+    elements = HtmlReader(report).elements
     ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     targets = {
@@ -79,8 +41,8 @@ def test_ids_are_unique_and_links_within_the_page_lead_somewhere(report: Path) -
 
 
 def test_what_comes_from_data_is_text_and_never_markup(report: Path) -> None:
-    reader = read(report)
-    text = "".join(reader.text)
+    reader = HtmlReader(report)
+    text = reader.text
     for said in ("a <b>blue</b> cat & friends in a room", "Scenes <turned> to winter", "<indoor>", "Said <here>."):
         assert said in text
     assert not {"turned", "indoor", "here"} & {tag for tag, _ in reader.elements}
@@ -91,7 +53,7 @@ def test_what_comes_from_data_is_text_and_never_markup(report: Path) -> None:
 def test_small_pictures_are_in_the_page_byte_for_byte_and_of_the_smallest_seed(
     report: Path, content: ReportContent
 ) -> None:
-    images = [a for tag, a in read(report).elements if tag == "img"]
+    images = [a for tag, a in HtmlReader(report).elements if tag == "img"]
     # Prompt 2 has no adaptive picture, so it is not on the sheet: two prompts, three pictures each.
     assert len(images) == 6
     expected = [
@@ -104,7 +66,7 @@ def test_small_pictures_are_in_the_page_byte_for_byte_and_of_the_smallest_seed(
 
 
 def test_large_pictures_are_reduced(tmp_path: Path, make_content: Make) -> None:
-    images = [a for tag, a in read(write_report(tmp_path / "r", make_content(side=512))).elements if tag == "img"]
+    images = [a for tag, a in HtmlReader(write_report(tmp_path / "r", make_content(side=512))).elements if tag == "img"]
     assert {(image["width"], image["height"]) for image in images} == {("384", "384")}
     assert all(str(image["src"]).startswith("data:image/webp") and "class" not in image for image in images)
 
@@ -112,7 +74,7 @@ def test_large_pictures_are_reduced(tmp_path: Path, make_content: Make) -> None:
 def test_every_figure_is_a_png_with_its_numbers_beside_it_and_within_the_page(
     report: Path, content: ReportContent
 ) -> None:
-    elements = read(report).elements
+    elements = HtmlReader(report).elements
     links = {a["download"]: str(a["href"]) for tag, a in elements if tag == "a" and "download" in a}
     for name in ("contact-sheet", "winter-rate", "search", "similarity", "activation-difference"):
         with Image.open(report.parent / f"{name}.png") as picture:
@@ -130,16 +92,16 @@ def test_the_same_content_gives_the_same_bytes(tmp_path: Path, report: Path, con
 
 
 def test_tables_show_what_the_scores_say(report: Path) -> None:
-    text = "".join(read(report).text)
+    text = HtmlReader(report).text
     # Outdoors are prompts 0 and 2; fixed is winter on one of two seeds, adaptive on both, unsteered never.
     assert "of outdoor pictures show winter with adaptive steering" in text
-    assert "50\u202f% with one fixed strength and 0\u202f% without steering" in text
+    assert "50~% with one fixed strength and 0~% without steering" in text
     assert "a.b" in text and "[1, 2]" in text and "ab12" in text
 
 
 def test_a_report_without_controls_has_no_words_on_them(tmp_path: Path, make_content: Make) -> None:
     content = make_content(conditions=("unsteered", "fixed", "adaptive"))
-    text = "".join(read(write_report(tmp_path, content)).text)
+    text = HtmlReader(write_report(tmp_path, content)).text
     assert "random direction (" not in text and "show winter" in text
 
 
