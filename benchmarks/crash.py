@@ -25,7 +25,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.synthetic_project import GIT, Checkout, copy_checkout, make_checkout
+from tests.synthetic_project import GIT, Checkout, copy_checkout, make_checkout
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOORS = ("engine", "dvc")
@@ -87,7 +87,7 @@ def benchmark(pipeline: Pipeline, pristine: Checkout, home: Path, runs: int, see
         start = time.monotonic()
         checkout.call(pipeline.command(checkout, door))
         seconds[door] = time.monotonic() - start
-        found = hashes(checkout.root)
+        found = checkout.hashes()
         print(f"undisturbed by {door}: {seconds[door]:.1f} s, {len(checkout.started())} stages computed", flush=True)
         if expected and found != expected:
             print("FAILED: the two doors made different results:", *differences(expected, found), sep="\n  ")
@@ -138,7 +138,7 @@ def kill_and_recover(trial: Trial, checkout: Checkout, pipeline: Pipeline, expec
         if what == "started" and stage in finished:
             trial.problems.append(f"{stage} had finished and was computed again")
     trial.problems += [f"{path} was made again" for path in made_again(checkout.root, made)]
-    found = hashes(checkout.root)
+    found = checkout.hashes()
     if found != expected:
         trial.problems += differences(expected, found)
 
@@ -180,14 +180,6 @@ def journal(checkout: Checkout) -> list[tuple[str, str]]:
         return []
     lines = [line.split() for line in checkout.journal.read_text().splitlines()]
     return [(line[1], line[2]) for line in lines if len(line) == 4]
-
-
-def hashes(root: Path) -> dict[str, str]:
-    """Path of each output -> its md5, from dvc.lock."""
-    from ruamel.yaml import YAML
-
-    stages = YAML(typ="safe").load((root / "dvc.lock").read_text())["stages"]
-    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
 
 
 def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:

@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.synthetic_project import Checkout, copy_checkout, make_checkout
 from steerwright.loopback import go_direct
+from tests.synthetic_project import Checkout, copy_checkout, make_checkout
 
 BRANCHES = ("demo-left", "demo-right")
 ALLOWED = 1.15

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -25,11 +24,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from benchmarks.crash import hashes
-from benchmarks.synthetic_project import Checkout, copy_checkout, make_checkout
 from steerwright.loopback import go_direct
+from tests.synthetic_project import Checkout, copy_checkout, kill_a_worker, make_checkout, shard_runs
 
 STAGE = "demo-shards"
 ROWS = [
@@ -84,7 +81,7 @@ def benchmark(pristine: Checkout, home: Path, api: str | None, shards: int, work
     for number, (name, runner, kill) in enumerate(ROWS):
         checkout = copy_checkout(pristine, home / f"row-{number}")
         row = run(checkout, name, runner, kill, api, shards, workers, expected)
-        expected = expected or hashes(checkout.root)
+        expected = expected or checkout.hashes()
         again = sum(row.computed.values()) - len(row.computed)
         states = ", ".join(f"{count} {state}" for state, count in row.states.items()) or "-"
         print(
@@ -125,7 +122,7 @@ def run(
             raise RuntimeError(f"{name} ended with {process.returncode}:\n{said.read_text()[-4000:]}")
     seconds = time.monotonic() - start
     lines = [line.split() for line in log.read_text().splitlines()]
-    found = hashes(checkout.root)
+    found = checkout.hashes()
     return Row(
         name,
         killed,
@@ -135,46 +132,6 @@ def run(
         len({pid for _, _, pid in lines}),
         Counter(run["state_name"] for run in shard_runs(api, checkout)) if api else Counter(),
     )
-
-
-def kill_a_worker(log: Path, after: int, unless_ended: subprocess.Popen[Any]) -> int:
-    """kill -9 the process that has a shard under way, once ``after`` shards are made; returns its number."""
-    while unless_ended.poll() is None:
-        lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
-        made = {shard for what, shard, _ in lines if what == "made"}
-        busy = [int(pid) for what, shard, pid in lines if what == "began" and shard not in made]
-        if len(made) >= after and busy:
-            os.kill(busy[-1], signal.SIGKILL)
-            return busy[-1]
-        time.sleep(0.01)
-    said = unless_ended.stdout.read() if unless_ended.stdout else ""
-    raise RuntimeError(f"it ended, with {unless_ended.returncode}, before a worker could be killed\n{said}")
-
-
-def shard_runs(api: str, checkout: Checkout) -> list[dict[str, Any]]:
-    """Task runs of the shards in the checkout's newest flow run, once all of them have ended (or ten seconds later)."""
-    commit = checkout.git("rev-parse", "--short=10", "HEAD").strip()
-    filters = {"sort": "START_TIME_DESC", "flow_runs": {"name": {"like_": commit}}}
-    newest = ask(api, "/flow_runs/filter", filters)[0]["id"]
-    ours = {"flow_runs": {"parent_flow_run_id": {"any_": [newest]}}}
-    found: list[dict[str, Any]] = []
-    for _ in range(40):
-        found = []
-        # The server gives a page at a time.
-        while page := ask(api, "/task_runs/filter", ours | {"offset": len(found)}):
-            found += page
-        if found and not {"Pending", "Running"} & {run["state_name"] for run in found}:
-            break
-        time.sleep(0.25)
-    return found
-
-
-def ask(api: str, path: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(
-        f"{api}{path}", json.dumps(body).encode(), {"content-type": "application/json"}, method="POST"
-    )
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        return json.load(reply)
 
 
 @contextmanager

@@ -33,7 +33,6 @@ from rich.table import Table
 
 from benchmarks.clock import Clock, watched_memory
 from benchmarks.sparse_store import write_sparse_store
-from benchmarks.synthetic_project import make_checkout
 from steerwright.activations.denoiser import BATCH_BYTES, collect_rows
 from steerwright.activations.shard_plan import CollectedPrompt, Collection
 from steerwright.activations.store.format import Manifest, Shard
@@ -44,6 +43,7 @@ from steerwright.dag import up_to_date
 from steerwright.models.identify import fingerprint
 from steerwright.models.load import LoadedModel, load_once
 from steerwright.models.spec import ModelSpec
+from tests.synthetic_project import make_checkout
 
 SPEC = ModelSpec(name="seasons-sd", source="models/seasons-sd", steps=20, guidance=4.0)
 # Two hookpoints, and files of 42 and 84 MB.

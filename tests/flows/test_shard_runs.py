@@ -12,10 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from benchmarks.crash import hashes
-from benchmarks.runners import kill_a_worker, shard_runs
-from benchmarks.synthetic_project import Checkout, copy_checkout, make_checkout
 from steerwright.dag.prefect import shards as prefect_settle
+from tests.synthetic_project import Checkout, copy_checkout, kill_a_worker, make_checkout, shard_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
@@ -56,7 +54,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, dict[s
     pristine = make_checkout(tmp_path_factory.mktemp("pristine") / "project")
     done = copy_checkout(pristine, tmp_path_factory.mktemp("done") / "project")
     done.call(done.steerwright("run", STAGE, "--no-prefect"))
-    return pristine, hashes(done.root)
+    return pristine, done.hashes()
 
 
 @pytest.fixture
@@ -78,7 +76,7 @@ def test_a_killed_worker_costs_only_its_shard_and_every_shard_is_a_task_run(shar
     output, _ = process.communicate(timeout=240)
 
     assert process.returncode == 0, output
-    assert hashes(sharded.checkout.root) == expected[1]
+    assert sharded.checkout.hashes() == expected[1]
     began = Counter(shard for what, shard, _ in sharded.noted() if what == "began")
     made = Counter(shard for what, shard, _ in sharded.noted() if what == "made")
     [lost] = {shard for what, shard, pid in sharded.noted() if what == "began" and int(pid) == killed} - {
@@ -101,7 +99,7 @@ def test_processes_of_this_machine_compute_shards_that_are_task_runs(sharded, ex
     output, _ = flow.communicate(timeout=120)
 
     assert flow.returncode == 0, output
-    assert hashes(sharded.checkout.root) == expected[1]
+    assert sharded.checkout.hashes() == expected[1]
     processes = Counter(int(pid) for what, _, pid in sharded.noted() if what == "made")
     assert flow.pid not in processes
     assert len(processes) == 2
@@ -132,7 +130,7 @@ def test_without_a_runner_shards_are_task_runs_too_and_those_that_were_there_are
     }
     # The line was down once; nobody had to start the stage again for it.
     assert {name: run["run_count"] for name, run in runs.items()}[f"{STAGE} 6 of 6"] == 2
-    assert hashes(sharded.checkout.root) == expected[1]
+    assert sharded.checkout.hashes() == expected[1]
     assert {int(pid) for _, _, pid in sharded.noted()} == {failed.pid, again.pid}
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.synthetic_project import Checkout, copy_checkout, make_checkout
+from tests.synthetic_project import Checkout, copy_checkout, make_checkout
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.synthetic_project import Checkout
+from tests.synthetic_project import Checkout
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:

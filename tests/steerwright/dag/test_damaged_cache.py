@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.synthetic_project import Checkout
 from steerwright.dag.dvc import cache_objects
 from steerwright.dag.dvc import lock as dvc_lock
 from steerwright.dag.dvc.repair import repair_cache
+from tests.synthetic_project import Checkout
 
 NUMBERS, PICTURES = "artifacts/demo/numbers/numbers.json", "artifacts/demo/pictures/pictures"
 

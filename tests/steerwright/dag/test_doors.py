@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.synthetic_project import Checkout
+from tests.synthetic_project import Checkout
 
 STAGES = ["demo-numbers", "demo-shards", "demo-left", "demo-right", "demo-pictures", "demo-report"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.synthetic_project import HERE, Checkout
 from steerwright.dag import environment
+from tests.synthetic_project import HERE, Checkout
 
 READS_WEIGHTS = """
     weights: Annotated[str, Param()],

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.synthetic_project import Checkout
+from tests.synthetic_project import Checkout
 
 
 def makers(checkout: Checkout) -> list[str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.synthetic_project import HERE, Checkout, copy_checkout
 from steerwright.dag.dvc import lock as dvc_lock
 from steerwright.dag.dvc import lockfile
+from tests.synthetic_project import HERE, Checkout, copy_checkout
 
 BIN = Path(sys.executable).parent
 RUN = HERE.parent / "tasks" / "run.sh"

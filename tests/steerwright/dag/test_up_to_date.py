@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from benchmarks.synthetic_project import Checkout, copy_checkout
 from steerwright.dag import up_to_date
+from tests.synthetic_project import Checkout, copy_checkout
 
 HEAVY = ("torch", "dvc", "prefect", "ruamel", "yaml", "pydantic", "typer", "rich", "numpy")
 

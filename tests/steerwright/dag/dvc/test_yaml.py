@@ -1,6 +1,6 @@
 """dvc.yaml from the declarations."""
 
-from benchmarks.synthetic_project import Checkout
+from tests.synthetic_project import Checkout
 
 
 def test_the_text_is_the_same_each_time_and_check_fails_when_it_is_old(fresh: Checkout) -> None:

@@ -8,9 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.crash import hashes
-from benchmarks.runners import kill_a_worker
-from benchmarks.synthetic_project import Checkout
+from tests.synthetic_project import Checkout, kill_a_worker
 
 STAGE = "demo-shards"
 
@@ -26,7 +24,7 @@ def noted(log: Path) -> list[list[str]]:
 
 
 def shards_of(checkout: Checkout) -> dict[str, str]:
-    return {path: md5 for path, md5 in hashes(checkout.root).items() if "/shards/" in path}
+    return {path: md5 for path, md5 in checkout.hashes().items() if "/shards/" in path}
 
 
 def test_threads_make_the_same_shards_in_the_process_of_the_run(fresh: Checkout, done: Checkout) -> None:

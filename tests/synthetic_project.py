@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
 
 HERE = Path(__file__).resolve().parent
 HIDDEN = {"dvcconfig": ".dvc/config", "dvcignore": ".dvcignore", "gitignore": ".gitignore"}
@@ -78,6 +84,11 @@ class Checkout:
         assert found.pop("environment") == ["always changed"]
         return found
 
+    def hashes(self) -> dict[str, str]:
+        """Path of each output -> its md5, from dvc.lock."""
+        stages = YAML(typ="safe").load((self.root / "dvc.lock").read_text())["stages"]
+        return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+
     def start(self, command: list[str], **more: str) -> subprocess.Popen[str]:
         """Start a command as the leader of a process group of its own."""
         return subprocess.Popen(
@@ -118,3 +129,43 @@ def copy_checkout(made: Checkout, root: Path) -> Checkout:
     """The same project with all its results in another place, hard links kept."""
     subprocess.run(["cp", "-a", str(made.root), str(root)], check=True)
     return Checkout(root, dict(made.environment))
+
+
+def kill_a_worker(log: Path, after: int, unless_ended: subprocess.Popen[Any]) -> int:
+    """kill -9 the process that has a shard under way, once ``after`` shards are made; returns its number."""
+    while unless_ended.poll() is None:
+        lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+        made = {shard for what, shard, _ in lines if what == "made"}
+        busy = [int(pid) for what, shard, pid in lines if what == "began" and shard not in made]
+        if len(made) >= after and busy:
+            os.kill(busy[-1], signal.SIGKILL)
+            return busy[-1]
+        time.sleep(0.01)
+    said = unless_ended.stdout.read() if unless_ended.stdout else ""
+    raise RuntimeError(f"it ended, with {unless_ended.returncode}, before a worker could be killed\n{said}")
+
+
+def shard_runs(api: str, checkout: Checkout) -> list[dict[str, Any]]:
+    """Task runs of the shards in the checkout's newest flow run, once all of them have ended (or ten seconds later)."""
+    commit = checkout.git("rev-parse", "--short=10", "HEAD").strip()
+    filters = {"sort": "START_TIME_DESC", "flow_runs": {"name": {"like_": commit}}}
+    newest = _ask(api, "/flow_runs/filter", filters)[0]["id"]
+    ours = {"flow_runs": {"parent_flow_run_id": {"any_": [newest]}}}
+    found: list[dict[str, Any]] = []
+    for _ in range(40):
+        found = []
+        # The server gives a page at a time.
+        while page := _ask(api, "/task_runs/filter", ours | {"offset": len(found)}):
+            found += page
+        if found and not {"Pending", "Running"} & {run["state_name"] for run in found}:
+            break
+        time.sleep(0.25)
+    return found
+
+
+def _ask(api: str, path: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        f"{api}{path}", json.dumps(body).encode(), {"content-type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.load(reply)
