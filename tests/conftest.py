@@ -1,11 +1,15 @@
-"""How the whole suite runs: in two processes, a file in one of them, and the files that take longest first."""
+"""How the whole suite runs: shapes checked, in two processes, a file in one of them, the longest files first."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from steerwright.loopback import go_direct
+from tests.shapes import check_shapes
+
+check_shapes()  # before what follows imports the library
+
+from steerwright.loopback import go_direct  # noqa: E402
 
 # Servers that tests start are on this machine, also for those who sit behind a proxy.
 go_direct()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 
@@ -34,7 +35,13 @@ class PairedMoments:
         count = torch.zeros(steps, dtype=torch.int64)
         return cls(zeros(steps, width), zeros(steps, width), zeros(shuffles, steps, width), count)
 
-    def add(self, step: int, positive: Tensor, negative: Tensor, signs: Tensor) -> None:
+    def add(
+        self,
+        step: int,
+        positive: Float[Tensor, "pairs d"],
+        negative: Float[Tensor, "pairs d"],
+        signs: Float64[Tensor, "shuffles pairs"],
+    ) -> None:
         """Take in the rows of some pairs at `step`, both [pairs, d]; `signs` [shuffles, pairs] holds +1 and -1."""
         above, below = positive.double(), negative.double()
         self.positive[step] += above.sum(0)
@@ -50,7 +57,7 @@ class PairedMoments:
         self.count += other.count
 
 
-def shuffle_signs(pairs: Sequence[str], shuffles: int, seed: int) -> Tensor:
+def shuffle_signs(pairs: Sequence[str], shuffles: int, seed: int) -> Float64[Tensor, "shuffles pairs"]:
     """Which pairs are swapped in which shuffle: float64 [shuffles, pairs] of +1 and -1; [0, pairs] for too few pairs.
 
     `pairs`: the ids of all pairs of a concept, not those of a part. An id that stands there twice (another seed) has

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Int, Int64
 from torch import Tensor
 
 from steerwright.activations.store.rows import TOKEN_TYPES
@@ -10,7 +11,7 @@ from steerwright.activations.store.rows import TOKEN_TYPES
 TEXT_TOKEN_TYPES = ("bos", "content", "eos", "padding")
 
 
-def token_types(token_ids: Tensor, eos_token_id: int) -> dict[str, Tensor]:
+def token_types(token_ids: Int[Tensor, "n tokens"], eos_token_id: int) -> dict[str, Bool[Tensor, "n tokens"]]:
     """A bool mask [n, tokens] for each of bos, content, eos, padding; every token is of exactly one type.
 
     BOS is the first position and EOS the first `eos_token_id` after it (CLIP pads with the same id in SD 1.x and the
@@ -28,7 +29,7 @@ def token_types(token_ids: Tensor, eos_token_id: int) -> dict[str, Tensor]:
     }
 
 
-def prompt_token_types(tokenizer: Any, token_ids: Tensor) -> dict[str, Tensor]:
+def prompt_token_types(tokenizer: Any, token_ids: Int[Tensor, "n tokens"]) -> dict[str, Bool[Tensor, "n tokens"]]:
     """As `token_types`, a bool mask [n, tokens] for each type, of ids [n, tokens] that `tokenizer` made.
 
     T5's tokenizer puts no token before the prompt, so there is no bos, and an empty prompt begins with its end.
@@ -40,7 +41,7 @@ def prompt_token_types(tokenizer: Any, token_ids: Tensor) -> dict[str, Tensor]:
     return {name: mask[:, 1:] for name, mask in token_types(torch.cat([before, token_ids], 1), eos).items()}
 
 
-def type_indices(tokenizer: Any, token_ids: Tensor) -> Tensor:
+def type_indices(tokenizer: Any, token_ids: Int[Tensor, "n tokens"]) -> Int64[Tensor, "n tokens"]:
     """For each token [n, tokens] the index of its type in `rows.TOKEN_TYPES`, int64."""
     found = torch.zeros_like(token_ids, dtype=torch.int64)
     for name, mask in prompt_token_types(tokenizer, token_ids).items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, assert_never, get_args
 
 import torch
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from steerwright.activations.store.format import shard_key, shard_name
@@ -29,7 +30,7 @@ from steerwright.models.language.load import LanguageModel
 from steerwright.models.language.token_places import span
 
 
-def residuals(model: LanguageModel, encoded: Encoded, engine: Engine = "hooks") -> Tensor:
+def residuals(model: LanguageModel, encoded: Encoded, engine: Engine = "hooks") -> Float[Tensor, "layers n t d"]:
     """What every block gives for `encoded`: [layers, n, t, d], in the model's dtype, on its device; one forward.
 
     Values on padding mean nothing. `hooks` sees what edits of `steer_text` make of a block, `nnsight` what the block
@@ -88,7 +89,7 @@ def pooled_residuals(
     return torch.cat(pooled, dim=1) if pooled else torch.zeros(model.layers, 0, model.width)
 
 
-def policy_mask(encoded: Encoded, policy: str) -> Tensor:
+def policy_mask(encoded: Encoded, policy: str) -> Bool[Tensor, "n t"]:
     """Bool [n, t]: the tokens that `policy` takes of each text."""
     if policy == "last":
         positions = torch.arange(encoded.mask.shape[1], device=encoded.mask.device)
@@ -246,7 +247,7 @@ def pooled_once(
 # Texts in a store as one row each: their last token, the mean over their tokens, or over a span of them.
 
 
-def pooled_texts(store: Store, hookpoint: Hookpoint, ids: Sequence[str], policy: str) -> Tensor:
+def pooled_texts(store: Store, hookpoint: Hookpoint, ids: Sequence[str], policy: str) -> Float32[Tensor, "ids d"]:
     """float32 [ids, d]: each text of `ids` by `policy`, as `pooled_residuals` does: last, content or span:START:STOP.
 
     For stores of `collect_residuals`, which hold a text's own tokens in their order, and its last token. UserError for

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, assert_never, get_args
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from steerwright.activations.record import record
@@ -52,7 +53,7 @@ def text_activations(
     return TextActivations(found, token_ids)
 
 
-def tokenize(model: LoadedModel, prompts: Sequence[str]) -> Tensor:
+def tokenize(model: LoadedModel, prompts: Sequence[str]) -> Int64[Tensor, "n tokens"]:
     """Token ids int64 [n, tokens], padded and cut as the pipeline does when it generates."""
     tokenizer = model.pipeline.tokenizer
     length = tokenizer.model_max_length

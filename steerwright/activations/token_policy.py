@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from steerwright.errors import UserError
@@ -13,7 +14,9 @@ TOKEN_POLICIES: tuple[str, ...] = get_args(TokenPolicy)
 TYPES = ("content", "eos", "padding")
 
 
-def reduce_tokens(policy: TokenPolicy, activations: Tensor, types: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def reduce_tokens(
+    policy: TokenPolicy, activations: Float[Tensor, "n tokens d"], types: Mapping[str, Bool[Tensor, "n tokens"]]
+) -> dict[str, Float[Tensor, "n *tokens d"]]:
     """The samples that `policy` takes from `activations` [n, tokens, d], by the tokens that their vector is meant for.
 
     `types` holds a bool mask [n, tokens] per token type (content, eos, padding; BOS belongs to none).
@@ -34,7 +37,7 @@ def reduce_tokens(policy: TokenPolicy, activations: Tensor, types: Mapping[str, 
             raise UserError(f"Token policy {policy!r} does not exist; choose one of {', '.join(TOKEN_POLICIES)}.")
 
 
-def mean_over(activations: Tensor, mask: Tensor) -> Tensor:
+def mean_over(activations: Float[Tensor, "n tokens d"], mask: Bool[Tensor, "n tokens"]) -> Float[Tensor, "n d"]:
     """Mean [n, d] of `activations` [n, tokens, d] over the tokens where `mask` [n, tokens] is true.
 
     In float32 or wider; NaN for a row whose mask is empty.

@@ -39,9 +39,10 @@ FILE = "artifacts/environment.json"
 # Distributions whose name is not that of what is imported.
 _DISTRIBUTIONS = {"PIL": "pillow", "open_clip": "open-clip-torch", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 # They neither compute nor write what a stage makes. Triton is pinned by torch to a version of its own.
-_WITHOUT_RESULTS = frozenset(
-    ("dvc", "gradio", "huggingface_hub", "prefect", "psutil", "pydantic", "rich", "ruamel", "triton", "typer")
-)
+_WITHOUT_RESULTS = frozenset((
+    "dvc", "gradio", "huggingface_hub", "jaxtyping", "prefect", "psutil", "pydantic", "rich", "ruamel", "triton",
+    "typer",
+))  # fmt: skip
 # Libraries that another one computes with, although no code here imports them.
 _BELOW = {"transformers": ("tokenizers", "peft"), "open_clip": ("timm", "torchvision"), "lpips": ("torchvision",)}
 _ON_A_DEVICE = frozenset({"torch"})

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -59,16 +60,16 @@ class Units:
     scale: Tensor | float
     shift: Tensor | float
 
-    def undo(self, rows: Tensor) -> Tensor:
+    def undo(self, rows: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
         """`rows` [rows, d] in their own units."""
         return self.difference(rows) if isinstance(self.shift, float) else self.difference(rows) + self.shift
 
-    def difference(self, rows: Tensor) -> Tensor:
+    def difference(self, rows: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
         """What a difference of two encoded rows [rows, d] is in the rows' own units: the shift cancels."""
         return rows if isinstance(self.scale, float) and self.scale == 1.0 else rows * self.scale
 
 
-def units(norm: InputNorm, rows: Tensor) -> Units:
+def units(norm: InputNorm, rows: Float[Tensor, "rows d"]) -> Units:
     """How `norm` is undone for these `rows` [rows, d]; in their dtype and on their device."""
     match norm:
         case NoNorm():
@@ -84,7 +85,7 @@ def units(norm: InputNorm, rows: Tensor) -> Units:
             return Units(std.to(rows), mean.to(rows))
 
 
-def normalised(norm: InputNorm, rows: Tensor) -> tuple[Tensor, Units]:
+def normalised(norm: InputNorm, rows: Float[Tensor, "rows d"]) -> tuple[Float[Tensor, "rows d"], Units]:
     """`rows` [rows, d] as they are encoded, and how that is undone."""
     back = units(norm, rows)
     if isinstance(norm, NoNorm):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
@@ -14,8 +15,8 @@ class SparseLatents:
     latent whose value is 0 is not active and never listed.
     """
 
-    indices: Tensor
-    values: Tensor
+    indices: Int64[Tensor, "rows places"]
+    values: Float[Tensor, "rows places"]
     size: int
     """Number of latents there are, n."""
 
@@ -23,11 +24,11 @@ class SparseLatents:
         return len(self.indices)
 
     @property
-    def used(self) -> Tensor:
+    def used(self) -> Bool[Tensor, "rows places"]:
         """Bool [rows, places]: which places hold a latent."""
         return self.indices >= 0
 
-    def dense(self) -> Tensor:
+    def dense(self) -> Float[Tensor, "rows n"]:
         """All latents [rows, n], zeros where they are not active; for small tests, never for large n."""
         out = self.values.new_zeros(len(self.indices), self.size + 1)
         out.scatter_(1, torch.where(self.used, self.indices, self.size), self.values)

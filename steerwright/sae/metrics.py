@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from steerwright.activations.store.shuffle import RowBatch
@@ -60,7 +61,7 @@ class UnexplainedVariance:
         self._shift: Tensor | None = None
         self._sums: list[Tensor] = []
 
-    def add(self, rows: Tensor, reconstruction: Tensor) -> None:
+    def add(self, rows: Float[Tensor, "rows d"], reconstruction: Float[Tensor, "rows d"]) -> None:
         """Counts rows in; both [rows, d]."""
         rows, error = rows.double(), rows.double() - reconstruction.double()
         if self._shift is None:

@@ -5,13 +5,16 @@ kernels do the same (steerwright/sae/triton_product.py).
 """
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
 from steerwright.sae import triton_product
 
 
-def weighted_rows(indices: Tensor, weights: Tensor, table: Tensor) -> Tensor:
+def weighted_rows(
+    indices: Int64[Tensor, "rows places"], weights: Float[Tensor, "rows places"], table: Float[Tensor, "n d"]
+) -> Float[Tensor, "rows d"]:
     """Sum over places of weights * table[indices]: [rows, places] of a `table` [n, d] give [rows, d].
 
     A place with index -1 is not used. The sum of a row runs over its places in order, whatever else is in the batch.

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Self
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -48,18 +49,18 @@ class Sae:
         """Width of the rows, d."""
         return int(self.encoder.shape[1])
 
-    def encode(self, rows: Tensor) -> SparseLatents:
+    def encode(self, rows: Float[Tensor, "rows d"]) -> SparseLatents:
         """Latents of `rows` [rows, d]; a row's latents depend on that row alone, never on its batch."""
         return self._encode(normalised(self.input_norm, self._cast(rows))[0])
 
-    def decode(self, latents: SparseLatents) -> Tensor:
+    def decode(self, latents: SparseLatents) -> Float[Tensor, "rows d"]:
         """Reconstruction [rows, d]. Where a norm was taken per row it cannot be undone here: use `reconstruct`."""
         if isinstance(self.input_norm, PER_ROW) or self.skip is not None:
             raise ValueError("What this autoencoder reconstructs depends on the rows themselves: use reconstruct(rows)")
         decoded = self._decode(latents)
         return units(self.input_norm, decoded).undo(decoded)
 
-    def reconstruct(self, rows: Tensor) -> tuple[SparseLatents, Tensor]:
+    def reconstruct(self, rows: Float[Tensor, "rows d"]) -> tuple[SparseLatents, Float[Tensor, "rows d"]]:
         """Latents and reconstruction [rows, d] of `rows`, the input's norm undone."""
         encoded, back = normalised(self.input_norm, self._cast(rows))
         latents = self._encode(encoded)
@@ -68,7 +69,7 @@ class Sae:
             decoded = decoded + encoded @ self.skip.to(encoded.dtype).T
         return latents, back.undo(decoded)
 
-    def delta(self, rows: Tensor, change: SparseLatents) -> Tensor:
+    def delta(self, rows: Float[Tensor, "rows d"], change: SparseLatents) -> Float[Tensor, "rows d"]:
         """What it does to `rows` [rows, d], in their own units, when latents change by `change`: nothing else changes.
 
         The sum over changed f of change_f * decoder[f], times what the input's norm divided by: x + delta is the edited

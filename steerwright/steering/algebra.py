@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from steerwright.arguments import finite_number, is_list
@@ -14,6 +15,8 @@ from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.running import Branch, carries_prompt
 from steerwright.steering.gates import Always, Gate
 from steerwright.steering.operators import Operator
+
+Acts = Float[Tensor, "*tokens d"]
 
 # How far an edit may go: limits on each token's change.
 
@@ -24,7 +27,7 @@ class Bound(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def limit(self, before: Tensor, after: Tensor) -> Tensor:
+    def limit(self, before: Acts, after: Acts) -> Acts:
         """What becomes of `after` [..., tokens, d], which the operator made of `before`; never in place."""
 
 
@@ -32,7 +35,7 @@ class Bound(ABC):
 class Unbounded(Bound):
     """As far as the operator goes."""
 
-    def limit(self, before: Tensor, after: Tensor) -> Tensor:  # noqa: ARG002
+    def limit(self, before: Acts, after: Acts) -> Acts:  # noqa: ARG002
         return after
 
 
@@ -47,7 +50,7 @@ class KeepNorm(Bound):
     Source: arXiv:2503.09630, there without a guard at zero.
     """
 
-    def limit(self, before: Tensor, after: Tensor) -> Tensor:
+    def limit(self, before: Acts, after: Acts) -> Acts:
         was, length = before.norm(dim=-1, keepdim=True), after.norm(dim=-1, keepdim=True)
         vanished = length <= _RESIDUE * was
         ratio = was / length.masked_fill_(vanished, 1.0)
@@ -64,7 +67,7 @@ class Cap(Bound):
         if not self.share > 0:
             raise ValueError(f"A cap of {self.share} of the token's norm would allow no edit; give more than 0.")
 
-    def limit(self, before: Tensor, after: Tensor) -> Tensor:
+    def limit(self, before: Acts, after: Acts) -> Acts:
         change = after - before
         length = change.norm(dim=-1, keepdim=True)
         allowed = self.share * before.norm(dim=-1, keepdim=True)
@@ -147,13 +150,13 @@ class Edit:
 
 def edited(
     edit: Edit,
-    acts: Tensor,
+    acts: Acts,
     *,
     sign: int = 1,
-    mask: Tensor | None = None,
+    mask: Bool[Tensor, "*masked"] | None = None,
     held: Sequence[Tensor | None] = (),
-    uncond: Tensor | None = None,
-) -> Tensor:
+    uncond: Acts | None = None,
+) -> Acts:
     """`acts` [images, tokens, d] after `edit`, same shape and dtype; computed in float32 or wider, never in place.
 
     `mask` is bool, [tokens] or [images, tokens]; None for all tokens. `held` and `uncond` are what some operators

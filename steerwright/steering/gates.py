@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from steerwright.models.hookpoints import Hookpoint
@@ -19,7 +20,7 @@ class Gate:
     pictures_only: ClassVar[bool] = False
     """Looks at pictures; a language model refuses it."""
 
-    def mask(self, acts: Tensor) -> Tensor | None:  # noqa: ARG002
+    def mask(self, acts: Float[Tensor, "*tokens d"]) -> Bool[Tensor, "*tokens"] | None:  # noqa: ARG002
         """Bool [..., tokens] of the tokens of `acts` [..., tokens, d] on which to act; None for all of them."""
         return None
 
@@ -39,7 +40,7 @@ class ImageGate(Gate, ABC):
     held_from: int | None
 
     @abstractmethod
-    def present(self, acts: Tensor, shared: dict[int, Tensor]) -> Tensor:
+    def present(self, acts: Float[Tensor, "images tokens d"], shared: dict[int, Tensor]) -> Bool[Tensor, " images"]:
         """Bool [images]: which images hold the concept, from `acts` [images, tokens, d] at the gate's hookpoint.
 
         `shared` is kept for all gates that look at the same `acts`, by the id of what they share.
@@ -72,7 +73,7 @@ class WherePresent(Gate):
         if self.centred:
             check_origin(self.direction)
 
-    def mask(self, acts: Tensor) -> Tensor:
+    def mask(self, acts: Float[Tensor, "*tokens d"]) -> Bool[Tensor, "*tokens"]:
         unit = self.direction.unit
         along = acts @ unit if unit.ndim == 1 else (acts * unit).sum(-1)
         return along > (_level(self.direction, self.threshold) if self.centred else self.threshold)
@@ -94,7 +95,7 @@ class InImage(ImageGate):
     def __post_init__(self) -> None:
         check_origin(self.direction)
 
-    def present(self, acts: Tensor, shared: dict[int, Tensor]) -> Tensor:  # noqa: ARG002
+    def present(self, acts: Float[Tensor, "images tokens d"], shared: dict[int, Tensor]) -> Bool[Tensor, " images"]:  # noqa: ARG002
         mean = acts.mean(1, dtype=torch.promote_types(acts.dtype, torch.float32))
         return mean @ self.direction.unit > _level(self.direction, self.threshold)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 # A position where both sides of every pair agree (BOS under a causal mask) differs by rounding only. Scaled to
@@ -49,7 +50,7 @@ class Direction:
         return bool(self.unit.ndim == 2)
 
 
-def normalised(raw: Tensor, norm: Tensor | None = None) -> Direction:
+def normalised(raw: Float[Tensor, "*tokens d"], norm: Float[Tensor, "*tokens"] | None = None) -> Direction:
     """Split `raw` [d] or [tokens, d] into unit float32 vectors and their norms (the lengths of `raw` if not given).
 
     Rows shorter than 1e-5 of the longest become zero. Raises ValueError when nothing but zeros is left.

@@ -1,6 +1,7 @@
 """The normal of the plane that best separates positive from negative activations."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -10,7 +11,7 @@ RIDGE = 1e-2
 MAX_ITERATIONS = 500
 
 
-def logistic_probe(positive: Tensor, negative: Tensor, ridge: float = RIDGE) -> Direction:
+def logistic_probe(positive: Float[Tensor, "n d"], negative: Float[Tensor, "m d"], ridge: float = RIDGE) -> Direction:
     """Normal of a logistic regression that tells `positive` [n, d] from `negative` [m, d].
 
     Both classes weigh the same, whatever n and m. The activations are centred and divided by one common scale, so

@@ -1,12 +1,13 @@
 """The line along which the paired differences are longest."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from steerwright.vectors.direction import Direction, normalised
 
 
-def principal_component(positive: Tensor, negative: Tensor) -> Direction:
+def principal_component(positive: Float[Tensor, "n d"], negative: Float[Tensor, "m d"]) -> Direction:
     """First principal component of the differences `positive - negative`, both [n, d] and paired by row.
 
     The differences are not centred: their mean is the concept itself. The component's sign is the one that points

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 import torch
+from jaxtyping import Float
 from pydantic import AfterValidator
 from torch import Tensor
 
@@ -33,7 +34,7 @@ def _known(name: str) -> str:
 EstimatorName = Annotated[str, AfterValidator(_known)]
 
 
-def estimate(name: str, positive: Tensor, negative: Tensor) -> Direction:
+def estimate(name: str, positive: Float[Tensor, "n *tokens d"], negative: Float[Tensor, "m *tokens d"]) -> Direction:
     """Direction by the estimator `name` from activations [n, d], or one per position from [n, tokens, d].
 
     Positions where the classes' means coincide (BOS under a causal mask) get no direction: zeros, with norm 0.
