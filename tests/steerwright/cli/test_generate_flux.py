@@ -32,13 +32,14 @@ def run(flux_folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.
 
 def test_a_picture_is_the_librarys_and_says_how_it_was_made(flux: Any, run: Callable[..., Any], tmp_path: Path) -> None:
     assert run("--seed", "3").exit_code == 0
-    picture = Image.open(tmp_path / "out.png")
-    assert np.array_equal(np.asarray(picture), generate(flux, ["a red house"], [3], steps=2)[0])
-    said = picture.text  # type: ignore[attr-defined]
+    with Image.open(tmp_path / "out.png") as picture:
+        assert np.array_equal(np.asarray(picture), generate(flux, ["a red house"], [3], steps=2)[0])
+        said = picture.text  # type: ignore[attr-defined]
     assert (said["size"], said["guidance"], said["negative_prompt"]) == ("32x32", "3.5", "")
     assert said["model_digest"] == flux.fingerprint.digest
     assert run("--size", "72x64", "--guidance", "1.5", "--force").exit_code == 0
-    assert Image.open(tmp_path / "out.png").size == (72, 64)
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.size == (72, 64)
 
 
 def test_vectors_of_its_text_encoder_steer_it(flux: Any, run: Callable[..., Any], tmp_path: Path) -> None:

@@ -120,7 +120,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     process.send_signal(signal.SIGTERM)
     process.wait(60)
     assert not (root / "lab" / ".cache").exists(), "what was handed out is removed at the end"
-    assert process.stdout.read() == "", "nothing went wrong in the terminal"
+    with process.stdout:
+        assert process.stdout.read() == "", "nothing went wrong in the terminal"
 
 
 @pytest.fixture

@@ -302,13 +302,13 @@ def test_kill_9_while_a_checkpoint_is_written_and_after(store: Store, tmp_path: 
     script = textwrap.dedent(SCRIPT.format(tests=str(Path(__file__).parent)))
     command = [sys.executable, "-c", script, str(store.folder), str(tmp_path / "killed")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip() == moment:
-            os.kill(process.pid, signal.SIGKILL)
-            break
-    assert process.wait() == -signal.SIGKILL
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip() == moment:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL
     resumed = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout.split("\n")
     assert f"saved {20 if moment.startswith('saving') else 30}" in resumed
     assert "saved 10" not in resumed
