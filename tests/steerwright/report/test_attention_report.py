@@ -20,9 +20,9 @@ from steerwright.report.attention.grid import grid
 from steerwright.report.attention.page import write_attention_report
 from steerwright.report.provenance import RunProvenance
 from steerwright.stats.bootstrap import Bootstrap
-from steerwright.world.labels import LABELS
-from steerwright.world.render import render
-from steerwright.world.scene import Scene, sample_scene
+from seasons.labels import LABELS
+from seasons.render import render
+from seasons.scene import Scene, sample_scene
 
 Make = Callable[..., AttentionContent]
 VOID = {"img", "br", "meta", "link", "col"}

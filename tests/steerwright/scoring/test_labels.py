@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from steerwright.errors import UserError
 from steerwright.scoring.labels import LabelScorer
-from steerwright.world.classifiers import LabelClassifier, save_label_classifier
-from steerwright.world.labels import LABELS
+from seasons.classifiers import LabelClassifier, save_label_classifier
+from seasons.labels import LABELS
 
 
 class ReadsTheRedChannel(nn.Module):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from steerwright.scoring.named_labels import named_labels
-from steerwright.world.captions import caption, full_caption
-from steerwright.world.labels import LABELS
-from steerwright.world.scene import sample_scenes
+from seasons.captions import caption, full_caption
+from seasons.labels import LABELS
+from seasons.scene import sample_scenes
 
 
 @pytest.mark.parametrize(

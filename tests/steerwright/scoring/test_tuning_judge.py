@@ -9,8 +9,8 @@ from steerwright.experiments.search import Measured, objective
 from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.judges import TuningJudge, directional_similarity, kept_by, prompt_share
 from steerwright.scoring.target import parse_target
-from steerwright.world.render import render
-from steerwright.world.scene import sample_scene
+from seasons.render import render
+from seasons.scene import sample_scene
 
 SEASONS = ("winter", "autumn", "summer")
 

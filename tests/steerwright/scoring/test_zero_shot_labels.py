@@ -5,7 +5,7 @@ from torch import Tensor
 
 from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.zero_shot_labels import CONCEPTS, zero_shot_labels
-from steerwright.world.labels import LABELS
+from seasons.labels import LABELS
 
 WORDS = [word for values in LABELS.values() for word in values]
 MEANING = {"snow": "winter", "noon": "day", "daylight": "day", "city": "street", "field": "meadow", "indoors": "room"}

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from steerwright.errors import UserError
-from steerwright.world.render import render
-from steerwright.world.scene import Scene, sample_scene
+from seasons.render import render
+from seasons.scene import Scene, sample_scene
 from tasks.latents.scores import evaluate_latents
 
 SCORERS = {"clip": "models/seasons-clip", "labels": "models/seasons-labels", "lpips": "models/seasons-lpips"}

@@ -10,8 +10,8 @@ import torch
 
 from steerwright.errors import UserError
 from steerwright.scoring.language.judges import Entailment, TextJudge, TextLabels
-from steerwright.world.language.text_classifier import TextClassifier, form_features, save_text_classifier
-from steerwright.world.language.topic import VALUES
+from steerwright.scoring.language.text_classifier import TextClassifier, form_features, save_text_classifier
+from seasons.language.topic import VALUES
 
 HYPOTHESES = {"pirate": "a pirate wrote this", "happy": "this sounds happy"}
 

@@ -8,7 +8,7 @@ import yaml
 
 from steerwright.errors import UserError
 from steerwright.scoring.language.judges import PRESENT, TextLabels
-from steerwright.world.language.topic import FACTORS, VALUES
+from seasons.language.topic import FACTORS, VALUES
 
 ROOT = Path(__file__).parents[4]
 
