@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steerwright.scoring.clip import ClipScorer
-from steerwright.scoring.labels import LabelScorer
-from steerwright.scoring.perceptual import Perceptual
+from seasons.label_set import CLIP_SEASON_PHRASES
 from seasons.labels import LABELS
 from seasons.render import render_all
 from seasons.scene import sample_scenes
+from steerwright.scoring.clip import ClipScorer
+from steerwright.scoring.labels import LabelScorer
+from steerwright.scoring.perceptual import Perceptual
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 UNSEEN = 77
 
 
@@ -46,7 +47,7 @@ def test_the_classifier_reads_rendered_scenes_it_has_not_seen() -> None:
 def test_clip_finds_the_season_of_rendered_scenes() -> None:
     scenes = sample_scenes(200, UNSEEN)
     clip = ClipScorer(ROOT / "models" / "seasons-clip")
-    names = clip.zero_shot(clip.images(render_all(scenes))).names
+    names = clip.zero_shot(clip.images(render_all(scenes)), CLIP_SEASON_PHRASES).names
     assert np.mean([a == s.season for a, s in zip(names, scenes, strict=True)]) >= 0.95
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from seasons.language.labelled_texts import LabelledText, labelled_text
+from seasons.language.topic import VALUES
 from steerwright.scoring.language.text_classifier import (
     TextClassifier,
     form_features,
@@ -15,10 +16,9 @@ from steerwright.scoring.language.text_classifier import (
     save_text_classifier,
     words_of,
 )
-from seasons.language.topic import VALUES
 from tasks.world.text_labels import learn_vocabulary, recalls, train_text_classifier
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 UNSEEN = 7731
 
 
@@ -40,7 +40,7 @@ def test_words_keep_capitals_that_shout() -> None:
 
 
 def test_features_by_hand() -> None:
-    model = TextClassifier([*form_features(), "a", "b", "a b", "b a"])
+    model = TextClassifier([*form_features(), "a", "b", "a b", "b a"], VALUES)
     named = [model.vocabulary[i] for i in model.features("a b. A c", ended=False)]
     # Four words (bucket 1: up to five), a longest sentence of two (bucket 0), one sentence end (bucket 1), no pair
     # twice (bucket 0); of the pairs a-b, b-., .-a, a-c the last three are unknown (bucket 3: up to four).
@@ -53,7 +53,7 @@ def test_features_by_hand() -> None:
 
 def test_logits_are_those_of_the_sum_of_the_embeddings() -> None:
     torch.manual_seed(0)
-    model = TextClassifier([*form_features(), "a", "b"])
+    model = TextClassifier([*form_features(), "a", "b"], VALUES)
     bags = [[0, len(model.vocabulary) - 1], [1]]
     summed = torch.stack([model.embedding.weight[bag].sum(0) for bag in bags])
     expected = model.out(model.hidden(summed.clamp(min=0)).clamp(min=0))
@@ -64,13 +64,16 @@ def test_logits_are_those_of_the_sum_of_the_embeddings() -> None:
     assert torch.allclose(forgot[1], expected[1], atol=1e-6)
 
 
-def test_a_saved_classifier_reads_the_same_and_another_worlds_is_refused(tmp_path: Path) -> None:
-    model = TextClassifier([*form_features(), "a"]).half().float()
+def test_a_saved_classifier_reads_the_same_with_its_own_values(tmp_path: Path) -> None:
+    model = TextClassifier([*form_features(), "a"], VALUES).half().float()
     save_text_classifier(model, tmp_path)
     assert torch.equal(load_text_classifier(tmp_path)([[0, 2]]), model.eval()([[0, 2]]))
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "values": ["warm"]}))
-    with pytest.raises(ValueError, match="warm"):
+    assert config["values"] == list(VALUES)
+    save_text_classifier(TextClassifier(form_features(), ["warm"]), tmp_path)
+    assert load_text_classifier(tmp_path).values == ("warm",) and load_text_classifier(tmp_path)([[0]]).shape == (1, 1)
+    (tmp_path / "config.json").write_text(json.dumps({**config, "width": 3}))
+    with pytest.raises(ValueError, match="3 and 64 wide"):
         load_text_classifier(tmp_path)
 
 
@@ -107,7 +110,7 @@ def test_recalls_by_hand() -> None:
     every = np.ones(len(VALUES))
     shown, none = LabelledText("whole", "x", True, every), LabelledText("whole", "x", True, 0 * every)
     texts = [shown, none, text(1, 1), text(0, 1), text(np.nan, 0), text(0, 0)]
-    found = recalls(Says(form_features()), texts)
+    found = recalls(Says(form_features(), VALUES), texts)
     assert found["happy"] == (1.0, 1.0)  # those with it are found, those without it are taken for it
     assert found["sad"] == (0.0, 0.0)
 

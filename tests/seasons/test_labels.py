@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from steerwright.scoring.named_labels import named_labels
 from seasons.captions import caption, full_caption
+from seasons.label_set import SEASONS_WORLD
 from seasons.labels import LABELS
 from seasons.scene import sample_scenes
 
@@ -22,12 +22,12 @@ from seasons.scene import sample_scenes
     ],
 )
 def test_labels_of_a_prompt(prompt: str, expected: tuple[str | None, ...]) -> None:
-    assert tuple(named_labels(prompt).values()) == expected
+    assert tuple(SEASONS_WORLD.named(prompt).values()) == expected
 
 
 def test_a_full_caption_names_everything_and_no_caption_names_anything_false() -> None:
     for index, scene in enumerate(sample_scenes(400, seed=1)):
         truth = {label: getattr(scene, label) for label in LABELS}
-        assert named_labels(full_caption(scene)) == truth
-        said = named_labels(caption(scene, np.random.default_rng(index)))
+        assert SEASONS_WORLD.named(full_caption(scene)) == truth
+        said = SEASONS_WORLD.named(caption(scene, np.random.default_rng(index)))
         assert {label: value for label, value in said.items() if value is not None}.items() <= truth.items()
