@@ -17,16 +17,17 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from seasons.captions import full_caption
+from seasons.label_set import SEASONS_WORLD
+from seasons.labels import LABELS
+from seasons.render import render_all
+from seasons.scene import Scene, sample_scenes
 from steerwright.models.generate import generate
 from steerwright.models.load import load_model
 from steerwright.models.spec import ModelSpec
 from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.labels import LabelScorer, Predictions
 from steerwright.scoring.zero_shot_labels import zero_shot_labels
-from steerwright.world.captions import full_caption
-from steerwright.world.labels import LABELS
-from steerwright.world.render import render_all
-from steerwright.world.scene import Scene, sample_scenes
 
 RENDERED_SEED, CAPTIONS_SEED = 902, 903
 BARS = {
@@ -59,11 +60,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     clip = ClipScorer(arguments.models / "seasons-clip")
-    labels = LabelScorer.load(arguments.models / "seasons-labels")
+    labels = LabelScorer.load(arguments.models / "seasons-labels", SEASONS_WORLD)
     rendered = sample_scenes(arguments.scenes, RENDERED_SEED)
     pixels = render_all(rendered)
     rows = {
-        "CLIP zero-shot": (shares(zero_shot_labels(clip, clip.images(pixels)), rendered), len(rendered)),
+        "CLIP zero-shot": (shares(zero_shot_labels(clip, clip.images(pixels), SEASONS_WORLD), rendered), len(rendered)),
         "label classifier": (shares(labels.predict(pixels), rendered), len(rendered)),
     }
     seconds: dict[str, float] = {}

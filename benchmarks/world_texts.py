@@ -16,15 +16,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from seasons.language.grammar import random_topic, request, two_values
+from seasons.language.labelled_texts import labelled_text
+from seasons.language.topic import VALUES
 from steerwright.models.language.load import LanguageModel, load_language_model
 from steerwright.models.language.spec import LanguageSpec
 from steerwright.scoring.language.fluency import distinct
 from steerwright.scoring.language.judges import PRESENT, TextLabels
+from steerwright.scoring.language.text_classifier import words_of
 from steerwright.steering.language.generate import Completion, Sampling, complete
-from steerwright.world.language.grammar import random_topic, request, two_values
-from steerwright.world.language.labelled_texts import labelled_text
-from steerwright.world.language.text_classifier import words_of
-from steerwright.world.language.topic import VALUES
 from tasks.world.text_labels import recalls
 
 REQUESTS_SEED, TEXTS_SEED = 981, 982

@@ -53,7 +53,7 @@ def test_every_path_that_the_architecture_names_is_there() -> None:
 
 # What a run writes, or a reader of the page does.
 WRITTEN = ("data/flux/SPLIT.txt",)
-PATH = re.compile(r"`((?:steerwright|tasks|flows|tests|params|data|models|docs|benchmarks)/[\w./-]+)`")
+PATH = re.compile(r"`((?:steerwright|seasons|tasks|flows|tests|params|data|models|docs|benchmarks)/[\w./-]+)`")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

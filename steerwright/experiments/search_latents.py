@@ -45,9 +45,10 @@ class LatentAttempt(BaseModel):
 class SearchJob(BaseModel):
     """Erasing one target by one method: `attempts` in order, on tuning `frames` whose unsteered pictures are there.
 
-    `named`: whether each frame's prompt names the target; `axes` -> their values, and the folder or name of `clip`, are
-    what pictures are judged by. `rule`: `least`, the first that reaches `goal` and keeps `floor` is taken, and no other
-    is tried after it; `best`, all are tried and the best mean of both wins, as SAeUron chooses (arXiv:2501.18052).
+    `named`: whether each frame's prompt names the target; `axes` -> their values -> phrases, and the folder or name of
+    `clip`, are what pictures are judged by. `rule`: `least`, the first that reaches `goal` and keeps `floor` is taken,
+    and no other is tried after it; `best`, all are tried and the best mean of both wins, as SAeUron chooses
+    (arXiv:2501.18052).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +59,7 @@ class SearchJob(BaseModel):
     attempts: tuple[LatentAttempt, ...]
     frames: tuple[Frame, ...]
     named: tuple[bool, ...]
-    axes: dict[str, tuple[str, ...]]
+    axes: dict[str, dict[str, tuple[str, ...]]]
     clip: str
     pictures: Path
     folder: Path
@@ -84,7 +85,7 @@ class Tuned(BaseModel):
 def search_target(job: SearchJob) -> dict[str, Any]:
     """Try the attempts of `job`, from where an earlier search stopped; returns `Tuned` as a dict."""
     tried: list[Tried] = []
-    judge = _judge(job.clip, tuple(job.axes.items()))
+    judge = _judge(job.clip, tuple((axis, tuple(values.items())) for axis, values in job.axes.items()))
     plain = [_load(job.pictures / frame.path) for frame in job.frames]
     seen: SeenOnAxis | None = None
     for number, attempt in enumerate(job.attempts):
@@ -147,14 +148,14 @@ def _measured(
         if rows and axes:
             now, then = ({a: [s.values[a][row] for row in rows] for a in axes} for s in (seen, before))
             kept[rows] = labels_kept(now, then)
-    each = [seen.probabilities[axis][:, job.axes[axis].index(value)] for axis, value in target.concepts]
+    each = [seen.probabilities[axis][:, judge.axes[axis].index(value)] for axis, value in target.concepts]
     shown = torch.stack(each).amax(0)[torch.from_numpy(named)]
     return {"wanted": float((1 - shown).mean()), "kept": float(kept.mean())}
 
 
 @lru_cache(maxsize=2)
-def _judge(clip: str, axes: tuple[tuple[str, tuple[str, ...]], ...]) -> AxisJudge:
-    return AxisJudge(dict(axes), ClipScorer(clip))
+def _judge(clip: str, axes: tuple[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], ...]) -> AxisJudge:
+    return AxisJudge({axis: dict(values) for axis, values in axes}, ClipScorer(clip))
 
 
 def _load(path: Path) -> NDArray[np.uint8]:

@@ -1,16 +1,20 @@
 """A concept to steer: which prompts differ in it, how prompts name it, and how pictures show it."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from steerwright.errors import UserError, UserErrors
 from steerwright.prompts.contrast_pairs import ContrastPair
 from steerwright.text_file import read_text_file, text_lines
-from steerwright.world.labels import LABELS
+
+if TYPE_CHECKING:
+    from steerwright.prompts.label_set import LabelSet
 
 Template = Literal["fill", "things", "styles", "people"]
 Kind = Literal["contains", "neighbour", "other"]
@@ -18,7 +22,10 @@ _LIST_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 class Concept(BaseModel):
-    """What params.yaml says about one concept; see `contrast_pairs` for the templates."""
+    """What params.yaml says about one concept; see `contrast_pairs` for the templates.
+
+    Validated with a `LabelSet` as context, its label and value must be of that set.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,14 +39,14 @@ class Concept(BaseModel):
     words: tuple[str, ...] = Field(min_length=1, description="Whole words by which a prompt names the concept.")
     neighbours: tuple[str, ...] = Field(default=(), description="Words that name what is near to it.")
     without: str = Field(default="", description="What the prompt says instead when the concept is taken out of it.")
-    label: str | None = Field(default=None, description="The label of the seasons world that shows it.")
+    label: str | None = Field(default=None, description="The label that shows it.")
     value: str | None = Field(default=None, description="That label's value.")
     phrases: tuple[str, ...] = Field(default=(), description="For CLIP: pictures with it. Empty: those of the label.")
     other_phrases: tuple[str, ...] = Field(default=(), description="For CLIP: pictures without it.")
 
     @model_validator(mode="after")
-    def _shown_somehow(self) -> "Concept":
-        check_shown(self.label, self.value, self.phrases, self.other_phrases)
+    def _shown_somehow(self, info: ValidationInfo) -> Concept:
+        check_shown(self.label, self.value, self.phrases, self.other_phrases, info.context)
         if (self.template == "people") != (self.subjects is not None):
             raise ValueError("subjects are for the template people, which needs them")
         return self
@@ -57,19 +64,31 @@ class Concept(BaseModel):
         return re.sub(r"\b(a|an) (?=(\w))", lambda m: f"{'an' if m[2].lower() in 'aeiou' else 'a'} ", tidy)
 
 
-def check_shown(label: str | None, value: str | None, phrases: Sequence[str], other_phrases: Sequence[str]) -> None:
-    """ValueError unless a label and its value, or phrases with and without it, say how pictures show a concept."""
+def check_shown(
+    label: str | None,
+    value: str | None,
+    phrases: Sequence[str],
+    other_phrases: Sequence[str],
+    labels: LabelSet | None = None,
+) -> None:
+    """ValueError unless a label and its value, or phrases with and without it, say how pictures show a concept.
+
+    Label and value must be of `labels`; None: any.
+    """
     if (label is None) != (value is None):
         raise ValueError("label and value belong together; give both or none")
-    if label is not None and value not in LABELS.get(label, ()):
-        known = ", ".join(LABELS.get(label, ())) or f"labels {', '.join(LABELS)}"
+    if labels is not None and label is not None and value not in labels.values.get(label, ()):
+        known = ", ".join(labels.values.get(label, ())) or f"labels {', '.join(labels.values)}"
         raise ValueError(f"{label} {value!r} does not exist; there are {known}")
     if label is None and not (phrases and other_phrases):
         raise ValueError("nothing says how pictures show it; give label and value, or phrases and other_phrases")
 
 
-def parse_concepts(params: Mapping[str, Any], where: str = "concepts") -> dict[str, Concept]:
-    """The concepts by name. Raises UserErrors with every problem as `where.name.key: message`."""
+def parse_concepts(params: Mapping[str, Any], labels: LabelSet, where: str = "concepts") -> dict[str, Concept]:
+    """The concepts by name, shown by `labels` or by phrases.
+
+    Raises UserErrors with every problem as `where.name.key: message`.
+    """
     found: dict[str, Concept] = {}
     problems: list[str] = []
     for name, values in params.items():
@@ -77,7 +96,7 @@ def parse_concepts(params: Mapping[str, Any], where: str = "concepts") -> dict[s
             problems.append(f"{where}.{name}: a name has small letters, digits and - only")
             continue
         try:
-            found[name] = Concept.model_validate(values)
+            found[name] = Concept.model_validate(values, context=labels)
         except ValidationError as error:
             problems += [f"{where}.{'.'.join([name, *map(str, e['loc'])])}: {e['msg']}" for e in error.errors()]
     if problems or not found:

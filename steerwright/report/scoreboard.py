@@ -12,7 +12,8 @@ import polars.selectors as cs
 from steerwright.report.html.page import Html, document, download, el
 from steerwright.report.html.tables import scrolling
 from steerwright.report.html.theme import DASH, THIN, decimal, percent, span
-from steerwright.scoring.target import WINTER, Target
+from steerwright.scoring.metrics import METRICS
+from steerwright.scoring.target import Target
 
 WIDTH = 110  # columns of a terminal
 NAME_WIDTH = 30
@@ -27,9 +28,13 @@ class Measure:
     share: bool
 
 
+# Metrics whose column has words of its own.
+_HEADED = {"prompt_similarity": Measure(("CLIP to", "prompt"), "cosine of picture and original prompt", False)}
+
+
 def measures(target: Target) -> dict[str, Measure]:
-    """The columns by metric; their names and words follow the target, winter by default."""
-    *most, last = [label for label in target.kept_labels if label != "colour"]
+    """The columns by metric; their names and words follow the target."""
+    *most, last = target.barred_labels
     kept = f"{', '.join(most)} and {last}" if most else last
     shown, changes = _title(target.name), target.changes
     where = "outdoors" if target.outdoors else ""
@@ -43,8 +48,7 @@ def measures(target: Target) -> dict[str, Measure]:
             f"pictures that change {changes} when pushed as hard in a random direction",
             True,
         ),
-        "prompt_similarity": Measure(("CLIP to", "prompt"), "cosine of picture and original prompt", False),
-        "lpips": Measure(("LPIPS", ""), "perceptual distance to the unsteered picture", False),
+        **{name: _HEADED.get(name) or Measure((one.title, ""), one.meaning, False) for name, one in METRICS.items()},
     }
 
 
@@ -52,11 +56,10 @@ def _title(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-MEASURES = measures(WINTER)
 COLUMNS = ("method", "metric", "estimate", "low", "high")
 
 
-def scoreboard_text(scores: pl.DataFrame, target: Target = WINTER) -> str:
+def scoreboard_text(scores: pl.DataFrame, target: Target) -> str:
     """The table as plain text of at most 110 columns, for a terminal; shares with their intervals.
 
     `scores` has one row for each `method` and `metric` of `measures`: `estimate`, `low`, `high` (null where there is no
@@ -88,7 +91,7 @@ def write_scoreboard(
     title: str = "Scoreboard",
     note: str = "",
     perceptual: str = "LPIPS",
-    target: Target = WINTER,
+    target: Target,
 ) -> Path:
     """Write scoreboard.html, scoreboard.csv (the numbers) and scoreboard.txt; returns the page's path.
 
@@ -102,7 +105,7 @@ def write_scoreboard(
         el("header", el("h1", title), *([el("p", note, class_="muted")] if note else [])),
         el(
             "section",
-            scoreboard_table(scores, perceptual, target),
+            scoreboard_table(scores, target, perceptual),
             el("p", download("scoreboard", scores), class_="note data"),
         ),
     ]
@@ -111,7 +114,7 @@ def write_scoreboard(
     return path
 
 
-def scoreboard_table(scores: pl.DataFrame, perceptual: str = "LPIPS", target: Target = WINTER) -> Html:
+def scoreboard_table(scores: pl.DataFrame, target: Target, perceptual: str = "LPIPS") -> Html:
     """The table for a page: methods down, measures across, each with its interval."""
     known = measures(target)
     cells = _cells(scores, known)

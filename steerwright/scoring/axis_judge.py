@@ -1,6 +1,6 @@
 """Which value of every axis a picture shows: season and object of the seasons world, object and style of any model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from steerwright.errors import UserError
+from steerwright.prompts.article import with_article
+from steerwright.prompts.label_set import LabelSet
 from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.labels import LabelScorer
-from steerwright.scoring.zero_shot_labels import CONCEPTS
-from steerwright.world.captions import with_article
-from steerwright.world.labels import LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +24,18 @@ class SeenOnAxis:
 
 
 class AxisJudge:
-    """Reads the values of `axes` (axis -> its values) off pictures.
+    """Reads the values of `axes` (axis -> its values -> the phrases that CLIP is asked for) off pictures.
 
     With a `classifier` its labels count, for axes that it knows, and its other labels (colour, place) come along; what
     it does not know, and everything without one, is CLIP's zero-shot answer. Probabilities are always CLIP's.
     """
 
     def __init__(
-        self, axes: Mapping[str, Sequence[str]], clip: ClipScorer, classifier: LabelScorer | None = None
+        self, axes: Mapping[str, Mapping[str, Sequence[str]]], clip: ClipScorer, classifier: LabelScorer | None = None
     ) -> None:
         self.axes = {axis: tuple(values) for axis, values in axes.items()}
         self.clip, self.classifier = clip, classifier
-        self._concepts = {axis: {value: phrases(axis, value) for value in values} for axis, values in self.axes.items()}
+        self._concepts = axes
 
     def see(self, pixels: NDArray[np.uint8]) -> SeenOnAxis:
         """Judge uint8 images [n, H, W, 3]."""
@@ -48,9 +47,9 @@ class AxisJudge:
         return SeenOnAxis(values, {axis: answer.probabilities for axis, answer in answers.items()})
 
 
-def phrases(axis: str, value: str) -> tuple[str, ...]:
-    """What CLIP is asked for: the seasons world's own phrases, else a few plain ones."""
-    known = CONCEPTS.get(axis, {}).get(value)
+def phrases(axis: str, value: str, labels: LabelSet) -> tuple[str, ...]:
+    """What CLIP is asked for: the phrases of `labels`, else a few plain ones."""
+    known = labels.phrases.get(axis, {}).get(value)
     if known:
         return known
     name = value.replace("_", " ").lower()
@@ -59,22 +58,24 @@ def phrases(axis: str, value: str) -> tuple[str, ...]:
     return (f"a photo of {with_article(name)}", f"a picture of {with_article(name)}")
 
 
-def axis_values(prompts: pl.DataFrame, axes: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Axis -> its values: the seasons world's where it has the axis, else those that `prompts` name, sorted.
+def axis_phrases(prompts: pl.DataFrame, axes: Sequence[str], labels: LabelSet) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Axis -> its values -> what CLIP is asked for; the values of `labels`, else those that `prompts` name, sorted.
 
     Raises UserError for an axis that no prompt names.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
     for axis in axes:
         named = prompts[axis].drop_nulls().unique().sort().to_list() if axis in prompts.columns else []
         if not named:
             known = ", ".join(column for column in prompts.columns if prompts.schema[column] == pl.String)
             raise UserError(f"No prompt names a value of the axis {axis!r}; the prompts have the columns {known}.")
-        world = LABELS.get(axis, ())
-        found[axis] = world if set(named) <= set(world) else tuple(named)
+        known_values = labels.values.get(axis, ())
+        values = known_values if set(named) <= set(known_values) else tuple(named)
+        found[axis] = {value: phrases(axis, value, labels) for value in values}
     return found
 
 
-def unknown_values(axes: Mapping[str, Sequence[str]]) -> list[str]:
-    """`axis:value` for every value that the seasons world's label classifier cannot name."""
-    return [f"{axis}:{value}" for axis, values in axes.items() for value in values if value not in LABELS.get(axis, ())]
+def unknown_values(axes: Mapping[str, Iterable[str]], labels: LabelSet) -> list[str]:
+    """`axis:value` for every value that a label classifier of `labels` cannot name."""
+    known = labels.values
+    return [f"{axis}:{value}" for axis, values in axes.items() for value in values if value not in known.get(axis, ())]

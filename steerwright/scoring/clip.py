@@ -27,13 +27,6 @@ from steerwright.models.custom_code import code_refused, never_asking, wants_cod
 
 EMBEDDED = "models/seasons-clip"
 
-SEASON_PHRASES: dict[str, tuple[str, ...]] = {
-    "spring": ("a photo of a spring landscape", "a scene in spring", "a view with spring flowers", "on a spring day"),
-    "summer": ("a photo of a summer landscape", "a scene in summer", "a view in the summer sun", "on a hot summer day"),
-    "autumn": ("a photo of an autumn landscape", "a scene in autumn", "a view with autumn leaves", "on an autumn day"),
-    "winter": ("a photo of a winter landscape", "a scene in winter", "a view covered in snow", "on a snowy winter day"),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class ZeroShot:
@@ -85,8 +78,8 @@ class ClipScorer:
     def concept_margin(
         self,
         images: Tensor,
-        target: str = "winter",
-        concepts: Mapping[str, Sequence[str]] = SEASON_PHRASES,
+        target: str,
+        concepts: Mapping[str, Sequence[str]],
         against: Literal["mean", "max"] = "max",
     ) -> Tensor:
         """Similarity to `target` minus the mean, or the largest, of the similarities to the other concepts, [N]."""
@@ -94,7 +87,7 @@ class ClipScorer:
         other = rest.mean(0) if against == "mean" else rest.amax(0)
         return self.concept_similarity(images, concepts[target]) - other
 
-    def zero_shot(self, images: Tensor, concepts: Mapping[str, Sequence[str]] = SEASON_PHRASES) -> ZeroShot:
+    def zero_shot(self, images: Tensor, concepts: Mapping[str, Sequence[str]]) -> ZeroShot:
         """The nearest concept of each image embedding [N, e]."""
         classes = tuple(concepts)
         similarities = images @ torch.stack([self.concept(concepts[name]) for name in classes]).T

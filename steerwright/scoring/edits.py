@@ -13,23 +13,23 @@ import polars as pl
 from numpy.typing import NDArray
 
 from steerwright.prompts.concepts import Concept
+from steerwright.prompts.label_set import LabelSet
+from steerwright.scoring.aggregate import aggregated, as_row, paired
 from steerwright.scoring.fid import frechet_distance
 from steerwright.scoring.judges import ConceptJudge, labels_kept
 from steerwright.scoring.labels import LabelScorer
 from steerwright.scoring.metrics import METRICS, MeasuredPictures, measured
-from steerwright.scoring.named_labels import named_labels
 from steerwright.scoring.perceptual import Perceptual
 from steerwright.scoring.samples import Shot
 from steerwright.stats.bootstrap import Bootstrap, Interval
 from steerwright.steering.attention import EditSpec
-from steerwright.world.labels import INDOOR, LABELS
 
 KEYS = ("edit", "prompt_id", "seed", "condition", "strength")
 
 
-def columns_measured() -> tuple[str, ...]:
+def columns_measured(labels: LabelSet) -> tuple[str, ...]:
     """The columns of judged pictures whose means are taken."""
-    right = (f"{label}_right" for label in LABELS)
+    right = (f"{label}_right" for label in labels.values)
     return ("concept_by_labels", "concept_by_clip", "concept_probability", *METRICS, "others_kept", "changed", *right)
 
 
@@ -42,7 +42,6 @@ KINDS: dict[str, pl.Expr] = {
     # What the concept is not in, whether its neighbours are or not.
     "without": pl.col("kind") != "contains",
 }
-KEPT = ("object", "place", "time")
 COMPARISONS = {
     "edit": pl.String, "question": pl.String, "measure": pl.String, "kind": pl.String, "condition": pl.String,
     "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64, "prompts": pl.Int64, "images": pl.Int64,
@@ -65,17 +64,20 @@ class EditScores:
 
 
 def score_edits(
-    images: pl.DataFrame, features: pl.Series, edits: Mapping[str, EditSpec], bootstrap: Bootstrap
+    images: pl.DataFrame, features: pl.Series, edits: Mapping[str, EditSpec], labels: LabelSet, bootstrap: Bootstrap
 ) -> EditScores:
     """All tables from judged pictures; `features` holds a list of numbers for each row of `images`, for the FID.
 
     `images` has the columns in `KEYS` and of `columns_measured` (those of labels may be null), `kind`, `setting` and
     `operating`.
     """
-    return EditScores(images, _aggregate(images, features, bootstrap), compare(images, edits, bootstrap))
+    aggregate = _aggregate(images, features, {name: name for name in columns_measured(labels)}, bootstrap)
+    return EditScores(images, aggregate, compare(images, edits, labels, bootstrap))
 
 
-def compare(images: pl.DataFrame, edits: Mapping[str, EditSpec], bootstrap: Bootstrap) -> pl.DataFrame:
+def compare(
+    images: pl.DataFrame, edits: Mapping[str, EditSpec], labels: LabelSet, bootstrap: Bootstrap
+) -> pl.DataFrame:
     """What was asked of each edit at its operating point, with what had been hoped for (`bar`) and whether it `met` it.
 
     Adding: the concept in at least 90 % of outdoor pictures; object, place and time right in at least 90 % of their
@@ -85,6 +87,7 @@ def compare(images: pl.DataFrame, edits: Mapping[str, EditSpec], bootstrap: Boot
     conditions stand beside, without a bar.
     """
     rows: list[dict[str, Any]] = []
+    held = [label for label in labels.values if label not in labels.outdoors_only | labels.unbarred]
     for name, edit in edits.items():
         mine = images.filter(pl.col("edit") == name, pl.col("operating"))
         for condition in ("unsteered", "steered", "random", "prompt", "negative"):
@@ -93,7 +96,7 @@ def compare(images: pl.DataFrame, edits: Mapping[str, EditSpec], bootstrap: Boot
                 barred = condition == "steered"
                 rows += [
                     {"edit": name, "condition": condition, **row, **({} if barred else {"bar": "", "met": None})}
-                    for row in _answers(edit, part, mine.filter(condition="unsteered"), bootstrap)
+                    for row in _answers(edit, part, mine.filter(condition="unsteered"), held, bootstrap)
                 ]
     return pl.DataFrame(rows, schema=COMPARISONS)
 
@@ -110,7 +113,9 @@ def flat_metrics(scores: EditScores) -> dict[str, Any]:
     return found
 
 
-def _answers(edit: EditSpec, part: pl.DataFrame, plain: pl.DataFrame, bootstrap: Bootstrap) -> Iterator[dict[str, Any]]:
+def _answers(
+    edit: EditSpec, part: pl.DataFrame, plain: pl.DataFrame, held: Sequence[str], bootstrap: Bootstrap
+) -> Iterator[dict[str, Any]]:
     def mean(kind: str, column: str, bar: str, limit: float, most: bool) -> Iterator[dict[str, Any]]:
         rows = part.filter(KINDS[kind]).drop_nulls(column)
         if rows.height:
@@ -121,8 +126,8 @@ def _answers(edit: EditSpec, part: pl.DataFrame, plain: pl.DataFrame, bootstrap:
     shown = "concept_by_clip" if part["concept_by_labels"].null_count() == part.height else "concept_by_labels"
     if edit.action == "add":
         yield from mean("outdoor", shown, "at least 90 %", 0.90, False)
-        for label in KEPT:
-            pair = _paired(part, plain, f"{label}_right")
+        for label in held:
+            pair = paired(part, plain, f"{label}_right")
             if pair.height:
                 interval = bootstrap.ratio(
                     pair["first"].to_numpy(), pair["second"].to_numpy(), pair["prompt_id"].to_list()
@@ -137,39 +142,26 @@ def _answers(edit: EditSpec, part: pl.DataFrame, plain: pl.DataFrame, bootstrap:
     yield from mean("without", "lpips", "at most 0.02", 0.02, True)
 
 
-def _paired(first: pl.DataFrame, second: pl.DataFrame, column: str) -> pl.DataFrame:
-    keys = ["prompt_id", "seed"]
-    one, other = (
-        table.drop_nulls(column).select(*keys, pl.col(column).cast(pl.Float64).alias(name))
-        for table, name in ((first, "first"), (second, "second"))
-    )
-    return one.join(other, on=keys, how="inner").sort(keys)
-
-
 def _row(measure: str, kind: str, interval: Interval, bar: str, met: bool) -> dict[str, Any]:
     question = "Does the concept come or go?" if measure.startswith("concept by") else "Does the rest stay?"
     defined = math.isfinite(interval.estimate)
     return {
-        "question": question, "measure": measure, "kind": kind, "estimate": interval.estimate, "low": interval.low,
-        "high": interval.high, "prompts": interval.clusters, "images": interval.rows, "bar": bar,
+        "question": question, "measure": measure, "kind": kind, **as_row(interval), "bar": bar,
         "met": met if defined else None,
     }  # fmt: skip
 
 
-def _aggregate(images: pl.DataFrame, features: pl.Series, bootstrap: Bootstrap) -> pl.DataFrame:
+def _aggregate(
+    images: pl.DataFrame, features: pl.Series, columns: Mapping[str, str], bootstrap: Bootstrap
+) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     with_features = images.with_columns(features.alias("features"))
     groups = ["edit", "condition", "strength", "operating"]
     for key, part in with_features.group_by(groups, maintain_order=True):
         head = dict(zip(groups, key, strict=True))
         for kind, chosen in KINDS.items():
-            here = part.filter(chosen)
-            for metric in columns_measured():
-                known = here.drop_nulls(metric)
-                if known.height:
-                    found = bootstrap.mean(known[metric].cast(pl.Float64).to_numpy(), known["prompt_id"].to_list())
-                    rows.append({**head, "kind": kind, "metric": metric, "estimate": found.estimate, "low": found.low,
-                                 "high": found.high, "prompts": found.clusters, "images": found.rows})  # fmt: skip
+            found = aggregated(part.filter(chosen), columns, bootstrap)
+            rows += [{**head, "kind": kind, **row} for row in found]
         plain = with_features.filter(pl.col("edit") == head["edit"], pl.col("condition") == "unsteered").join(
             part.select("prompt_id", "seed"), on=["prompt_id", "seed"], how="semi"
         )
@@ -209,7 +201,7 @@ def judged_edits(
     labels = classifier.predict(pixels).names if classifier else seen.labels
     plain = classifier.predict(unsteered).names if classifier else plain_seen.labels
     probability = judge.probability(seen, wanted)
-    named = [named_labels(shot.prompt) for shot in made]
+    named = [judge.labels.named(shot.prompt) for shot in made]
     count = len(made)
     texts = judge.clip.texts([shot.prompt for shot in made])
     # Without a classifier the labels are CLIP's word too, so there is no second judge.
@@ -221,7 +213,6 @@ def judged_edits(
         if wanted.label and not wanted.phrases
         else (probability > 0.5).tolist()
     )
-    places = [said["place"] or place for said, place in zip(named, plain["place"], strict=True)]
     columns: dict[str, Any] = {
         "edit": [name] * count,
         "action": [edit.action] * count,
@@ -234,7 +225,7 @@ def judged_edits(
         "strength": [float(shot.strength) for shot in made],
         "operating": [shot.operating for shot in made],
         **labels,
-        "setting": ["indoor" if place == INDOOR else "outdoor" for place in places],
+        "setting": _settings(judge.labels, named, plain),
         "concept_by_labels": by_labels,
         "concept_by_clip": by_clip,
         "concept_probability": probability.double().tolist(),
@@ -246,8 +237,18 @@ def judged_edits(
                 None if said[label] is None else found == said[label]
                 for found, said in zip(labels[label], named, strict=True)
             ]
-            for label in LABELS
+            for label in judge.labels.values
         },
     }  # fmt: skip
-    booleans = ["concept_by_labels", "concept_by_clip", "changed", *(f"{label}_right" for label in LABELS)]
+    booleans = ["concept_by_labels", "concept_by_clip", "changed", *(f"{label}_right" for label in judge.labels.values)]
     return pl.DataFrame(columns, schema_overrides=dict.fromkeys(booleans, pl.Boolean))
+
+
+def _settings(
+    labels: LabelSet, named: Sequence[Mapping[str, str | None]], plain: Mapping[str, Sequence[str]]
+) -> list[str]:
+    if labels.indoor is None:
+        return ["outdoor"] * len(named)
+    label, room = labels.indoor
+    places = [said[label] or seen for said, seen in zip(named, plain[label], strict=True)]
+    return ["indoor" if place == room else "outdoor" for place in places]

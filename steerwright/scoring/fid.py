@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 
 from steerwright.errors import UserError
 from steerwright.models.building import building
+from steerwright.scoring.perceptual_backbone import load_perceptual_backbone
 
 EMBEDDED = "models/seasons-lpips"
 INCEPTION = "inception"
@@ -121,8 +122,6 @@ class _Pooled(nn.Module):
 
 
 def _backbone(folder: Path) -> nn.Module:
-    from steerwright.world.perceptual_backbone import load_perceptual_backbone
-
     missing = [name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()]
     if missing:
         raise UserError(

@@ -11,26 +11,25 @@ one row for each (prompt_id, seed, condition) and the columns of `measured_colum
 import polars as pl
 
 from steerwright.scoring.metrics import METRICS
-from steerwright.scoring.target import WINTER, Target, column
-from steerwright.world.labels import INDOOR, LABELS
+from steerwright.scoring.target import Target, column
 
 CONDITIONS = ("unsteered", "fixed", "adaptive", "prompt", "random")
 KEYS = ("prompt_id", "seed", "condition")
 RESISTANCES = ("high", "medium", "low")
 
 
-def similarities(target: Target = WINTER) -> tuple[str, ...]:
+def similarities(target: Target) -> tuple[str, ...]:
     """The columns that are numbers: similarity to and margin of the target, and `metrics.METRICS`."""
     return (f"{target.key}_similarity", f"{target.key}_margin", *METRICS)
 
 
-def measured_columns(target: Target = WINTER) -> tuple[str, ...]:
+def measured_columns(target: Target) -> tuple[str, ...]:
     """What is measured of each picture; of concepts that no label shows, also whether it shows them."""
     unlabelled = (column(name) for name, concept in target.concepts.items() if concept.label is None)
-    return (*KEYS, *LABELS, *unlabelled, *similarities(target))
+    return (*KEYS, *target.label_set.values, *unlabelled, *similarities(target))
 
 
-def judge(measured: pl.DataFrame, prompts: pl.DataFrame, target: Target = WINTER) -> pl.DataFrame:
+def judge(measured: pl.DataFrame, prompts: pl.DataFrame, target: Target) -> pl.DataFrame:
     """The pictures with judgements beside the measurements.
 
     `measured` has the columns of `measured_columns`: predicted labels, `winter_similarity` and `prompt_similarity`
@@ -55,7 +54,7 @@ def judge(measured: pl.DataFrame, prompts: pl.DataFrame, target: Target = WINTER
     kept = target.kept_labels
     _check(measured, prompts, target)
     prompts = prompts.with_columns(pl.col(label).cast(pl.String) for label in kept)
-    before = tuple(dict.fromkeys([*LABELS, *target.changing]))
+    before = tuple(dict.fromkeys([*target.label_set.values, *target.changing]))
     origin = measured.filter(condition="unsteered").select(
         "prompt_id", "seed", *(pl.col(label).alias(f"{label}_unsteered") for label in before)
     )
@@ -64,7 +63,10 @@ def judge(measured: pl.DataFrame, prompts: pl.DataFrame, target: Target = WINTER
     )
     joined = measured.join(origin, on=["prompt_id", "seed"], how="left").join(named, on="prompt_id", how="left")
     expected = {label: pl.coalesce(f"{label}_named", f"{label}_unsteered") for label in kept}
-    place = expected.get("place", pl.col("place_unsteered"))
+    indoors = pl.lit(False)
+    if target.label_set.indoor is not None:
+        label, room = target.label_set.indoor
+        indoors = expected.get(label, pl.col(f"{label}_unsteered")) == room
     shown = {
         column(name): pl.col(column(name)) if one.label is None else pl.col(one.label) == one.value
         for name, one in target.concepts.items()
@@ -72,7 +74,7 @@ def judge(measured: pl.DataFrame, prompts: pl.DataFrame, target: Target = WINTER
     if len(shown) > 1:
         shown[target.key] = pl.all_horizontal(*shown.values())
     judged = joined.with_columns(
-        pl.when(place == INDOOR).then(pl.lit("indoor")).otherwise(pl.lit("outdoor")).alias("setting"),
+        pl.when(indoors).then(pl.lit("indoor")).otherwise(pl.lit("outdoor")).alias("setting"),
         *(found.alias(name) for name, found in shown.items()),
         pl.any_horizontal(*(pl.col(name) != pl.col(f"{name}_unsteered") for name in target.changing)).alias(
             target.changed
@@ -103,7 +105,7 @@ def _check(measured: pl.DataFrame, prompts: pl.DataFrame, target: Target) -> Non
     for one, values, known in (
         ("condition", measured["condition"], CONDITIONS),
         ("resistance", prompts["resistance"], RESISTANCES),
-        *((label, measured[label], LABELS[label]) for label in LABELS),
+        *((label, measured[label], known) for label, known in target.label_set.values.items()),
     ):
         unknown = sorted(set(values.to_list()) - set(known))
         if unknown:

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from steerwright.prompts.concepts import Concept
+from steerwright.prompts.label_set import LabelSet
 from steerwright.scoring.clip import ClipScorer, paired_similarity
-from steerwright.scoring.target import WINTER, ShownConcept, Target
+from steerwright.scoring.target import ShownConcept, Target
 from steerwright.scoring.zero_shot_labels import zero_shot_labels
-from steerwright.world.labels import LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,13 @@ class Seen:
 class ConceptJudge:
     """Probabilities of concepts by zero-shot CLIP, so that the label classifier stays an independent truth."""
 
-    def __init__(self, clip: ClipScorer) -> None:
-        self.clip = clip
+    def __init__(self, clip: ClipScorer, labels: LabelSet) -> None:
+        self.clip, self.labels = clip, labels
 
     def see(self, images: NDArray[np.uint8]) -> Seen:
         """Embed uint8 images [n, H, W, 3] and read off the labels."""
         embeddings = self.clip.images(images)
-        found = zero_shot_labels(self.clip, embeddings)
+        found = zero_shot_labels(self.clip, embeddings, self.labels)
         return Seen(embeddings, found.names, found.probabilities)
 
     def probability(self, seen: Seen, concept: Concept | ShownConcept) -> Tensor:
@@ -46,7 +46,7 @@ class ConceptJudge:
             )
             return answer.probabilities[:, 0]
         assert concept.label is not None and concept.value is not None, "checked by the model"
-        return seen.probabilities[concept.label][:, LABELS[concept.label].index(concept.value)]
+        return seen.probabilities[concept.label][:, self.labels.values[concept.label].index(concept.value)]
 
 
 def labels_kept(steered: dict[str, list[str]], unsteered: dict[str, list[str]], without: str | None) -> Tensor:
@@ -85,9 +85,9 @@ class TuningJudge:
     The way from a prompt to the prompt with the target's added words is how steered pictures are meant to move.
     """
 
-    def __init__(self, clip: ClipScorer, target: Target = WINTER) -> None:
+    def __init__(self, clip: ClipScorer, target: Target) -> None:
         self.clip, self.target = clip, target
-        self._concepts = ConceptJudge(clip)
+        self._concepts = ConceptJudge(clip, target.label_set)
 
     def judge(self, images: NDArray[np.uint8]) -> Judged:
         """Judge uint8 images [n, H, W, 3]."""

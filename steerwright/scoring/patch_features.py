@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, interpolate
 
-from steerwright.scoring.labels import LabelScorer
+from steerwright.scoring.labels import IMAGE_SIZE, LabelScorer
 from steerwright.scoring.perceptual import EMBEDDED, PUBLISHED, Perceptual
-from steerwright.world.labels import IMAGE_SIZE
 
 # Layers of middle depth, as PatchCore takes them: early ones know only edges, the last ones only what was trained.
 LAYERS = {"seasons": (1, 2, 3), "alex": (1, 2, 3), "vgg": (1, 2, 3), "squeeze": (2, 3, 4)}

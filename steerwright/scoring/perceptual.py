@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from steerwright.errors import UserError
 from steerwright.models.building import building
+from steerwright.scoring.perceptual_backbone import load_perceptual_backbone
 
 EMBEDDED = "models/seasons-lpips"
 PUBLISHED = ("alex", "vgg", "squeeze")
@@ -78,8 +79,6 @@ def on_backbone(backbone: nn.Module) -> nn.Module:
 
 
 def _backbone(folder: Path) -> nn.Module:
-    from steerwright.world.perceptual_backbone import load_perceptual_backbone
-
     if not folder.is_dir():
         raise UserError(
             f"There is no perceptual backbone {str(folder)!r}: neither a folder nor one of {', '.join(PUBLISHED)}. "

@@ -1,44 +1,48 @@
 """What pictures are steered towards: one concept or several at once, and how pictures show them."""
 
+from __future__ import annotations
+
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from steerwright.errors import UserErrors
 from steerwright.prompts.concepts import check_shown
 from steerwright.prompts.contrast_pairs import ContrastPair
-from steerwright.scoring.named_labels import named_labels
-from steerwright.world.captions import PLACE_PHRASES, SEASON_PHRASES, TIME_PHRASES, with_article
-from steerwright.world.labels import LABELS
+
+if TYPE_CHECKING:
+    from steerwright.prompts.label_set import LabelSet
 
 PAIRS = "pairs.csv"
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # Columns of the tables of scores, which a concept's own columns must not replace.
-_TAKEN = frozenset(
-    {"prompt", "prompt_id", "seed", "condition", "resistance", "setting", "fidelity", "images", "lpips", *LABELS}
-)
+_TAKEN = frozenset({"prompt", "prompt_id", "seed", "condition", "resistance", "setting", "fidelity", "images"})
 
 
 class ShownConcept(BaseModel):
-    """How pictures show a concept: the seasons world's label and value, or for CLIP phrases with and without it."""
+    """How pictures show a concept: a label and value, or for CLIP phrases with and without it.
+
+    Validated with a `LabelSet` as context, label and value must be of that set.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pairs: str = Field(default=PAIRS, description="The file of data/winter with its contrast pairs.")
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="In the sum of several concepts.")
-    label: str | None = Field(default=None, description="The label of the seasons world that shows it.")
+    label: str | None = Field(default=None, description="The label that shows it.")
     value: str | None = Field(default=None, description="That label's value.")
     phrases: tuple[str, ...] = Field(default=(), description="For CLIP: pictures with it. Empty: those of the label.")
     other_phrases: tuple[str, ...] = Field(default=(), description="For CLIP: pictures without it.")
 
     @model_validator(mode="after")
-    def _shown_somehow(self) -> Self:
-        check_shown(self.label, self.value, self.phrases, self.other_phrases)
+    def _shown_somehow(self, info: ValidationInfo) -> Self:
+        check_shown(self.label, self.value, self.phrases, self.other_phrases, info.context)
         return self
 
 
@@ -47,10 +51,12 @@ class Target:
     """The concepts that pictures are steered towards, by name; nearly always one.
 
     Of several, the least counts: pictures show them at once as far as they show the one that they show least.
-    `added_words` are what a prompt without steering would say to ask for it, added to its end.
+    Pictures are judged by the labels of `label_set`. `added_words` are what a prompt without steering would say to ask
+    for it, added to its end.
     """
 
     concepts: Mapping[str, ShownConcept]
+    label_set: LabelSet
     added_words: str = ""
 
     @property
@@ -71,7 +77,12 @@ class Target:
     @property
     def kept_labels(self) -> tuple[str, ...]:
         """The labels that are meant to stay."""
-        return tuple(label for label in LABELS if label not in self.labels)
+        return tuple(label for label in self.label_set.values if label not in self.labels)
+
+    @property
+    def barred_labels(self) -> tuple[str, ...]:
+        """Those of them that a bar is set for."""
+        return tuple(label for label in self.kept_labels if label not in self.label_set.unbarred)
 
     @property
     def changing(self) -> tuple[str, ...]:
@@ -92,7 +103,7 @@ class Target:
     @property
     def outdoors(self) -> bool:
         """Whether only outdoor pictures can show it: a room has no season."""
-        return "season" in self.labels
+        return not self.label_set.outdoors_only.isdisjoint(self.labels)
 
     @property
     def pictures(self) -> str:
@@ -105,21 +116,21 @@ def column(name: str) -> str:
     return name.replace("-", "_")
 
 
-WINTER = Target({"winter": ShownConcept(label="season", value="winter")}, "in winter")
-
-
 def parse_target(
     chosen: str | Sequence[str],
     concepts: Mapping[str, Any],
+    labels: LabelSet,
     added_words: str | None = None,
     resistance: Mapping[str, Any] | None = None,
     section: str = "winter",
+    taken: Iterable[str] = (),
 ) -> Target:
     """What `SECTION.vectors.concept` names, as `SECTION.concepts` describes it.
 
-    A value of the seasons world's labels (autumn, night, boat) needs no description. Without `added_words` they are the
-    world's own: in autumn, at night. Raises UserErrors with every problem as `key.path: message`: an unknown or
-    unusable concept, two of one label, words that ask for something else, words of `resistance` that ask for it.
+    A value of `labels` (autumn, night, boat) needs no description. Without `added_words` they are those of the labels:
+    in autumn, at night. `taken`: columns of the scores beside the usual ones; no concept may have their names. Raises
+    UserErrors with every problem as `key.path: message`: an unknown or unusable concept, two of one label, words that
+    ask for something else, words of `resistance` that ask for it.
     """
     names = [chosen] if isinstance(chosen, str) else list(chosen)
     here, there = f"{section}.vectors.concept", f"{section}.concepts"
@@ -133,53 +144,36 @@ def parse_target(
             continue
         if name in concepts:
             try:
-                found[name] = ShownConcept.model_validate(concepts[name])
+                found[name] = ShownConcept.model_validate(concepts[name], context=labels)
             except ValidationError as error:
                 problems += [
                     f"{'.'.join([there, name, *map(str, e['loc'])])}: {e['msg'].removeprefix('Value error, ')}"
                     for e in error.errors()
                 ]
             continue
-        label = next((label for label, values in LABELS.items() if name in values), None)
+        label = labels.label_of(name)
         if label is None:
-            known = ", ".join(dict.fromkeys([*concepts, *(value for values in LABELS.values() for value in values)]))
+            known = ", ".join(dict.fromkeys([*concepts, *chain.from_iterable(labels.values.values())]))
             problems.append(
                 f"{here}: nothing says how pictures show {name!r}; add {there}.{name}: "
                 f"{{pairs: FILE, phrases: [...], other_phrases: [...]}}, or name one of {known}"
             )
             continue
         found[name] = ShownConcept(label=label, value=name)
-    target = Target(found, added_words or " ".join(_asking(one) for one in found.values()))
-    taken = sorted({column(name) for name in found} & _TAKEN | ({target.key} if target.key in _TAKEN else set()))
+    asked = " ".join(labels.asking(one.label, one.value) for one in found.values())
+    target = Target(found, labels, added_words or asked)
+    taken = sorted({*map(column, found), target.key} & {*_TAKEN, *taken, *labels.values})
     problems += [f"{there}: {name!r} names a column of the scores; call the concept otherwise" for name in taken]
     if not problems and len(set(target.labels)) != len(target.labels):
         each = ", ".join(f"{name} ({one.label} {one.value})" for name, one in found.items())
         problems.append(f"{here}: {each} exclude each other: a picture shows one value of a label")
     elif found and not target.kept_labels:
-        problems.append(f"{here}: {target.name} leave no label of the seasons world to be kept; take one out")
+        problems.append(f"{here}: {target.name} leave no label of {labels.name} to be kept; take one out")
     if not problems:
         problems += _words(target, added_words, resistance or {}, section)
     if problems:
         raise UserErrors("What pictures are steered towards cannot be used:", problems)
     return target
-
-
-def _asking(concept: ShownConcept) -> str:
-    """The seasons world's first words for the concept, as they are added to a prompt; "" where it has none."""
-    value = concept.value or ""
-    match concept.label:
-        case "season":
-            return SEASON_PHRASES[value][0]
-        case "time":
-            return TIME_PHRASES[value][0]
-        case "place":
-            return PLACE_PHRASES[value][0]
-        case "object":
-            return f"with {with_article(value)}"
-        case "colour":
-            return f"in {value}"
-        case _:
-            return ""
 
 
 def _words(target: Target, added: str | None, resistance: Mapping[str, Any], section: str) -> Iterator[str]:
@@ -188,14 +182,15 @@ def _words(target: Target, added: str | None, resistance: Mapping[str, Any], sec
     silent = [name for name, one in target.concepts.items() if one.label is None]
     if silent and not added:
         yield f"{key}: give the words that ask for {' and '.join(silent)} in a prompt, such as `in the fog`"
-    says = named_labels(added or "")
+    named = target.label_set.named
+    says = named(added or "")
     for name, one in target.concepts.items():
         if one.label is None:
             continue
         if says[one.label] not in (None, one.value):
             yield f"{key}: {added!r} asks for {says[one.label]}, not for {name}; write other words, or null"
         for group in ("high", "medium"):
-            own = [word for word in resistance.get(group) or () if named_labels(str(word))[one.label] == one.value]
+            own = [word for word in resistance.get(group) or () if named(str(word))[one.label] == one.value]
             if own:
                 yield (
                     f"{section}.resistance.{group}: {', '.join(map(repr, own))} asks for {name}, so prompts with "
@@ -210,17 +205,17 @@ def write_target(target: Target, path: Path) -> None:
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_target(path: Path) -> Target:
-    """The target that stage winter-prompts wrote."""
+def read_target(path: Path, labels: LabelSet) -> Target:
+    """The target that stage winter-prompts wrote, judged by `labels`."""
     content = json.loads(path.read_text(encoding="utf-8"))
     concepts = {name: ShownConcept.model_validate(one) for name, one in content["concepts"].items()}
-    return Target(concepts, content["added_words"])
+    return Target(concepts, labels, content["added_words"])
 
 
 def check_pairs(target: Target, pairs: Mapping[str, Sequence[ContrastPair]], section: str = "winter") -> None:
     """Refuse pairs that are about another concept than the one they are read for.
 
-    `pairs` by concept. Only what the seasons world's words say can be seen: pairs are refused when no positive side
+    `pairs` by concept. Only what the labels' words say can be seen: pairs are refused when no positive side
     names the value (beside a negative side that does not), but some name another value. Raises UserErrors.
     """
     problems: list[str] = []
@@ -235,7 +230,7 @@ def check_pairs(target: Target, pairs: Mapping[str, Sequence[ContrastPair]], sec
             continue
         others: list[str] = []
         for pair in pairs[name]:
-            positive, negative = named_labels(pair.positive), named_labels(pair.negative)
+            positive, negative = map(target.label_set.named, (pair.positive, pair.negative))
             gained = {label: value for label, value in positive.items() if value and negative[label] != value}
             if gained.get(concept.label) == concept.value:
                 others = []

@@ -34,6 +34,7 @@ SCHEMA = {
     "target": pl.String, "method": pl.String, "strength": pl.Float64, "operating": pl.Boolean, "metric": pl.String,
     "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64, "prompts": pl.Int64, "images": pl.Int64,
 }  # fmt: skip
+CHANGES = ("lpips",)
 TIMINGS = ("target", "method", "strength", "seconds_per_picture")
 RATIOS = {"ira_relative": ("ira", "ira_unsteered"), "cra_relative": ("cra", "cra_unsteered")}
 
@@ -52,20 +53,25 @@ class Condition:
 
 
 def unlearning(
-    images: pl.DataFrame, bootstrap: Bootstrap, features: pl.Series | None = None, timings: pl.DataFrame | None = None
+    images: pl.DataFrame,
+    bootstrap: Bootstrap,
+    features: pl.Series | None = None,
+    timings: pl.DataFrame | None = None,
+    changes: Sequence[str] = CHANGES,
 ) -> pl.DataFrame:
     """The table of rates, one row for each target, method, strength and metric, and the means over targets.
 
     `images`: columns `KEYS`, `operating`, for each axis the predicted label and `asked_<axis>` (null where the prompt
-    does not name it), `lpips`, `artifact`, `clip_target` (these may be null). `target` is null for unsteered pictures.
-    `features`: a list of numbers for each row, for FID against the unsteered pictures. `timings`: columns `TIMINGS`.
+    does not name it), each of `changes`, `artifact`, `clip_target` (these may be null). `target` is null for unsteered
+    pictures. `features`: a list of numbers for each row, for FID against the unsteered pictures. `timings`: columns
+    `TIMINGS`. `changes`: the metrics that compare with the unsteered picture (`metrics.changes`).
 
     Metrics: ua, ira, cra, `cra_<axis>`; each with `_unsteered`, the rate of the same prompts and seeds without an edit;
     ira_relative and cra_relative, their ratio; artifact_rate, over all pictures, and artifact_rate_named, over those
-    whose prompt names the target, each with `_unsteered`; lpips_elsewhere, over
-    pictures whose prompt does not name the target and whose unsteered picture does not show it; lpips_unnamed, over all
-    whose prompt does not name it; clip_target, over those that do; fid, over pictures whose prompt does not name it,
-    against the unsteered pictures of the same prompts; seconds_per_picture, overhead (times the unsteered seconds).
+    whose prompt names the target, each with `_unsteered`; of each change, lpips_elsewhere, over pictures whose prompt
+    does not name the target and whose unsteered picture does not show it, and lpips_unnamed, over all whose prompt does
+    not name it; clip_target, over those that do; fid, over pictures whose prompt does not name it, against the
+    unsteered pictures of the same prompts; seconds_per_picture, overhead (times the unsteered seconds).
 
     Targets `mean over seasons` (one for each axis) and `mean` are means over single targets at their operating points,
     targets counting alike; a relative rate is there a ratio of two means. Rates of one strength of one target are as
@@ -73,7 +79,7 @@ def unlearning(
     """
     check_pictures(images)
     draws = TargetBootstrap(bootstrap, images["prompt_id"].unique(maintain_order=True).to_list())
-    found = list(conditions(images, features, timings))
+    found = list(conditions(images, features, timings, changes))
     rows: list[dict[str, Any]] = []
     for condition in found:
         rows += _rows(str(condition.target), [condition], draws)
@@ -117,7 +123,10 @@ def axes_of(images: pl.DataFrame) -> list[str]:
 
 
 def conditions(
-    images: pl.DataFrame, features: pl.Series | None = None, timings: pl.DataFrame | None = None
+    images: pl.DataFrame,
+    features: pl.Series | None = None,
+    timings: pl.DataFrame | None = None,
+    changes: Sequence[str] = CHANGES,
 ) -> Iterator[Condition]:
     """Every condition with its values, target by target, the unsteered pictures first; arguments as of `unlearning`."""
     if features is not None:
@@ -128,7 +137,7 @@ def conditions(
     for name in steered["target"].unique(maintain_order=True).to_list():
         target = ErasureTarget.parse(name)
         numbers = {"seconds_per_picture": plain_seconds} if plain_seconds else {}
-        yield Condition(target, UNSTEERED, 0.0, True, _values(plain, plain, target), numbers)
+        yield Condition(target, UNSTEERED, 0.0, True, _values(plain, plain, target, changes), numbers)
         groups = steered.filter(target=name).group_by("method", "strength", "operating", maintain_order=True)
         for key, part in groups:
             method, strength, operating = str(key[0]), float(str(key[1])), bool(key[2])
@@ -138,7 +147,7 @@ def conditions(
                 numbers["overhead"] = seconds / plain_seconds
             if features is not None and (distance := _fid(part, plain, target)) is not None:
                 numbers["fid"] = distance
-            yield Condition(target, method, strength, operating, _values(part, plain, target), numbers)
+            yield Condition(target, method, strength, operating, _values(part, plain, target, changes), numbers)
 
 
 def sequences(table: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -162,7 +171,9 @@ def shows(target: ErasureTarget, suffix: str = "") -> pl.Expr:
     return reduce(or_, (pl.col(f"{axis}{suffix}").eq_missing(value) for axis, value in target.concepts))
 
 
-def _values(part: pl.DataFrame, plain: pl.DataFrame, target: ErasureTarget) -> dict[str, pl.DataFrame]:
+def _values(
+    part: pl.DataFrame, plain: pl.DataFrame, target: ErasureTarget, changes: Sequence[str]
+) -> dict[str, pl.DataFrame]:
     """Metric -> table of prompt_id, seed, value; metrics without a value are left out."""
     keys, axes = list(PICTURE), axes_of(part)
     before = plain.select(*keys, *(pl.col(axis).alias(f"{axis}_before") for axis in axes),
@@ -188,12 +199,13 @@ def _values(part: pl.DataFrame, plain: pl.DataFrame, target: ErasureTarget) -> d
         "artifact_rate": (both, "artifact"), "artifact_rate_unsteered": (both, "artifact_before"),
         "artifact_rate_named": (named, "artifact"), "artifact_rate_named_unsteered": (named, "artifact_before"),
         "clip_target": (named, "clip_target"),
-        "lpips_elsewhere": (elsewhere, "lpips"), "lpips_unnamed": (unnamed, "lpips"),
     }  # fmt: skip
+    for change in changes:
+        measured |= {f"{change}_elsewhere": (elsewhere, change), f"{change}_unnamed": (unnamed, change)}
     for metric, (table, column) in measured.items():
         found[metric] = [table.drop_nulls(column).select(*keys, pl.col(column).cast(pl.Float64).alias("value"))]
     if part["method"][0] == UNSTEERED:
-        beside = ("lpips_elsewhere", "lpips_unnamed", "clip_target")
+        beside = {"clip_target", *(f"{change}_{where}" for change in changes for where in ("elsewhere", "unnamed"))}
         found = {metric: some for metric, some in found.items() if not metric.endswith("_unsteered")}
         found = {metric: some for metric, some in found.items() if metric not in beside}
     tables = {metric: pl.concat(some) for metric, some in found.items()}
@@ -233,7 +245,7 @@ def _rows(name: str, members: Sequence[Condition], draws: TargetBootstrap) -> It
             yield head | {"metric": metric} | _row(found, tables[over], members)
     for metric in dict.fromkeys(metric for condition in members for metric in condition.numbers):
         known = [c for c in members if metric in c.numbers]
-        pictures = [_all_pictures(c, "lpips_unnamed" if metric == "fid" else "") for c in known]
+        pictures = [_all_pictures(c, f"{CHANGES[0]}_unnamed" if metric == "fid" else "") for c in known]
         yield head | {
             "metric": metric, "estimate": sum(c.numbers[metric] for c in known) / len(known), "low": None, "high": None,
             "prompts": pl.concat(pictures)["prompt_id"].n_unique(), "images": _pictures(pictures, members),

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
+from steerwright.scoring.aggregate import aggregated, as_row, paired
 from steerwright.scoring.judgements import CONDITIONS, RESISTANCES, judge, similarities
-from steerwright.scoring.target import WINTER, Target, column
+from steerwright.scoring.target import Target, column
 from steerwright.stats.bootstrap import Bootstrap, Interval
 
 GROUPS: dict[str, pl.Expr] = {
@@ -40,7 +41,7 @@ class WinterScores:
     per_prompt: pl.DataFrame
     aggregate: pl.DataFrame
     comparisons: pl.DataFrame
-    target: Target = WINTER
+    target: Target
 
     def interval(self, metric: str, condition: str, group: str = "all") -> dict[str, float] | None:
         """The row of `aggregate` as a dict, None if there is none."""
@@ -63,7 +64,7 @@ def metrics(target: Target) -> dict[str, str]:
 
 
 def score_winter(
-    measured: pl.DataFrame, prompts: pl.DataFrame, bootstrap: Bootstrap | None = None, target: Target = WINTER
+    measured: pl.DataFrame, prompts: pl.DataFrame, target: Target, bootstrap: Bootstrap | None = None
 ) -> WinterScores:
     """All tables from the measured pictures and the prompts; `judgements.judge` says what both must hold.
 
@@ -136,25 +137,9 @@ def _aggregate(images: pl.DataFrame, bootstrap: Bootstrap, target: Target) -> pl
     for condition in CONDITIONS:
         for group, chosen in GROUPS.items():
             part = images.filter(pl.col("condition") == condition, chosen)
-            for metric, one in metrics(target).items():
-                known = part.drop_nulls(one)
-                if known.height == 0:
-                    continue
-                values = known[one].cast(pl.Float64).to_numpy()
-                interval = bootstrap.mean(values, known["prompt_id"].to_list())
-                rows.append({"condition": condition, "group": group, "metric": metric, **as_row(interval)})
+            found = aggregated(part, metrics(target), bootstrap)
+            rows += [{"condition": condition, "group": group, **row} for row in found]
     return pl.DataFrame(rows)
-
-
-def as_row(interval: Interval) -> dict[str, float | int]:
-    """An interval as columns of a table."""
-    return {
-        "estimate": interval.estimate,
-        "low": interval.low,
-        "high": interval.high,
-        "prompts": interval.clusters,
-        "images": interval.rows,
-    }
 
 
 # The questions that the winter pipeline is asked, one row an answer.
@@ -166,7 +151,7 @@ SCHEMA = {
 }  # fmt: skip
 
 
-def compare(images: pl.DataFrame, bootstrap: Bootstrap, target: Target = WINTER) -> pl.DataFrame:
+def compare(images: pl.DataFrame, bootstrap: Bootstrap, target: Target) -> pl.DataFrame:
     """Answers with intervals, from judged pictures; conditions that are absent are left out.
 
     Columns: question, name (a key for metrics), measure, group, condition, baseline, estimate, low, high, prompts,
@@ -176,7 +161,7 @@ def compare(images: pl.DataFrame, bootstrap: Bootstrap, target: Target = WINTER)
     - a, `winter rate`: share of outdoor pictures whose season is winter. Bars: at least 0.90 for fixed and adaptive, at
       most 0.35 unsteered.
     - b, `<label> right`: share of pictures that show what the prompt names, over the unsteered share; only prompts that
-      name the label. Bar: at least 0.90 for object, place and time of fixed and adaptive (all that is kept but colour).
+      name the label. Bar: at least 0.90 for object, place and time of fixed and adaptive (`Target.barred_labels`).
     - c, `winter rate` and `fidelity` of adaptive relative to fixed, (adaptive - fixed) / fixed, in the high-resistance
       group. Bar: at least 0.40 and an interval above zero, while the other's interval is not wholly below zero; either
       of the two meets the question.
@@ -221,12 +206,12 @@ def _labels_right(
     for condition in conditions:
         for label in target.kept_labels:
             measured = f"{label}_right"
-            pair = _paired(images.drop_nulls(measured), condition, "unsteered", measured)
+            pair = paired(images.filter(condition=condition), images.filter(condition="unsteered"), measured)
             if pair.height == 0:
                 continue
             interval = bootstrap.ratio(pair["first"].to_numpy(), pair["second"].to_numpy(), pair["prompt_id"].to_list())
             bar, met = "", None
-            if condition in ("fixed", "adaptive") and label != "colour":
+            if condition in ("fixed", "adaptive") and label in target.barred_labels:
                 bar, met = "at least 90 %", interval.estimate >= 0.90
             name = f"b_{label}_right_{condition}"
             yield _row("b", name, f"{label} right", "all", condition, "unsteered", interval, bar, met)
@@ -236,7 +221,7 @@ def _adaptive_over_fixed(images: pl.DataFrame, bootstrap: Bootstrap, target: Tar
     high = images.filter(resistance="high")
     intervals: dict[str, Interval] = {}
     for measured in (target.key, "fidelity"):
-        pair = _paired(high, "adaptive", "fixed", measured)
+        pair = paired(high.filter(condition="adaptive"), high.filter(condition="fixed"), measured)
         if pair.height == 0:
             return
         first, second = pair["first"].to_numpy(), pair["second"].to_numpy()
@@ -264,16 +249,6 @@ def _changed(
         yield _row("d", name, measure, "all", condition, "unsteered", interval, bar, met)
 
 
-def _paired(images: pl.DataFrame, first: str, second: str, measured: str) -> pl.DataFrame:
-    """Pictures of both conditions on the same prompt and seed: prompt_id, first, second (floats)."""
-    keys = ["prompt_id", "seed"]
-    one, other = (
-        images.filter(condition=condition).select(*keys, pl.col(measured).cast(pl.Float64).alias(name))
-        for condition, name in ((first, "first"), (second, "second"))
-    )
-    return one.join(other, on=keys, how="inner").sort(keys)
-
-
 def _row(
     question: str, name: str, measure: str, group: str, condition: str, baseline: str, interval: Interval,
     bar: str, met: bool | None,
@@ -281,7 +256,6 @@ def _row(
     undefined = interval.estimate != interval.estimate
     return {
         "question": question, "name": name, "measure": measure, "group": group, "condition": condition,
-        "baseline": baseline, "estimate": interval.estimate, "low": interval.low, "high": interval.high,
-        "prompts": interval.clusters, "images": interval.rows, "bar": bar,
+        "baseline": baseline, **as_row(interval), "bar": bar,
         "met": None if undefined or met is None else bool(met),
     }  # fmt: skip

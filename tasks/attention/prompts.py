@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param
 from steerwright.errors import UserError
 from steerwright.prompts.concepts import contrast_pairs, parse_concepts
@@ -39,7 +40,7 @@ def contrast_prompts(
         check_disjoint(texts["scored"], texts["tuning"], scored, tuning)
         suites[name] = {use: [{"id": key, "prompt": text} for key, text in rows.items()] for use, rows in texts.items()}
     found = {}
-    known = parse_concepts(concepts)
+    known = parse_concepts(concepts, SEASONS_WORLD)
     used = parse_edits(edits, set(known), set(suites), "attention.edits").values()
     wanted = {name for edit in used for name in (edit.concept, edit.target)}
     for name, concept in known.items():

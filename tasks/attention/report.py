@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import polars as pl
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param
 from steerwright.images import PictureFolder
 from steerwright.report.attention.content import AttentionContent
@@ -69,6 +70,7 @@ def write_attention_report(
                 hashes=file_hashes({"vectors": vectors, "pictures": pictures, "scores": images}),
                 versions=library_versions(),
             ),
+            labels=SEASONS_WORLD,
             perceptual=score_name(scorers["lpips"]),
             fid_name=fid_name(params["scores"]["fid"]),
         ),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import polars as pl
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param, progress
 from steerwright.images import PictureFolder
 from steerwright.scoring.clip import ClipScorer
@@ -43,8 +44,8 @@ def evaluate_edits(
     plan = EditPlan.read(prompts, edits)
     concepts, specs = plan.concepts, plan.edits
     decided = json.loads(chosen.read_text())
-    judge = ConceptJudge(ClipScorer(scorers["clip"]))
-    classifier = None if scorers["labels"] == "clip" else LabelScorer.load(scorers["labels"])
+    judge = ConceptJudge(ClipScorer(scorers["clip"]), SEASONS_WORLD)
+    classifier = None if scorers["labels"] == "clip" else LabelScorer.load(scorers["labels"], SEASONS_WORLD)
     perceptual, features = Perceptual(scorers["lpips"]), FidFeatures(fid)
     tables: list[pl.DataFrame] = []
     for done, (name, edit) in enumerate(specs.items()):
@@ -67,7 +68,11 @@ def evaluate_edits(
             )  # fmt: skip
     table = pl.concat(tables)
     scores = score_edits(
-        table.drop("features"), table["features"], specs, Bootstrap(resamples=resamples, seed=bootstrap_seed)
+        table.drop("features"),
+        table["features"],
+        specs,
+        SEASONS_WORLD,
+        Bootstrap(resamples=resamples, seed=bootstrap_seed),
     )
     scores.images.write_parquet(images)
     scores.aggregate.write_parquet(aggregate)

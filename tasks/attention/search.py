@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import polars as pl
 import torch
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param, progress
 from steerwright.experiments.operating_point import Tried, operating_point
 from steerwright.models.attention_blocks import Attention, attention_blocks
@@ -49,7 +50,7 @@ def search_edits(
     schedule = timesteps(loaded.pipeline, spec.steps)
     plan = EditPlan.read(prompts, edits)
     concepts, specs = plan.concepts, plan.edits
-    judge = ConceptJudge(ClipScorer(clip))
+    judge = ConceptJudge(ClipScorer(clip), SEASONS_WORLD)
     unsteered: dict[str, Seen] = {}
     work.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []

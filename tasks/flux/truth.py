@@ -13,6 +13,9 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from seasons.captions import full_caption
+from seasons.render import render_with_mask
+from seasons.scene import Scene, sample_scenes
 from steerwright.activations.record import Capture, capture
 from steerwright.dag import Dep, Out, Param
 from steerwright.errors import UserError
@@ -25,9 +28,6 @@ from steerwright.models.load import LoadedModel, load_model
 from steerwright.models.select import read_model
 from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import load_sae
-from steerwright.world.captions import full_caption
-from steerwright.world.render import render_with_mask
-from steerwright.world.scene import Scene, sample_scenes
 
 # What a label's value is seen on: the object has a shape and a colour; season, place and time are all around it.
 REGION = {"object": "object", "colour": "object", "season": "background", "place": "background", "time": "background"}

@@ -9,15 +9,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param, progress
 from steerwright.prompts.concept_suite import read_concept_prompts
 from steerwright.scoring.artifacts import FOLDS, ArtifactDetector
-from steerwright.scoring.axis_judge import AxisJudge, axis_values, unknown_values
+from steerwright.scoring.axis_judge import AxisJudge, axis_phrases, unknown_values
 from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.erasure_target import ErasureTarget
 from steerwright.scoring.fid import FidFeatures
 from steerwright.scoring.labels import LabelScorer
 from steerwright.scoring.latent_shots import load_pictures, read_shots, reference_shots, scored_shots, timings
+from steerwright.scoring.metrics import PicturePairs, changes
 from steerwright.scoring.perceptual import Perceptual
 from steerwright.scoring.unlearning import ASKED, PICTURE, UNSTEERED, answers, flat_metrics, sequences, unlearning
 from steerwright.stats.bootstrap import Bootstrap
@@ -42,8 +44,10 @@ def evaluate_latents(
 ) -> None:
     """Judge every picture beside its unsteered one, and count what is gone and what stayed."""
     asked = read_concept_prompts(prompts)
-    values = axis_values(asked, axes)
-    classifier = None if scorers["labels"] == "clip" or unknown_values(values) else LabelScorer.load(scorers["labels"])
+    values = axis_phrases(asked, axes, SEASONS_WORLD)
+    classifier = None
+    if scorers["labels"] != "clip" and not unknown_values(values, SEASONS_WORLD):
+        classifier = LabelScorer.load(scorers["labels"], SEASONS_WORLD)
     judge = AxisJudge(values, ClipScorer(scorers["clip"]), classifier)
     perceptual, features = Perceptual(scorers["lpips"]), FidFeatures(fid)
     planned = read_shots(shots)
@@ -59,7 +63,7 @@ def evaluate_latents(
     )
     seen = whole.drop("features")
     bootstrap = Bootstrap(resamples=resamples, seed=bootstrap_seed)
-    found = unlearning(seen, bootstrap, whole["features"], timings(scored))
+    found = unlearning(seen, bootstrap, whole["features"], timings(scored), list(changes()))
     together, alone = sequences(found)
     seen.write_parquet(images)
     alone.write_parquet(rates)
@@ -103,14 +107,16 @@ class ErasureJudge:
         `prompts`: id, and a column for each axis, null where the prompt does not name it; template, if there is one.
 
         Columns: `SHOT`, template, the value that is seen on every axis and of what else the classifier knows,
-        `asked_<axis>`, lpips (0 for the unsteered picture itself), artifact_score and artifact (null without a
-        detector), clip_target (null for unsteered pictures), features (a list of numbers, for FID).
+        `asked_<axis>`, the `changes` such as lpips (0 for the unsteered picture itself), artifact_score and artifact
+        (null without a detector), clip_target (null for unsteered pictures), features (a list of numbers, for FID).
         """
         files = shots.unique("path", keep="first", maintain_order=True)
         before = shots.filter(method=UNSTEERED).select(*PICTURE, pl.col("path").alias("unsteered"))
         pairs = shots.join(before, on=list(PICTURE), how="left", maintain_order="left")
         moved = pairs.filter(pl.col("path") != pl.col("unsteered")).unique("path", keep="first", maintain_order=True)
-        total, seen, distances = files.height + moved.height, [], [pl.DataFrame(schema=_DISTANCES)]
+        measures = changes()
+        total, seen = files.height + moved.height, []
+        moves = [pl.DataFrame(schema={"path": pl.String, **dict.fromkeys(measures, pl.Float64)})]
         for done, part in _chunks(files):
             if progress is not None:
                 progress(done, total)
@@ -118,10 +124,10 @@ class ErasureJudge:
         for done, part in _chunks(moved):
             if progress is not None:
                 progress(files.height + done, total)
-            values = self.perceptual.distances(
-                load_pictures(folder, part["unsteered"].to_list()), load_pictures(folder, part["path"].to_list())
-            )
-            distances.append(part.select("path").with_columns(pl.Series("lpips", values.double().numpy())))
+            plain, now = (load_pictures(folder, part[column].to_list()) for column in ("unsteered", "path"))
+            pair = PicturePairs(now, plain, self.perceptual)
+            columns = [pl.Series(name, one.measure(pair), dtype=pl.Float64) for name, one in measures.items()]
+            moves.append(part.select("path").with_columns(columns))
         if progress is not None:
             progress(total, total)
         asked = prompts.select(
@@ -133,8 +139,8 @@ class ErasureJudge:
             shots.select(*SHOT, "path")
             .join(asked, on="prompt_id", how="left", maintain_order="left")
             .join(pl.concat(seen), on="path", how="left", maintain_order="left")
-            .join(pl.concat(distances), on="path", how="left", maintain_order="left")
-            .with_columns(pl.col("lpips").fill_null(0.0))
+            .join(pl.concat(moves), on="path", how="left", maintain_order="left")
+            .with_columns(pl.col(*measures).fill_null(0.0))
         )
         held = [_probability(axis) for axis in self.axes.axes]
         return table.with_columns(self._clip_target(table)).drop("path", *held)
@@ -164,9 +170,6 @@ class ErasureJudge:
             ]  # fmt: skip
             found.append(max(each) if each else None)
         return pl.Series("clip_target", found, dtype=pl.Float64)
-
-
-_DISTANCES = {"path": pl.String, "lpips": pl.Float64}
 
 
 def _probability(axis: str) -> str:

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 import polars as pl
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param, map_shards
 from steerwright.experiments.draw import Frame, in_shards
 from steerwright.experiments.latent_pictures import PictureJob, Tools, draw_pictures, where_edits_act
 from steerwright.experiments.search_latents import LatentAttempt, SearchJob, Tuned, search_target
 from steerwright.models.select import read_model
 from steerwright.prompts.concept_suite import read_concept_prompts
-from steerwright.scoring.axis_judge import axis_values
+from steerwright.scoring.axis_judge import axis_phrases
 from steerwright.scoring.erasure_shots import STEERED, concepts_of, named_rows, tuning_rows
 from steerwright.steering.latents.edits import LatentRecipe
 from steerwright.steering.latents.erasure import ErasedConcept, parse_methods
@@ -62,7 +63,7 @@ def search_latents(
         for number, some in enumerate(in_shards(list(frames.values())))
     ]  # fmt: skip
     map_shards(draw_pictures, unsteered, "shards of unsteered pictures")
-    acting, values = where_edits_act(unsteered), axis_values(table, axes)
+    acting, values = where_edits_act(unsteered), axis_phrases(table, axes, SEASONS_WORLD)
     # A folder, or a name that open_clip knows.
     scorer = str(Path(clip).absolute()) if Path(clip).is_dir() else clip
     jobs = [

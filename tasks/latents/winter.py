@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param, progress
 from steerwright.errors import UserError
 from steerwright.experiments.operating_point import Tried, operating_point
@@ -60,7 +61,7 @@ def latent_winter(
     steps = len(timesteps(loaded.pipeline, spec.steps))
     places, texts = load_places(saes, moments), json.loads(prompts.read_text())
     name, wanted = _shown(concept, concepts)
-    judge = ConceptJudge(ClipScorer(scorers["clip"]))
+    judge = ConceptJudge(ClipScorer(scorers["clip"]), SEASONS_WORLD)
     tried_recipes = parse_towards(recipes, "latents.winter.recipes")
     options = [(one.recipe, strength) for one in tried_recipes for strength in one.strengths]
     tuning = evenly([row["prompt"] for row in texts["tuning"]], tuning_prompts)
@@ -90,7 +91,7 @@ def latent_winter(
 
     folder, classifier = PictureFolder(pictures), None
     if scorers["labels"] != "clip":
-        classifier = LabelScorer.load(scorers["labels"])
+        classifier = LabelScorer.load(scorers["labels"], SEASONS_WORLD)
     perceptual = Perceptual(scorers["lpips"])
     edit = EditSpec(action="add", concept=name, suite="winter", strengths=(strength,), goal=goal)
     tables: list[pl.DataFrame] = []
@@ -128,7 +129,7 @@ def _shown(concept: str, concepts: dict[str, Any]) -> tuple[str, Concept]:
     label, _, value = concept.partition(":")
     for name, one in concepts.items():
         if (one.get("label"), one.get("value")) == (label, value):
-            return name, Concept.model_validate(one)
+            return name, Concept.model_validate(one, context=SEASONS_WORLD)
     raise UserError(
         f"latents.winter.concept is {concept}, but no concept of attention.prompts.concepts has `label: {label}` and "
         f"`value: {value}`, which say how prompts and pictures show it; add one."

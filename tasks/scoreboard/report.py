@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 import polars as pl
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param
 from steerwright.errors import UserError, UserErrors
 from steerwright.report.scoreboard import write_scoreboard
-from steerwright.scoring.target import WINTER, Target, read_target
+from steerwright.scoring.metrics import METRICS, changes
+from steerwright.scoring.target import Target, read_target
 from steerwright.stats.bootstrap import Bootstrap, Interval
 
 
@@ -32,7 +34,7 @@ def compare_methods(
     metrics: Annotated[Path, Out("metrics.json", kind="metrics", cache=False)],
 ) -> None:
     """Compare the methods on the same prompts and seeds, by the same measures and controls."""
-    wanted = read_target(target)
+    wanted = read_target(target, SEASONS_WORLD)
     _check_alike(wanted, edit, concepts.get(edits.get(edit, {}).get("concept"), {}), latent)
     texts = {row["id"]: row["prompt"] for row in json.loads(prompts.read_text())["scored"]}
     winter = pl.read_parquet(text_encoder).with_columns(
@@ -87,8 +89,7 @@ KEYS = ("prompt_id", "seed")
 class Entry:
     """A method's pictures: one row per prompt and seed.
 
-    Columns: prompt_id, seed, prompt, setting, the target's labels, `<label>_right` of the others, prompt_similarity and
-    lpips.
+    Columns: prompt_id, seed, prompt, setting, the target's labels, `<label>_right` of the others, and `METRICS`.
 
     `unsteered` are the pictures without it, `random` those of a random direction of equal norm, None if it has none.
     """
@@ -99,13 +100,14 @@ class Entry:
     random: pl.DataFrame | None = None
 
 
-def scoreboard(entries: Sequence[Entry], bootstrap: Bootstrap, target: Target = WINTER) -> pl.DataFrame:
+def scoreboard(entries: Sequence[Entry], bootstrap: Bootstrap, target: Target) -> pl.DataFrame:
     """Long table: method, metric, estimate, low, high, prompts, images, in the order of `entries`.
 
     Metrics: `winter_rate` (share of outdoor pictures that show winter), `labels_right` (object, place and time as the
     prompt names them, relative to the unsteered pictures), `random_season_changed` (share of pictures that change
-    season when they are pushed as hard in a random direction), `prompt_similarity` and `lpips`; names follow `target`.
-    Only the prompts and seeds that all methods have are compared. Raises UserError when there are none.
+    season when they are pushed as hard in a random direction), and the mean of each of `METRICS` (of a `Change` only
+    where a method changes pictures); names follow `target`. Only the prompts and seeds that all methods have are
+    compared. Raises UserError when there are none.
     """
     shared = entries[0].pictures.select(*KEYS, "prompt")
     for entry in entries[1:]:
@@ -122,7 +124,7 @@ def scoreboard(entries: Sequence[Entry], bootstrap: Bootstrap, target: Target = 
         asked = paired.filter(setting="outdoor") if target.outdoors else paired
         shown = pl.all_horizontal(*(pl.col(str(one.label)) == one.value for one in target.concepts.values()))
         found: dict[str, Interval] = {f"{target.key}_rate": _mean(bootstrap, asked, shown)}
-        if (mine["lpips"] != 0).any():
+        if any((mine[name] != 0).any() for name in changes()):
             right = paired.with_columns(
                 _right(target, "").alias("now"), _right(target, "_before").alias("before")
             ).drop_nulls("now")
@@ -130,8 +132,8 @@ def scoreboard(entries: Sequence[Entry], bootstrap: Bootstrap, target: Target = 
                 found["labels_right"] = bootstrap.ratio(
                     right["now"].to_numpy(), right["before"].to_numpy(), right["prompt_id"].to_list()
                 )
-            found["lpips"] = _mean(bootstrap, paired, pl.col("lpips"))
-        found["prompt_similarity"] = _mean(bootstrap, paired, pl.col("prompt_similarity"))
+            found |= {name: _mean(bootstrap, paired, pl.col(name)) for name in changes()}
+        found |= {name: _mean(bootstrap, paired, pl.col(name)) for name in METRICS if name not in changes()}
         if entry.random is not None:
             pushed = entry.random.join(shared, on=[*KEYS, "prompt"], how="semi").join(
                 entry.unsteered, on=list(KEYS), how="inner", suffix="_before"
@@ -149,7 +151,7 @@ def scoreboard(entries: Sequence[Entry], bootstrap: Bootstrap, target: Target = 
 
 def _right(target: Target, suffix: str) -> pl.Expr:
     """Share of object, place and time that are what the prompt names; null where it names none of them."""
-    kept = [label for label in target.kept_labels if label != "colour"]
+    kept = target.barred_labels
     named = [pl.col(f"{label}_right{suffix}").cast(pl.Float64) for label in kept]
     return pl.mean_horizontal(*named)
 

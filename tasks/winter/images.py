@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.activations.prompt_tokens import token_types
 from steerwright.activations.text_encoder import text_activations
 from steerwright.dag import Dep, Out, Param, progress
@@ -55,7 +56,7 @@ def adaptive_winter(
     spec, identity = read_model(model)
     loaded = load_model(spec, identity.digest)
     directions = load_vectors(vectors, identity)
-    wanted = read_target(target)
+    wanted = read_target(target, SEASONS_WORLD)
     chosen = json.loads(best.read_text())
     suites = json.loads(prompts.read_text())
     scored = suites["scored"]

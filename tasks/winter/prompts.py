@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param
 from steerwright.errors import UserError
 from steerwright.prompts.contrast_pairs import read_contrast_pairs
 from steerwright.prompts.suite import check_disjoint
 from steerwright.prompts.suite import read_prompts as read_suite
 from steerwright.scoring.judge_domain import check_judges
+from steerwright.scoring.metrics import METRICS
 from steerwright.scoring.target import check_pairs, parse_target, write_target
 
 
@@ -40,7 +42,7 @@ def read_prompts(
             "winter.search has no floor, so the strongest edit would always win; give at least one of fidelity_floor, "
             "prompt_floor and directional_floor a number."
         )
-    wanted = parse_target(concept, concepts, added_words, resistance)
+    wanted = parse_target(concept, concepts, SEASONS_WORLD, added_words, resistance, taken=METRICS)
     suites = {"scored": read_suite(scored), "tuning": read_suite(tuning)}
     check_disjoint(suites["scored"], suites["tuning"], scored, tuning)
     listed = {name: [{"id": key, "prompt": text} for key, text in suite.items()] for name, suite in suites.items()}

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import polars as pl
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param
 from steerwright.experiments.floors import FLOORS
 from steerwright.images import PictureFolder
@@ -44,7 +45,7 @@ def write_report(
     identity = json.loads(model.read_text())
     spec = identity["spec"]
     answers = pl.DataFrame(json.loads(comparisons.read_text()), schema=SCHEMA)
-    wanted = read_target(target)
+    wanted = read_target(target, SEASONS_WORLD)
     judged, each, intervals = (pl.read_parquet(path) for path in (images, per_prompt, aggregate))
     scores = WinterScores(judged, each, intervals, answers, wanted)
     doses = json.loads(dose_table.read_text())

@@ -1,6 +1,7 @@
 """What the pictures show, by three judges: labels, CLIP and LPIPS."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,18 +9,19 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param, progress
 from steerwright.experiments.strategy import resistance_groups
 from steerwright.images import PictureFolder
+from steerwright.prompts.label_set import LabelSet
 from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.judgements import CONDITIONS
 from steerwright.scoring.labels import LabelScorer
 from steerwright.scoring.metrics import MeasuredPictures, measured
-from steerwright.scoring.named_labels import named_labels
 from steerwright.scoring.perceptual import Perceptual
 from steerwright.scoring.target import ShownConcept, Target, column, read_target
 from steerwright.scoring.winter import score_winter, write_metrics, write_plots
-from steerwright.scoring.zero_shot_labels import CONCEPTS, zero_shot_labels
+from steerwright.scoring.zero_shot_labels import zero_shot_labels
 from steerwright.stats.bootstrap import Bootstrap
 
 
@@ -55,12 +57,12 @@ def evaluate(
     ],
 ) -> None:
     """Score the pictures of all conditions, with bootstrap intervals over prompts."""
-    wanted = read_target(target)
+    wanted = read_target(target, SEASONS_WORLD)
     scored = json.loads(prompts.read_text())["scored"]
     texts = [row["prompt"] for row in scored]
     folder = PictureFolder(pictures)
     clip = ClipScorer(scorers["clip"])
-    classifier = None if scorers["labels"] == "clip" else LabelScorer.load(scorers["labels"])
+    classifier = None if scorers["labels"] == "clip" else LabelScorer.load(scorers["labels"], wanted.label_set)
     perceptual = Perceptual(scorers["lpips"])
     said = clip.texts(texts)
     keys = [(row["id"], seed) for row in scored for seed in seeds]
@@ -71,7 +73,7 @@ def evaluate(
         progress(done, len(CONDITIONS), "conditions")
         pixels = folder.load_all((key, seed, condition) for key, seed in keys)
         embedded = clip.images(pixels)
-        found = classifier.predict(pixels) if classifier else zero_shot_labels(clip, embedded)
+        found = classifier.predict(pixels) if classifier else zero_shot_labels(clip, embedded, wanted.label_set)
         before = None if condition == "unsteered" else plain
         columns: dict[str, Any] = {
             "prompt_id": [key for key, _ in keys],
@@ -87,11 +89,11 @@ def evaluate(
             "prompt_id": [row["id"] for row in scored],
             "prompt": texts,
             "resistance": resistance_groups(words, texts),
-            **{label: [named_labels(text)[label] for text in texts] for label in wanted.kept_labels},
+            **{label: [named[label] for named in map(wanted.label_set.named, texts)] for label in wanted.kept_labels},
         },
         schema_overrides=dict.fromkeys(wanted.kept_labels, pl.String),
     )
-    scores = score_winter(pl.concat(tables), listed, Bootstrap(resamples=resamples, seed=bootstrap_seed), wanted)
+    scores = score_winter(pl.concat(tables), listed, wanted, Bootstrap(resamples=resamples, seed=bootstrap_seed))
     scores.images.write_parquet(images)
     scores.per_prompt.write_parquet(per_prompt)
     scores.aggregate.write_parquet(aggregate)
@@ -114,7 +116,7 @@ def target_columns(clip: ClipScorer, images: Tensor, target: Target) -> dict[str
     similarities, margins = [], []
     shown: dict[str, Any] = {}
     for name, concept in target.concepts.items():
-        asked, value = _phrases(concept)
+        asked, value = _phrases(concept, target.label_set)
         similarities.append(clip.concept_similarity(images, asked[value]))
         margins.append(clip.concept_margin(images, value, asked))
         if concept.label is None:
@@ -126,9 +128,9 @@ def target_columns(clip: ClipScorer, images: Tensor, target: Target) -> dict[str
     }
 
 
-def _phrases(concept: ShownConcept) -> tuple[dict[str, tuple[str, ...]], str]:
+def _phrases(concept: ShownConcept, labels: LabelSet) -> tuple[Mapping[str, tuple[str, ...]], str]:
     """Phrases of the concept and of what it is told from, and the name of the concept among them."""
     if concept.phrases:
         return {"with": concept.phrases, "without": concept.other_phrases or ("a photo",)}, "with"
     assert concept.label is not None and concept.value is not None, "checked by the model"
-    return CONCEPTS[concept.label], concept.value
+    return labels.phrases[concept.label], concept.value

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param, progress
 from steerwright.experiments.floors import FLOORS, Floors
 from steerwright.experiments.search import (
@@ -59,7 +60,7 @@ def search_strength(
     spec, identity = read_model(model)
     loaded = load_model(spec, identity.digest)
     directions = load_vectors(vectors, identity)
-    wanted = read_target(target)
+    wanted = read_target(target, SEASONS_WORLD)
     floors = Floors(fidelity_floor, prompt_floor, directional_floor)
     judge = TuningJudge(ClipScorer(clip), wanted)
     texts = evenly([row["prompt"] for row in json.loads(prompts.read_text())["tuning"]], count)

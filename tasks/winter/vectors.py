@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.activations.store.reader import open_store
 from steerwright.activations.token_policy import TokenPolicy
 from steerwright.dag import Dep, Out, Param
@@ -35,7 +36,7 @@ def steering_vectors(
     _, identity = read_model(model)
     store = open_store(activations)
     rows = json.loads(pairs.read_text())
-    wanted = read_target(target)
+    wanted = read_target(target, SEASONS_WORLD)
 
     def by_hookpoint(ids: list[Any]) -> Iterator[tuple[Hookpoint, PromptActivations, PromptActivations]]:
         for hookpoint in store.hookpoints:

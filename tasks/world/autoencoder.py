@@ -8,11 +8,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from seasons.architectures import forget_origin, make_autoencoder
+from seasons.render import render_all
+from seasons.scene import sample_scenes
+from seasons.training import Draws, Schedule, fit, to_unit_range
 from steerwright.dag import Out, Param
-from steerwright.world.architectures import forget_origin, make_autoencoder
-from steerwright.world.render import render_all
-from steerwright.world.scene import sample_scenes
-from steerwright.world.training import Draws, Schedule, fit, to_unit_range
 
 
 def train_autoencoder(

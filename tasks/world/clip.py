@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seasons.captions import OPENINGS, caption, with_article
+from seasons.labels import IMAGE_SIZE, LABELS
+from seasons.render import render_all
+from seasons.scene import Scene, sample_scenes
+from seasons.tokenizer import MAX_TOKENS
+from seasons.train_text_encoder import named_labels
+from seasons.training import Draws, Schedule, fit, to_unit_range
 from steerwright.dag import Dep, Out, Param
-from steerwright.world.captions import OPENINGS, caption, with_article
-from steerwright.world.labels import IMAGE_SIZE, LABELS
-from steerwright.world.render import render_all
-from steerwright.world.scene import Scene, sample_scenes
-from steerwright.world.tokenizer import MAX_TOKENS
-from steerwright.world.train_text_encoder import named_labels
-from steerwright.world.training import Draws, Schedule, fit, to_unit_range
 
 
 def train_clip(

@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
+from seasons.assemble_pipeline import assemble_pipeline
+from seasons.train_denoiser import train_denoiser as train
 from steerwright.dag import Dep, Out, Param
-from steerwright.world.assemble_pipeline import assemble_pipeline
-from steerwright.world.train_denoiser import train_denoiser as train
 
 
 def train_denoiser(

@@ -11,13 +11,13 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor, nn
 
+from seasons.architectures import LATENT_CHANNELS, make_flux_transformer
+from seasons.assemble_pipeline import assemble_flux
+from seasons.captions import caption
+from seasons.scene import sample_scenes
+from seasons.train_denoiser import SCENES_SEED, encode_scenes
+from seasons.training import Draws, Schedule, fit
 from steerwright.dag import Dep, Out, Param
-from steerwright.world.architectures import LATENT_CHANNELS, make_flux_transformer
-from steerwright.world.assemble_pipeline import assemble_flux
-from steerwright.world.captions import caption
-from steerwright.world.scene import sample_scenes
-from steerwright.world.train_denoiser import SCENES_SEED, encode_scenes
-from steerwright.world.training import Draws, Schedule, fit
 
 
 def train_flux(

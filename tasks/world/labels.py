@@ -8,11 +8,12 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from seasons.labels import LABELS
+from seasons.render import render_all
+from seasons.scene import sample_scenes
+from seasons.training import Draws, Schedule, fit, to_unit_range
 from steerwright.dag import Out, Param
-from steerwright.world.classifiers import LabelClassifier, accuracies, save_label_classifier
-from steerwright.world.render import render_all
-from steerwright.world.scene import sample_scenes
-from steerwright.world.training import Draws, Schedule, fit, to_unit_range
+from steerwright.scoring.labels import LabelClassifier, save_label_classifier
 
 
 def train_classifier(
@@ -50,7 +51,7 @@ def fit_classifier(folder: Path, work: Path, steps: int, scenes: int) -> None:
     torch.manual_seed(SEED)
     listed = sample_scenes(scenes, SCENES_SEED)
     pixels, truth = render_all(listed), torch.tensor([scene.label_indices() for scene in listed])
-    model = LabelClassifier().to(memory_format=torch.channels_last)
+    model = LabelClassifier(LABELS).to(memory_format=torch.channels_last)
 
     def loss_at(step: int) -> Tensor:
         draws = Draws.at(SEED, step)
@@ -71,3 +72,14 @@ def fit_classifier(folder: Path, work: Path, steps: int, scenes: int) -> None:
     held_truth = torch.tensor([scene.label_indices() for scene in held_out])
     log.info("held-out accuracy %s", accuracies(model, to_unit_range(render_all(held_out)), held_truth))
     save_label_classifier(model, folder)
+
+
+def accuracies(model: LabelClassifier, pixels: Tensor, truth: Tensor) -> dict[str, float]:
+    """Share right of each label; pixels [n, 3, 64, 64] in [-1, 1], truth int64 [n, labels] in the order of LABELS."""
+    with torch.inference_mode():
+        batches = [model(x) for x in pixels.split(128)]
+    shares = {}
+    for index, name in enumerate(LABELS):
+        said = torch.cat([batch[name] for batch in batches]).argmax(1)
+        shares[name] = (said == truth[:, index]).float().mean().item()
+    return shares

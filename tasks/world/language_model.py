@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seasons.language.grammar import Document, document
+from seasons.training import Draws, Schedule, fit
 from steerwright.dag import Out, Param
-from steerwright.world.language.grammar import Document, document
-from steerwright.world.training import Draws, Schedule, fit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seasons.labels import LABELS
+from seasons.render import render_all
+from seasons.scene import Scene, sample_scenes
+from seasons.training import Draws, Schedule, fit, to_unit_range
 from steerwright.dag import Out, Param
-from steerwright.world.labels import LABELS
-from steerwright.world.perceptual_backbone import CHANNELS, PerceptualBackbone, save_perceptual_backbone
-from steerwright.world.render import render_all
-from steerwright.world.scene import Scene, sample_scenes
-from steerwright.world.training import Draws, Schedule, fit, to_unit_range
+from steerwright.scoring.perceptual_backbone import CHANNELS, PerceptualBackbone, save_perceptual_backbone
 
 
 def train_perceptual(

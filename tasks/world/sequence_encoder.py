@@ -8,13 +8,13 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from seasons.architectures import SEQUENCE_WIDTH, make_sequence_encoder
+from seasons.captions import caption
+from seasons.labels import LABELS
+from seasons.scene import sample_scene
+from seasons.train_text_encoder import TextWithHead, named_labels
+from seasons.training import Draws, Schedule, fit
 from steerwright.dag import Dep, Out, Param
-from steerwright.world.architectures import SEQUENCE_WIDTH, make_sequence_encoder
-from steerwright.world.captions import caption
-from steerwright.world.labels import LABELS
-from steerwright.world.scene import sample_scene
-from steerwright.world.train_text_encoder import TextWithHead, named_labels
-from steerwright.world.training import Draws, Schedule, fit
 
 
 def train_sequence_encoder(

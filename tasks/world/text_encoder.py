@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
+from seasons.train_text_encoder import train_text_encoder as train
 from steerwright.dag import Dep, Out, Param
-from steerwright.world.train_text_encoder import train_text_encoder as train
 
 
 def train_text_encoder(

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seasons.language.labelled_texts import LabelledText, labelled_text
+from seasons.language.topic import VALUES
+from seasons.training import Draws, Schedule, fit
 from steerwright.dag import Out, Param
-from steerwright.world.language.labelled_texts import LabelledText, labelled_text
-from steerwright.world.language.text_classifier import TextClassifier, form_features, save_text_classifier, words_of
-from steerwright.world.language.topic import VALUES
-from steerwright.world.training import Draws, Schedule, fit
+from steerwright.scoring.language.text_classifier import TextClassifier, form_features, save_text_classifier, words_of
 
 
 def train_text_labels(
@@ -56,7 +56,9 @@ def train_text_classifier(folder: Path, work: Path, texts: int, steps: int) -> N
     shown = [labelled_text(rng) for _ in range(texts)]
     torch.manual_seed(SEED)
     # Disorder and misspellings have no part in the vocabulary: that their word pairs are unknown is what tells them.
-    model = TextClassifier(learn_vocabulary(one.text for one in shown if one.kind in ("whole", "cut", "joined")))
+    model = TextClassifier(
+        learn_vocabulary(one.text for one in shown if one.kind in ("whole", "cut", "joined")), VALUES
+    )
     log.info("%d features", len(model.vocabulary))
     bags = [model.features(one.text, one.ended) for one in shown]
     truth = torch.from_numpy(np.stack([one.truth for one in shown])).float()

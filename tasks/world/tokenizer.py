@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
+from seasons.tokenizer import train_tokenizer as train
 from steerwright.dag import Out, Param
-from steerwright.world.tokenizer import train_tokenizer as train
 
 
 def train_tokenizer(

@@ -14,8 +14,8 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 PARTS = (
-    "steerwright", "tasks", "flows", "data", "models", "params", "params.yaml", "dvc.yaml", "dvc.lock", ".dvc",
-    ".dvcignore", ".gitattributes", ".gitignore", "pyproject.toml", "artifacts/environment.json",
+    "steerwright", "seasons", "tasks", "flows", "data", "models", "params", "params.yaml", "dvc.yaml", "dvc.lock",
+    ".dvc", ".dvcignore", ".gitattributes", ".gitignore", "pyproject.toml", "artifacts/environment.json",
 )  # fmt: skip
 LEAVE_OUT = shutil.ignore_patterns("__pycache__", "cache", "tmp", "config.local", ".work")
 

@@ -73,7 +73,7 @@ def _id(created: object) -> UUID:
 
 # The project's own log lines, in the log of the task run that wrote them.
 
-PROJECT_LOGGERS = ("steerwright", "tasks", "flows")
+PROJECT_LOGGERS = ("steerwright", "seasons", "tasks", "flows")
 
 
 class RunLogHandler(logging.Handler):

@@ -1,14 +1,19 @@
 """What the report of attention edits is made of."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import polars.selectors as cs
 
 from steerwright.report.provenance import RunProvenance
+
+if TYPE_CHECKING:
+    from steerwright.prompts.label_set import LabelSet
 
 FindPicture = Callable[[Any, int, str, float], Path | None]
 CONTROLS = ("random", "prompt", "negative")
@@ -54,6 +59,7 @@ class AttentionContent:
       four that gives the path, or None. An edit without pictures has no grid.
     - `vectors`: concept -> one row per vector: `block`, `place`, `step_first`, `step_last`, `branch`, `norm`, `control`
       (the noise level, null where unknown), `noise`, `cosine_next`, `cosine_mean`; `attention` (self, cross) if both.
+    - `labels`: those that pictures are judged by.
     - `perceptual`, `fid_name`: the names of these scores (`Perceptual.name`, `FidFeatures.name`).
     - `explanations`: further paragraphs, heading -> text, at the end of the page.
     """
@@ -68,6 +74,7 @@ class AttentionContent:
     pictures: Mapping[str, FindPicture | pl.DataFrame]
     vectors: Mapping[str, pl.DataFrame]
     provenance: RunProvenance
+    labels: LabelSet
     perceptual: str = "lpips"
     fid_name: str = "fid"
     explanations: Mapping[str, str] = field(default_factory=dict)
@@ -98,14 +105,15 @@ class EditTables:
     point: Mapping[str, Any]
     rows: pl.DataFrame
     kinds: tuple[str, ...]
+    labels: LabelSet
 
     @classmethod
-    def of(cls, content: AttentionContent, edit: str) -> "EditTables":
+    def of(cls, content: AttentionContent, edit: str) -> EditTables:
         """The scores of `edit`."""
         rows = content.aggregate.filter(edit=edit).with_columns(cs.float().fill_nan(None))
         present = set(rows["kind"].to_list())
         kinds = ("outdoor", "indoor", "contains", "neighbour", "other", "without", "all")
-        return cls(edit, content.chosen[edit], rows, tuple(kind for kind in kinds if kind in present))
+        return cls(edit, content.chosen[edit], rows, tuple(kind for kind in kinds if kind in present), content.labels)
 
     @property
     def action(self) -> str:

@@ -9,7 +9,6 @@ import polars as pl
 
 from steerwright.report.attention.content import CONDITION_NAMES, CONTROLS, AttentionContent, EditTables
 from steerwright.report.html.theme import percent
-from steerwright.world.labels import LABELS
 
 STRENGTHS = 6
 # Prompts of each kind: those on which the edit must act first, then those on which it must not.
@@ -91,12 +90,6 @@ def grid(content: AttentionContent, scores: EditTables) -> Grid:
     return Grid(tuple(column for column in columns if column in shown), tuple(rows))
 
 
-def label_of(concept: str) -> str | None:
-    """The label of the seasons world that has this concept among its values, None for any other."""
-    words = concept.lower().removeprefix("a ").removeprefix("an ").removeprefix("in ")
-    return next((label for label, values in LABELS.items() if words in values), None)
-
-
 def _columns(images: pl.DataFrame, chosen: float) -> Iterator[Column]:
     yield Column("unsteered", 0.0, False)
     strengths = sorted(set(images.filter(condition="steered")["strength"].to_list()))
@@ -155,7 +148,7 @@ def _row(
 def _seen(
     row: dict[str, Any], reference: dict[str, Any] | None, scores: EditTables
 ) -> tuple[str, bool, tuple[str, ...]]:
-    label = label_of(scores.wanted)
+    label = scores.labels.label_of(scores.wanted.lower().removeprefix("a ").removeprefix("an ").removeprefix("in "))
     value = row.get(label) if label else None
     by_labels, by_clip = row["concept_by_labels"], row["concept_by_clip"]
     shows = bool(by_clip if by_labels is None else by_labels)
@@ -163,7 +156,7 @@ def _seen(
         probability = row["concept_probability"]
         value = f"{scores.wanted} {percent(probability)}" if probability is not None else scores.wanted if shows else ""
     changed = [
-        str(row[other]) for other in LABELS
+        str(row[other]) for other in scores.labels.values
         if other != label and reference is not None and row.get(other) not in (None, reference.get(other))
     ]  # fmt: skip
     return str(value), shows, tuple(changed)

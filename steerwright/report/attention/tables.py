@@ -1,7 +1,9 @@
 """The tables of the page of attention edits."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import polars.selectors as cs
@@ -13,6 +15,9 @@ from steerwright.report.html.page import SMALL, Html, el, picture
 from steerwright.report.html.tables import scrolling, verdict
 from steerwright.report.html.theme import DASH, THIN, decimal, percent
 from steerwright.scoring.metrics import METRICS
+
+if TYPE_CHECKING:
+    from steerwright.prompts.label_set import LabelSet
 
 # Metric -> its name, what it means, and whether it is a share; of `scoring.metrics` those that have no words here.
 _FIRST: dict[str, tuple[str, str, bool]] = {
@@ -33,13 +38,15 @@ def shown_metrics() -> dict[str, tuple[str, str, bool]]:
 
 
 AGAINST_UNSTEERED = ("others_kept", "changed", "lpips", "fid")
-FURTHER: dict[str, tuple[str, str, bool]] = {
-    "concept_probability": ("Probability of it", "mean, by zero-shot CLIP", True),
-    **{
-        f"{label}_right": (f"{label.capitalize()} right", "as the prompt names it", True)
-        for label in ("season", "object", "colour", "place", "time")
-    },
-}
+
+
+def further_metrics(labels: LabelSet) -> dict[str, tuple[str, str, bool]]:
+    """The metrics that stand in a table of their own."""
+    right = ((f"{label}_right", f"{label.capitalize()} right") for label in labels.values)
+    return {
+        "concept_probability": ("Probability of it", "mean, by zero-shot CLIP", True),
+        **{name: (title, "as the prompt names it", True) for name, title in right},
+    }
 
 
 def overview(content: AttentionContent, edits: Mapping[str, EditTables]) -> Html:
@@ -104,7 +111,7 @@ def measurements(content: AttentionContent, scores: EditTables, *, main: bool) -
     rows: list[Html] = []
     for kind in (*first, *(kind for kind in scores.kinds if kind not in first)):
         body, sizes = [], []
-        for metric, (name, meaning, share) in (first_shown | FURTHER).items():
+        for metric, (name, meaning, share) in (first_shown | further_metrics(scores.labels)).items():
             values = [cells.get((kind, metric, condition)) for condition in conditions]
             is_main = metric == "fid" or (metric in first_shown and kind in first)
             if any(values) and main == is_main:
@@ -127,7 +134,8 @@ def measurements(content: AttentionContent, scores: EditTables, *, main: bool) -
 
 def measured(scores: EditTables) -> pl.DataFrame:
     """The numbers of `measurements`, both tables together."""
-    shown = pl.col("metric").is_in([*shown_metrics(), *FURTHER]) & pl.col("kind").is_in(list(scores.kinds))
+    metrics = [*shown_metrics(), *further_metrics(scores.labels)]
+    shown = pl.col("metric").is_in(metrics) & pl.col("kind").is_in(list(scores.kinds))
     return scores.rows.filter(shown, pl.col("operating"), pl.col("estimate").is_not_null())
 
 
@@ -202,7 +210,7 @@ def _compared(row: Mapping[str, Any] | None, metric: str, share: bool) -> Html:
 
 def _measure(content: AttentionContent, measure: str) -> str:
     named = {"lpips": content.perceptual, "fid": content.fid_name}
-    key, known = measure_key(measure), shown_metrics() | FURTHER
+    key, known = measure_key(measure), shown_metrics() | further_metrics(content.labels)
     if key.endswith("_right") and key in known:
         return f"{known[key][0]}, as a share of the unsteered share"
     return named.get(key) or (known[key][0] if key in known else measure.replace("_", " "))

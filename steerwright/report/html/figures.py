@@ -1,11 +1,13 @@
 """The figures, drawn once: as PNG on paper, and as SVG whose colours the page's theme decides."""
 
+from __future__ import annotations
+
 import io
 import re
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import polars as pl
@@ -15,7 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from steerwright.report.html.theme import CONDITION_NAMES, FROST, LIGHT, MARKERS, decimal, percent
-from steerwright.scoring.target import WINTER, Target
+
+if TYPE_CHECKING:
+    from steerwright.scoring.target import Target
 
 Draw = Callable[[Figure], None]
 
@@ -31,7 +35,7 @@ STYLE = {
 
 
 def winter_rates(
-    aggregate: pl.DataFrame, target: Target = WINTER, conditions: Mapping[str, str] = CONDITION_NAMES
+    aggregate: pl.DataFrame, target: Target, conditions: Mapping[str, str] = CONDITION_NAMES
 ) -> tuple[Draw, float]:
     """Share of winter outdoors for each condition, with its interval; returns the drawing and its height in inches."""
     group = "outdoor" if target.outdoors else "all"
@@ -131,7 +135,7 @@ def _written(row: dict[str, Any]) -> str:
 
 
 def similarity_scatter(
-    per_prompt: pl.DataFrame, target: Target = WINTER, conditions: Mapping[str, str] = CONDITION_NAMES
+    per_prompt: pl.DataFrame, target: Target, conditions: Mapping[str, str] = CONDITION_NAMES
 ) -> tuple[Draw, float]:
     """Each prompt's mean similarity to winter against that to its own prompt, for each condition."""
 

@@ -1,15 +1,21 @@
 """The page's tables."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from steerwright.report.html.page import Html, el, join
 from steerwright.report.html.theme import CONDITION_NAMES, DASH, GROUP_NAMES, THIN, decimal, percent, span
 from steerwright.report.provenance import RunProvenance, flatten
-from steerwright.report.winter.content import ReportContent
 from steerwright.scoring.metrics import METRICS
-from steerwright.scoring.target import WINTER, Target, column
+from steerwright.scoring.target import column
+
+if TYPE_CHECKING:
+    from steerwright.report.winter.content import ReportContent
+    from steerwright.scoring.target import Target
 
 
 def rates(target: Target) -> dict[str, tuple[str, str]]:
@@ -54,7 +60,7 @@ def _shown_by(name: str, target: Target) -> str:
 
 
 def measurements(
-    aggregate: pl.DataFrame, perceptual: str = "lpips", target: Target = WINTER,
+    aggregate: pl.DataFrame, target: Target, perceptual: str = "lpips",
     names: Mapping[str, str] = CONDITION_NAMES,
 ) -> Html:  # fmt: skip
     """Metrics down, conditions across, each with its interval; then the winter rate by group.
@@ -82,7 +88,7 @@ def measurements(
     return scrolling("Measurements by condition", [el("tr", *top)], rows)
 
 
-def comparisons(table: pl.DataFrame, target: Target = WINTER, names: Mapping[str, str] = CONDITION_NAMES) -> Html:
+def comparisons(table: pl.DataFrame, target: Target, names: Mapping[str, str] = CONDITION_NAMES) -> Html:
     """The questions, their answers, what was hoped for and whether it was reached; b without its controls."""
     ask = "Does" if len(target.concepts) == 1 else "Do"
     titles = {
@@ -161,7 +167,7 @@ def trials(search: pl.DataFrame) -> Html:
     return scrolling("Trials of the search", [el("tr", *top, el("th", "Kind", scope="col"))], rows)
 
 
-def per_prompt(table: pl.DataFrame, target: Target = WINTER, names: Mapping[str, str] = CONDITION_NAMES) -> Html:
+def per_prompt(table: pl.DataFrame, target: Target, names: Mapping[str, str] = CONDITION_NAMES) -> Html:
     """One row for each prompt and condition."""
     title = _title(target.name)
     columns = {f"{target.key}_rate": title, "fidelity": "Fidelity", f"{target.key}_similarity": f"{title} similarity",

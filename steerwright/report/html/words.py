@@ -1,15 +1,19 @@
 """The headline numbers, in words that need no glossary."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from steerwright.report.html.theme import percent, span
-from steerwright.scoring.target import Target
-from steerwright.scoring.winter import WinterScores
 from steerwright.stats.bootstrap import Interval
+
+if TYPE_CHECKING:
+    from steerwright.scoring.target import Target
+    from steerwright.scoring.winter import WinterScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def _rate(answers: dict[str, Any], target: Target) -> Headline | None:
 
 def _kept(answers: dict[str, Any], target: Target) -> Headline | None:
     for condition in ("adaptive", "fixed"):
-        names = [f"b_{label}_right_{condition}" for label in target.kept_labels if label != "colour"]
+        names = [f"b_{label}_right_{condition}" for label in target.barred_labels]
         rows = [answers[name] for name in names if name in answers and answers[name]["met"] is not None]
         if rows:
             break

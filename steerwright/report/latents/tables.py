@@ -12,8 +12,8 @@ from steerwright.report.html.tables import scrolling, verdict
 from steerwright.report.html.theme import DASH, THIN, decimal
 from steerwright.report.latents.content import LatentsContent, colour, concept_name, mean_name, method_name
 from steerwright.report.latents.words import (
-    FURTHER,
-    METRICS,
+    further_metrics,
+    main_metrics,
     metric_name,
     number,
     said,
@@ -22,9 +22,12 @@ from steerwright.report.latents.words import (
 )
 from steerwright.scoring.unlearning import STEERED
 
-OF_EACH = (
-    "ua", "ira", "cra", "ira_relative", "cra_relative", "artifact_rate", "artifact_rate_named", "lpips_elsewhere",
-)  # fmt: skip
+# Those that are one number for a method, in no row of a single target.
+_OF_METHODS = ("fid", "overhead")
+
+
+def _of_each() -> list[str]:
+    return [metric for metric in main_metrics() if metric not in _OF_METHODS]
 
 
 def method_table(content: LatentsContent, further: bool = False) -> Html:
@@ -35,7 +38,7 @@ def method_table(content: LatentsContent, further: bool = False) -> Html:
         rates = content.rates(target)
         axes = sorted({metric for _, metric in rates if _per_axis(metric)})
         body = []
-        for metric in [*FURTHER, *axes] if further else METRICS:
+        for metric in [*further_metrics(), *axes] if further else main_metrics():
             cells = [rates.get((method, metric)) for method in methods]
             if any(cells):
                 name, meaning, share = metric_name(content, metric)
@@ -57,7 +60,7 @@ def method_table(content: LatentsContent, further: bool = False) -> Html:
 
 def target_table(content: LatentsContent, method: str) -> Html:
     """Every target in one row, its rates under `method`; then the means."""
-    metrics = [metric for metric in OF_EACH if any((method, metric) in content.rates(t) for t in content.targets)]
+    metrics = [metric for metric in _of_each() if any((method, metric) in content.rates(t) for t in content.targets)]
     rows = []
     for target in [*content.targets, *content.means]:
         rates = content.rates(target)
@@ -79,7 +82,7 @@ def sequential(content: LatentsContent) -> Html:
     for row in table.iter_rows(named=True):
         if ":" in row["target"] and row["estimate"] is not None:
             rates.setdefault(row["target"], {})[row["metric"]] = row
-    metrics = [metric for metric in OF_EACH if any(metric in found for found in rates.values())]
+    metrics = [metric for metric in _of_each() if any(metric in found for found in rates.values())]
     rows = []
     for target in sorted(rates, key=lambda name: (name.count(" + "), list(rates).index(name))):
         cells = [estimate(rates[target].get(metric), metric, metric_name(content, metric)[2]) for metric in metrics]

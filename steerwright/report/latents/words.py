@@ -6,26 +6,35 @@ from typing import Any
 from steerwright.report.html.theme import THIN, decimal, percent, span
 from steerwright.report.html.words import Headline
 from steerwright.report.latents.content import LatentsContent, concept_name, mean_name
+from steerwright.scoring.metrics import changes
 from steerwright.scoring.unlearning import STEERED, UNSTEERED
 
-# Metric -> its name, what it means, and whether it is a share.
-METRICS: dict[str, tuple[str, str, bool]] = {
-    "ua": ("UA", "asked for, and not shown", True),
-    "ira": ("IRA", "other values of its axis, right", True),
-    "cra": ("CRA", "labels of other axes, right", True),
-    "ira_relative": ("IRA / unsteered", "as a share of the unsteered IRA", True),
-    "cra_relative": ("CRA / unsteered", "as a share of the unsteered CRA", True),
-    "artifact_rate": ("Artifacts", "pictures that look spoilt, or like no unsteered one", True),
-    "artifact_rate_named": ("Artifacts where erased", "of pictures whose prompt asks for the target", True),
-    "lpips_elsewhere": ("elsewhere", "to the unsteered picture, where there is no target", False),
-    "fid": ("FID", "to the unsteered pictures, the target's prompts left out", False),
-    "overhead": ("Time", "times the unsteered time of a picture", False),
-}
-FURTHER: dict[str, tuple[str, str, bool]] = {
-    "lpips_unnamed": ("unnamed", "the same where the prompt does not name the target", False),
-    "clip_target": ("Target, by CLIP", "its mean probability where it is asked for", True),
-    "seconds_per_picture": ("Seconds a picture", "", False),
-}
+
+def main_metrics() -> dict[str, tuple[str, str, bool]]:
+    """Metric -> its name, what it means, and whether it is a share."""
+    elsewhere = "to the unsteered picture, where there is no target"
+    return {
+        "ua": ("UA", "asked for, and not shown", True),
+        "ira": ("IRA", "other values of its axis, right", True),
+        "cra": ("CRA", "labels of other axes, right", True),
+        "ira_relative": ("IRA / unsteered", "as a share of the unsteered IRA", True),
+        "cra_relative": ("CRA / unsteered", "as a share of the unsteered CRA", True),
+        "artifact_rate": ("Artifacts", "pictures that look spoilt, or like no unsteered one", True),
+        "artifact_rate_named": ("Artifacts where erased", "of pictures whose prompt asks for the target", True),
+        **{f"{name}_elsewhere": (f"{change.title}, elsewhere", elsewhere, False) for name, change in changes().items()},
+        "fid": ("FID", "to the unsteered pictures, the target's prompts left out", False),
+        "overhead": ("Time", "times the unsteered time of a picture", False),
+    }
+
+
+def further_metrics() -> dict[str, tuple[str, str, bool]]:
+    """The same for those that stand in a table of their own."""
+    unnamed = "the same where the prompt does not name the target"
+    return {
+        **{f"{name}_unnamed": (f"{change.title}, unnamed", unnamed, False) for name, change in changes().items()},
+        "clip_target": ("Target, by CLIP", "its mean probability where it is asked for", True),
+        "seconds_per_picture": ("Seconds a picture", "", False),
+    }
 
 
 def counts(content: LatentsContent) -> str:
@@ -51,14 +60,15 @@ def headlines(content: LatentsContent) -> list[Headline]:
 
 def metric_name(content: LatentsContent, metric: str) -> tuple[str, str, bool]:
     """Name, meaning, and whether it is a share; distances carry the names of their scores."""
-    if metric.startswith("cra_") and metric not in METRICS:
+    known = main_metrics() | further_metrics()
+    if metric.startswith("cra_") and metric not in known:
         axis = metric.removeprefix("cra_")
         return f"CRA, {axis} alone", f"{axis} right, where that is another axis", True
-    name, meaning, share = (METRICS | FURTHER)[metric]
+    name, meaning, share = known[metric]
     if metric == "fid":
         name = content.fid_name
     elif metric.startswith("lpips"):
-        name = f"{content.perceptual}, {name}"
+        name = f"{content.perceptual}, {name.partition(', ')[2]}"
     return name, meaning, share
 
 

@@ -88,7 +88,7 @@ def _page(
         ])),
         "measurements": ("Measurements", join([
             el("p", "All pictures of a condition together, with 95 % intervals over prompts.", class_="muted"),
-            tables.measurements(content.scores.aggregate, content.perceptual, target, names),
+            tables.measurements(content.scores.aggregate, target, content.perceptual, names),
             el("p", link("intervals"), class_="note data"),
             el("details", el("summary", "Every prompt, condition by condition"),
                tables.per_prompt(content.scores.per_prompt, target, names),

@@ -22,8 +22,7 @@ from torch import Tensor
 from steerwright.models.building import building
 from steerwright.models.custom_code import NO_CODE, check_adapters, code_refused, wants_code
 from steerwright.models.hub import pinned_commit
-from steerwright.world.language.text_classifier import TextClassifier, load_text_classifier
-from steerwright.world.language.topic import FACTORS, VALUES
+from steerwright.scoring.language.text_classifier import TextClassifier, load_text_classifier
 
 
 class TextJudge:
@@ -152,7 +151,7 @@ class Entailment:
         return logits.softmax(1)[:, 0].cpu()
 
 
-# Which of the language world's values a text shows, read off by the embedded text classifier.
+# Which values a text shows, read off by the embedded text classifier.
 
 EMBEDDED = "models/seasons-text-labels"
 # From this probability on a text counts as showing a value.
@@ -160,17 +159,15 @@ PRESENT = 0.5
 
 
 class TextLabels:
-    """The classifier of the 17 values (happy, formal, pirate, brief, ...). A text may show several.
+    """The classifier of values such as happy, formal, pirate, brief. A text may show several.
 
     It was trained on the grammar's texts, so it says nothing of other models' English: for those take a zero-shot
     scorer. Nonsense and phrases said over and over count as no value, whatever their words.
     """
 
-    values: tuple[str, ...] = VALUES
-    factors: Mapping[str, tuple[str, ...]] = FACTORS
-
     def __init__(self, network: TextClassifier) -> None:
         self.network = network.eval()
+        self.values = network.values
 
     @classmethod
     def load(cls, folder: str | Path = EMBEDDED) -> TextLabels:
@@ -205,5 +202,6 @@ class TextLabels:
         with torch.inference_mode():
             found: NDArray[np.float32] = self.network(bags).sigmoid().float().numpy()
         found[[not text.strip() for text in texts]] = 0
-        found[[not end for end in ended], self.values.index("brief")] = 0
+        if "brief" in self.values:
+            found[[not end for end in ended], self.values.index("brief")] = 0
         return found

@@ -45,7 +45,7 @@ def said(node: ast.AST) -> str:
 
 def messages() -> Iterator[tuple[str, str]]:
     """Where an error for users is made, and what it says."""
-    for package in ("steerwright", "tasks", "flows"):
+    for package in ("steerwright", "seasons", "tasks", "flows"):
         for path in sorted((ROOT / package).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MAKERS:

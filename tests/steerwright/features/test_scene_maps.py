@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from seasons.captions import full_caption
+from seasons.render import render_with_mask
+from seasons.scene import sample_scenes
 from steerwright.errors import UserError
 from steerwright.models.load import LoadedModel, load_model
 from steerwright.models.spec import ModelSpec
 from steerwright.sae.activations import Relu
 from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
-from steerwright.world.captions import full_caption
-from steerwright.world.render import render_with_mask
-from steerwright.world.scene import sample_scenes
 from tasks.flux.truth import scene_maps
 
 ROOT = Path(__file__).parents[3]

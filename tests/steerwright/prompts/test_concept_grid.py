@@ -146,7 +146,7 @@ def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
 
 def test_the_shipped_templates_give_every_test_combination_once() -> None:
     """The seasons world: 8 objects, 4 seasons, 3 times; 640 prompts to train on and 96 of each other split."""
-    from steerwright.world.labels import OBJECTS, SEASONS, TIMES
+    from seasons.labels import OBJECTS, SEASONS, TIMES
 
     suite = parse_suite(
         {

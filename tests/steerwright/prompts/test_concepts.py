@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.errors import UserError, UserErrors
 from steerwright.prompts.concepts import Concept, contrast_pairs, parse_concepts, read_list
 
@@ -12,7 +13,7 @@ CONTEXTS = Path(__file__).parents[3] / "data" / "attention" / "contexts"
 
 def concept(**changed: object) -> Concept:
     values = {"text": "snow", "contexts": "list", "words": ["snow"], "label": "season", "value": "winter"}
-    return Concept.model_validate(values | changed)
+    return Concept.model_validate(values | changed, context=SEASONS_WORLD)
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_a_word_is_swapped_with_its_article() -> None:
 def test_a_bad_concept_is_refused_by_its_key(changed: dict[str, object], message: str) -> None:
     values = {"text": "snow", "contexts": "list", "words": ["snow"], "label": "season", "value": "winter"} | changed
     with pytest.raises(UserErrors) as error:
-        parse_concepts({"snow": values}, "attention.prompts.concepts")
+        parse_concepts({"snow": values}, SEASONS_WORLD, "attention.prompts.concepts")
     assert "attention.prompts.concepts.snow" in str(error.value)
     assert message in str(error.value)
 
@@ -122,7 +123,7 @@ def test_names_of_lists_and_concepts_are_no_paths(folder: Path) -> None:
     with pytest.raises(UserError, match="no name of small letters"):
         read_list(folder, "../list")
     with pytest.raises(UserErrors, match="small letters"):
-        parse_concepts({"../winter": {}})
+        parse_concepts({"../winter": {}}, SEASONS_WORLD)
     with pytest.raises(UserError, match=r"There is no list 'lost' in .*; there are list, slots, who"):
         read_list(folder, "lost")
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.dag.params import load_params
 from steerwright.errors import UserError
 from steerwright.models.select import select_model
 from steerwright.prompts.concepts import contrast_pairs, parse_concepts
 from steerwright.prompts.contrast_pairs import read_contrast_pairs
-from steerwright.scoring.named_labels import named_labels
 from steerwright.scoring.samples import parse_seeds
 from steerwright.scoring.target import check_pairs, parse_target
 from steerwright.steering.attention import parse_edits
@@ -33,7 +33,7 @@ def test_concepts_edits_and_seeds_can_be_read(name: str | None) -> None:
     if name is not None:
         params = merged(params, load_params(ROOT, f"params/{name}.yaml"))
     attention = params["attention"]
-    concepts = parse_concepts(attention["prompts"]["concepts"])
+    concepts = parse_concepts(attention["prompts"]["concepts"], SEASONS_WORLD)
     edits = parse_edits(attention["edits"], set(concepts), {"winter", "objects"}, "attention.edits")
     assert {edit.action for edit in edits.values()} == {"add", "erase", "replace"}
     for edit in edits.values():
@@ -48,7 +48,7 @@ def test_real_models_are_steered_as_published() -> None:
     edits = parse_edits(params["edits"], set(params["prompts"]["concepts"]), {"winter", "objects"}, "e")
     for edit in edits.values():
         assert (edit.branch, edit.bound, edit.centred, edit.gate) == ("both", "norm", False, None)
-    winter = parse_concepts(params["prompts"]["concepts"])["winter"]
+    winter = parse_concepts(params["prompts"]["concepts"], SEASONS_WORLD)["winter"]
     first, *_ = contrast_pairs(winter, ROOT / "data" / "attention" / "contexts")
     assert first.positive == f"{first.negative} with snow"
 
@@ -92,11 +92,11 @@ def test_what_the_winter_pipeline_steers_towards_has_pairs_of_its_own(name: str 
         params = merged(params, load_params(ROOT, f"params/{name}.yaml"))
     winter = params["winter"]
     concept, added = winter["vectors"]["concept"], winter["images"]["added_words"]
-    target = parse_target(concept, winter["concepts"], added, winter["resistance"])
+    target = parse_target(concept, winter["concepts"], SEASONS_WORLD, added, winter["resistance"])
     assert (target.key, target.added_words) == (key, words)
     pairs = {name: read_contrast_pairs(ROOT / "data" / "winter" / one.pairs) for name, one in target.concepts.items()}
     check_pairs(target, pairs)
     assert all(len(several) == 64 for several in pairs.values())
-    named = {name: [named_labels(pair.positive)[str(one.label)] for pair in pairs[name]] for name, one in
+    named = {name: [SEASONS_WORLD.named(pair.positive)[str(one.label)] for pair in pairs[name]] for name, one in
              target.concepts.items()}  # fmt: skip
     assert named == {name: [one.value] * 64 for name, one in target.concepts.items()}

@@ -8,13 +8,16 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.report.provenance import RunProvenance
 from steerwright.report.winter.content import ReportContent
 from steerwright.report.winter.page import write_report
 from steerwright.scoring.judgements import CONDITIONS
+from steerwright.scoring.target import parse_target
 from steerwright.scoring.winter import score_winter
 from steerwright.stats.bootstrap import Bootstrap
 
+WINTER = parse_target("winter", {}, SEASONS_WORLD)
 PROMPTS = {0: "a red car on a street in summer", 1: "a <b>blue</b> cat & friends in a room", 2: "a yellow tent"}
 SCENES = [(0, "car", "red", "street"), (1, "cat", "blue", "room"), (2, "tent", "yellow", "lake")]
 
@@ -67,7 +70,7 @@ def make_content(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Repo
         return ReportContent(
             title="Scenes <turned> to winter",
             model="seasons-sd",
-            scores=score_winter(pl.DataFrame(measured), prompts, Bootstrap(resamples=100)),
+            scores=score_winter(pl.DataFrame(measured), prompts, WINTER, Bootstrap(resamples=100)),
             pictures=pl.DataFrame(pictures),
             prompts=prompts.select("prompt_id", "prompt", "resistance"),
             search=search,

@@ -13,14 +13,15 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from seasons.label_set import SEASONS_WORLD
+from seasons.labels import LABELS
+from seasons.render import render
+from seasons.scene import Scene, sample_scene
 from steerwright.report.attention.content import AttentionContent, EditTables
 from steerwright.report.attention.grid import grid
 from steerwright.report.attention.page import write_attention_report
 from steerwright.report.provenance import RunProvenance
 from steerwright.stats.bootstrap import Bootstrap
-from steerwright.world.labels import LABELS
-from steerwright.world.render import render
-from steerwright.world.scene import Scene, sample_scene
 from tests.digests import digests
 from tests.html_reader import HtmlReader
 
@@ -130,6 +131,7 @@ def make_content(
         pictures={edit: pl.DataFrame(rows) for edit, rows in pictures.items()},
         vectors={"winter": vectors, "cat": vectors},
         provenance=RunProvenance({"Command": "steerwright run attention"}, {"a": {"b": 1}}, {"vectors": "ab12"}),
+        labels=SEASONS_WORLD,
         perceptual="lpips_seasons",
         fid_name="fid_seasons",
     )

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn.functional import avg_pool2d, pad
 
+from seasons.drawing import DRAW
+from seasons.render import render
+from seasons.scene import sample_scene
 from steerwright.scoring.artifacts import FOLDS, ArtifactDetector, Whitening, spoilt
 from steerwright.scoring.labels import LabelScorer
-from steerwright.world.drawing import DRAW
-from steerwright.world.render import render
-from steerwright.world.scene import sample_scene
 
 Pictures = NDArray[np.uint8]
 COUNT = 196

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from seasons.label_set import CLIP_SEASON_PHRASES
 from steerwright.errors import UserError
-from steerwright.scoring.clip import SEASON_PHRASES, ClipScorer, paired_similarity
+from steerwright.scoring.clip import ClipScorer, paired_similarity
 
 CONFIG: dict[str, Any] = {
     "model_cfg": {
@@ -74,8 +75,8 @@ def test_margins_against_the_mean_and_the_largest_of_the_others(scorer: ClipScor
 
 
 def test_zero_shot_finds_the_concept_an_embedding_was_made_of(scorer: ClipScorer) -> None:
-    planted = torch.stack([scorer.concept(SEASON_PHRASES[name]) for name in ("winter", "spring")])
-    result = scorer.zero_shot(planted)
+    planted = torch.stack([scorer.concept(CLIP_SEASON_PHRASES[name]) for name in ("winter", "spring")])
+    result = scorer.zero_shot(planted, CLIP_SEASON_PHRASES)
     assert result.names == ["winter", "spring"]
     assert torch.allclose(result.probabilities.sum(1), torch.ones(2))
 

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.scoring.edits import EditScores, compare, flat_metrics, score_edits
 from steerwright.stats.bootstrap import Bootstrap
 from steerwright.steering.attention import EditSpec
@@ -31,7 +32,7 @@ def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def answers(edit: EditSpec, rows: list[dict[str, Any]], condition: str = "steered") -> dict[tuple[str, str], Any]:
-    found = compare(table(rows), {"e": edit}, BOOTSTRAP).filter(condition=condition)
+    found = compare(table(rows), {"e": edit}, SEASONS_WORLD, BOOTSTRAP).filter(condition=condition)
     return {(row["measure"], row["kind"]): row for row in found.iter_rows(named=True)}
 
 
@@ -74,7 +75,7 @@ def test_controls_stand_beside_without_a_bar() -> None:
 
 
 def scored(rows: list[dict[str, Any]], features: list[list[float]]) -> EditScores:
-    return score_edits(table(rows), pl.Series(features), {"e": ERASE}, BOOTSTRAP)
+    return score_edits(table(rows), pl.Series(features), {"e": ERASE}, SEASONS_WORLD, BOOTSTRAP)
 
 
 def test_fid_compares_with_the_unsteered_pictures_of_the_same_prompts() -> None:

@@ -12,7 +12,11 @@ from torch import Tensor
 
 from steerwright.errors import UserError
 from steerwright.scoring.fid import FidFeatures, features, fid_name, frechet_distance
-from steerwright.world.perceptual_backbone import PerceptualBackbone, load_perceptual_backbone, save_perceptual_backbone
+from steerwright.scoring.perceptual_backbone import (
+    PerceptualBackbone,
+    load_perceptual_backbone,
+    save_perceptual_backbone,
+)
 
 EMBEDDED = Path(__file__).parents[3] / "models/seasons-lpips"
 
@@ -99,8 +103,8 @@ def test_embedded_features_are_the_mean_of_the_last_map_whatever_the_batch(tmp_p
 
 
 def test_damaged_pictures_are_further_away_the_more_they_are_damaged() -> None:
-    from steerwright.world.render import render_all
-    from steerwright.world.scene import sample_scenes
+    from seasons.render import render_all
+    from seasons.scene import sample_scenes
 
     embed = FidFeatures(EMBEDDED, device="cpu")
     clean = render_all(sample_scenes(120, 1))

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seasons.label_set import SEASONS_WORLD
+from seasons.labels import LABELS
 from steerwright.errors import UserError
-from steerwright.scoring.labels import LabelScorer
-from steerwright.world.classifiers import LabelClassifier, save_label_classifier
-from steerwright.world.labels import LABELS
+from steerwright.scoring.labels import LabelClassifier, LabelScorer, save_label_classifier
 
 
 class ReadsTheRedChannel(nn.Module):
@@ -18,6 +18,7 @@ class ReadsTheRedChannel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.labels = LABELS
         self.shapes: list[torch.Size] = []
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
@@ -49,7 +50,7 @@ def test_large_pictures_are_resized_before_they_are_read() -> None:
 
 def test_a_saved_classifier_predicts_what_its_logits_say(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    network = LabelClassifier((4, 4, 4, 4))
+    network = LabelClassifier(LABELS, (4, 4, 4, 4))
     save_label_classifier(network, tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     found = LabelScorer.load(tmp_path, device="cpu").predict(pixels)
@@ -63,3 +64,12 @@ def test_a_saved_classifier_predicts_what_its_logits_say(tmp_path: Path) -> None
 def test_a_folder_without_a_classifier_names_the_embedded_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config\.json and model\.safetensors missing.*models/seasons-labels"):
         LabelScorer.load(tmp_path)
+
+
+def test_a_classifier_of_other_labels_says_what_it_shows_but_does_not_score_ours(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    save_label_classifier(LabelClassifier({"weather": ("fog", "rain")}, (4, 4, 4, 4)), tmp_path)
+    found = LabelScorer.load(tmp_path, device="cpu").predict(np.zeros((2, 64, 64, 3), np.uint8))
+    assert list(found.names) == ["weather"] and set(found.names["weather"]) <= {"fog", "rain"}
+    with pytest.raises(UserError, match=r"labels weather.*not those of the seasons world.*scorers\.labels"):
+        LabelScorer.load(tmp_path, SEASONS_WORLD)

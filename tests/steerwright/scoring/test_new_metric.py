@@ -8,14 +8,17 @@ import numpy as np
 import polars as pl
 import pytest
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.images import PictureFolder
 from steerwright.report.html.tables import measurements, per_prompt
+from steerwright.report.scoreboard import measures
 from steerwright.scoring.judgements import CONDITIONS
 from steerwright.scoring.metrics import METRICS, MeasuredPictures, Metric
-from steerwright.scoring.target import WINTER
+from steerwright.scoring.target import parse_target
 from tasks.winter.scores import evaluate
 
 ROOT = Path(__file__).parents[3]
+WINTER = parse_target("winter", {}, SEASONS_WORLD)
 SCORERS = {judge: str(ROOT / "models" / f"seasons-{judge}") for judge in ("clip", "labels", "lpips")}
 WORDS = {"high": ["sun"], "medium": ["day"], "low": ["room"], "default": "low"}
 
@@ -51,5 +54,6 @@ def test_a_new_metric_is_in_the_tables_and_in_the_report(known: None, tmp_path: 
     assert adaptive["brightness"].to_list() == [40 * CONDITIONS.index("adaptive") + 2]
     row = aggregate.filter(metric="brightness", condition="fixed", group="all").to_dicts()[0]
     assert (row["estimate"], row["prompts"]) == (41.0, 2)
-    assert "Brightness<small>mean of all pixels</small>" in measurements(aggregate)
-    assert "41.00" in measurements(aggregate) and ">Brightness</th>" in per_prompt(each)
+    assert measures(WINTER)["brightness"].heading[0] == "Brightness"
+    assert "Brightness<small>mean of all pixels</small>" in measurements(aggregate, WINTER)
+    assert "41.00" in measurements(aggregate, WINTER) and ">Brightness</th>" in per_prompt(each, WINTER)

@@ -6,10 +6,12 @@ import polars as pl
 import pytest
 import torch
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.errors import UserErrors
 from steerwright.experiments.projection import at_once
 from steerwright.prompts.contrast_pairs import ContrastPair
-from steerwright.scoring.target import WINTER, Target, check_pairs, parse_target, read_target, write_target
+from steerwright.scoring.metrics import METRICS
+from steerwright.scoring.target import ShownConcept, Target, check_pairs, parse_target, read_target, write_target
 from steerwright.scoring.winter import flat_metrics, score_winter
 from steerwright.stats.bootstrap import Bootstrap
 
@@ -21,16 +23,18 @@ BOTH = {
 
 
 def test_a_value_of_the_world_needs_no_description_and_names_follow_it(tmp_path: Any) -> None:
-    autumn = parse_target("autumn", {})
+    autumn = parse_target("autumn", {}, SEASONS_WORLD)
     assert (autumn.name, autumn.key, autumn.changed, autumn.added_words) == (
         "autumn", "autumn", "season_changed", "in autumn",
     )  # fmt: skip
-    both = parse_target(["winter", "night"], BOTH)
+    both = parse_target(["winter", "night"], BOTH, SEASONS_WORLD)
     assert (both.name, both.key, both.changed) == ("winter and night", "winter_night", "season_time_changed")
     assert both.kept_labels == ("object", "colour", "place") and both.added_words == "in winter at night"
     write_target(both, tmp_path / "target.json")
-    assert read_target(tmp_path / "target.json") == both
-    assert parse_target("winter", {"winter": {"label": "season", "value": "winter"}}) == WINTER
+    assert read_target(tmp_path / "target.json", SEASONS_WORLD) == both
+    assert parse_target("winter", {"winter": {"label": "season", "value": "winter"}}, SEASONS_WORLD) == Target(
+        {"winter": ShownConcept(label="season", value="winter")}, SEASONS_WORLD, "in winter"
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,24 +55,28 @@ def test_what_cannot_be_steered_towards_is_refused(
     chosen: Any, concepts: Any, words: Any, resistance: Any, said: str
 ) -> None:
     with pytest.raises(UserErrors, match=said):
-        parse_target(chosen, concepts, words, resistance)
+        parse_target(chosen, concepts, SEASONS_WORLD, words, resistance)
+
+
+def test_a_metric_is_no_name_for_a_concept() -> None:
+    with pytest.raises(UserErrors, match="'lpips' names a column of the scores"):
+        parse_target("lpips", {"lpips": FOG}, SEASONS_WORLD, "x", taken=METRICS)
 
 
 def test_pairs_of_another_concept_are_refused_and_pairs_that_nobody_can_judge_are_not() -> None:
     winter = [ContrastPair(3, "a house in winter at night", "a house in summer at night")]
     with pytest.raises(UserErrors, match=r"pairs\.csv: no positive side names autumn .*name winter \(season, ID 3"):
-        check_pairs(parse_target("autumn", {}), {"autumn": winter})
+        check_pairs(parse_target("autumn", {}, SEASONS_WORLD), {"autumn": winter})
     # Both sides are at night: the pair is no contrast in it.
     with pytest.raises(UserErrors, match="no positive side names night"):
-        check_pairs(parse_target("night", {}), {"night": winter})
+        check_pairs(parse_target("night", {}, SEASONS_WORLD), {"night": winter})
     with pytest.raises(UserErrors, match="in one file"):
         both = {name: {**one, "pairs": "pairs.csv"} for name, one in BOTH.items()}
-        check_pairs(parse_target(["winter", "night"], both), {"winter": winter, "night": winter})
-    check_pairs(parse_target("winter", {}), {"winter": winter})
-    check_pairs(
-        parse_target("autumn", {}), {"autumn": [ContrastPair(0, "a hut, golden crowns", "a hut, green crowns")]}
-    )
-    check_pairs(parse_target("fog", {"fog": FOG}, "in the fog"), {"fog": winter})
+        check_pairs(parse_target(["winter", "night"], both, SEASONS_WORLD), {"winter": winter, "night": winter})
+    check_pairs(parse_target("winter", {}, SEASONS_WORLD), {"winter": winter})
+    unsaid = [ContrastPair(0, "a hut, golden crowns", "a hut, green crowns")]
+    check_pairs(parse_target("autumn", {}, SEASONS_WORLD), {"autumn": unsaid})
+    check_pairs(parse_target("fog", {"fog": FOG}, SEASONS_WORLD, "in the fog"), {"fog": winter})
 
 
 def test_a_prompt_that_holds_both_lies_as_far_on_as_each_alone_added_up() -> None:
@@ -92,7 +100,7 @@ def scored(target: Target, rows: list[dict[str, Any]]) -> Any:
          "object": ["car", "car"], "colour": [None, "red"], "place": [None, None], "time": ["day", None]},
         schema_overrides={"place": pl.String},
     )  # fmt: skip
-    return score_winter(pl.DataFrame([row | columns for row in rows]), prompts, Bootstrap(resamples=50), target)
+    return score_winter(pl.DataFrame([row | columns for row in rows]), prompts, target, Bootstrap(resamples=50))
 
 
 def test_the_scores_of_autumn_count_autumn() -> None:
@@ -100,7 +108,7 @@ def test_the_scores_of_autumn_count_autumn() -> None:
         picture(0, "unsteered", "summer", "day"), picture(1, "unsteered", "winter", "day"),
         picture(0, "fixed", "autumn", "day"), picture(1, "fixed", "winter", "night"),
     ]  # fmt: skip
-    metrics = flat_metrics(scored(parse_target("autumn", {}), rows))
+    metrics = flat_metrics(scored(parse_target("autumn", {}, SEASONS_WORLD), rows))
     assert metrics["a_autumn_outdoor_fixed"] == 0.5 and metrics["autumn_rate_all_fixed"] == 0.5
     assert metrics["a_autumn_outdoor_unsteered"] == 0
     assert metrics["d_season_changed_fixed"] == 0.5
@@ -112,7 +120,7 @@ def test_two_at_once_count_where_a_picture_shows_both_and_each_alone_beside() ->
         picture(0, "unsteered", "summer", "day"), picture(1, "unsteered", "winter", "day"),
         picture(0, "fixed", "winter", "night"), picture(1, "fixed", "winter", "day"),
     ]  # fmt: skip
-    found = scored(parse_target(["winter", "night"], BOTH), rows)
+    found = scored(parse_target(["winter", "night"], BOTH, SEASONS_WORLD), rows)
     metrics = flat_metrics(found)
     assert metrics["a_winter_night_outdoor_fixed"] == 0.5
     assert (metrics["winter_rate_all_fixed"], metrics["night_rate_all_fixed"]) == (1.0, 0.5)
@@ -124,7 +132,7 @@ def test_two_at_once_count_where_a_picture_shows_both_and_each_alone_beside() ->
 
 def test_of_a_concept_without_a_label_the_columns_are_what_clip_said() -> None:
     rows = [picture(0, "unsteered", "summer", "day", fog=False), picture(0, "fixed", "summer", "day", fog=True)]
-    metrics = flat_metrics(scored(parse_target("fog", {"fog": FOG}, "in the fog"), rows))
+    metrics = flat_metrics(scored(parse_target("fog", {"fog": FOG}, SEASONS_WORLD, "in the fog"), rows))
     assert metrics["a_fog_all_fixed"] == 1.0 and metrics["d_fog_changed_fixed"] == 1.0
     # Fog is no label, so all five labels are to stay; prompt 0 asks for summer, and has it.
     assert metrics["season_right_all_fixed"] == 1.0

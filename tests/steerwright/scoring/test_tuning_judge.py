@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from seasons.label_set import SEASONS_WORLD
+from seasons.render import render
+from seasons.scene import sample_scene
 from steerwright.experiments.floors import Floors, Kept
 from steerwright.experiments.search import Measured, objective
 from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.judges import TuningJudge, directional_similarity, kept_by, prompt_share
 from steerwright.scoring.target import parse_target
-from steerwright.world.render import render
-from steerwright.world.scene import sample_scene
 
 SEASONS = ("winter", "autumn", "summer")
 
@@ -32,15 +33,17 @@ def rendered(season: str, time: str, thing: str = "house", colour: str = "red", 
 
 
 def test_the_judge_looks_for_the_concept_that_is_asked_for(clip: ClipScorer, pictures: np.ndarray) -> None:
-    found = {name: TuningJudge(clip, parse_target(name, {})).judge(pictures).wanted for name in ("winter", "autumn")}
+    targets = {name: parse_target(name, {}, SEASONS_WORLD) for name in ("winter", "autumn")}
+    found = {name: TuningJudge(clip, target).judge(pictures).wanted for name, target in targets.items()}
     assert (found["winter"] > 0.5).tolist() == [True, False, False] * 2
     assert (found["autumn"] > 0.5).tolist() == [False, True, False] * 2
 
 
 def test_of_two_at_once_the_least_counts(clip: ClipScorer, pictures: np.ndarray) -> None:
-    both = TuningJudge(clip, parse_target(["winter", "night"], {})).judge(pictures)
+    both = TuningJudge(clip, parse_target(["winter", "night"], {}, SEASONS_WORLD)).judge(pictures)
     assert (both.wanted > 0.5).tolist() == [False, False, False, True, False, False]
-    each = [TuningJudge(clip, parse_target(name, {})).judge(pictures).wanted for name in ("winter", "night")]
+    alone = [parse_target(name, {}, SEASONS_WORLD) for name in ("winter", "night")]
+    each = [TuningJudge(clip, target).judge(pictures).wanted for target in alone]
     assert torch.equal(both.wanted, torch.minimum(*each))
     assert both.others.shape == (6, 3)  # neither season nor time is to stay
 
@@ -51,14 +54,14 @@ def test_phrases_stand_in_where_the_world_has_no_label(clip: ClipScorer, picture
         "phrases": ["a photo of a scene at night"],
         "other_phrases": ["a photo of a scene at noon"],
     }
-    judge = TuningJudge(clip, parse_target("dark", {"dark": dark}, "in the dark"))
+    judge = TuningJudge(clip, parse_target("dark", {"dark": dark}, SEASONS_WORLD, "in the dark"))
     assert (judge.judge(pictures).wanted > 0.5).tolist() == [False] * 3 + [True] * 3
 
 
 def test_without_labels_what_is_kept_is_similarity_to_the_prompt_and_the_way_that_was_meant(
     clip: ClipScorer, pictures: np.ndarray
 ) -> None:
-    judge = TuningJudge(clip, parse_target("winter", {}))
+    judge = TuningJudge(clip, parse_target("winter", {}, SEASONS_WORLD))
     plain = judge.judge(np.stack([pictures[2]] * 3))
     other = rendered("summer", "night", "cat", "blue", "room")
     now = judge.judge(np.stack([pictures[0], pictures[2], other]))

@@ -6,10 +6,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.scoring.judgements import judge
+from steerwright.scoring.target import parse_target
 from steerwright.scoring.winter import WinterScores, flat_metrics, score_winter, write_metrics, write_plots
 from steerwright.stats.bootstrap import Bootstrap
 
+WINTER = parse_target("winter", {}, SEASONS_WORLD)
 PROMPTS = pl.DataFrame(
     {
         "prompt_id": [0, 1, 2],
@@ -58,7 +61,7 @@ MEASURED = pl.DataFrame(
 
 @pytest.fixture(scope="module")
 def scores() -> WinterScores:
-    return score_winter(MEASURED, PROMPTS, Bootstrap(resamples=500))
+    return score_winter(MEASURED, PROMPTS, WINTER, Bootstrap(resamples=500))
 
 
 def six_times(measured: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -135,7 +138,7 @@ def test_the_comparisons_are_the_quotients_their_docstring_says(scores: WinterSc
     assert cell(table, "estimate", name="c_fidelity_high_adaptive_over_fixed") == pytest.approx(1 / 3)
     # One prompt cannot tell a difference from chance; six of the same kind can.
     assert cell(table, "met", name="c_winter_high_adaptive_over_fixed") is False
-    table = score_winter(*six_times(MEASURED), Bootstrap(resamples=50)).comparisons
+    table = score_winter(*six_times(MEASURED), WINTER, Bootstrap(resamples=50)).comparisons
     assert cell(table, "estimate", name="c_winter_high_adaptive_over_fixed") == pytest.approx(1.0)
     assert cell(table, "met", name="c_winter_high_adaptive_over_fixed") is True
     assert cell(table, "met", name="c_fidelity_high_adaptive_over_fixed") is False
@@ -152,14 +155,14 @@ def test_more_winter_at_the_price_of_fidelity_does_not_reach_the_bar() -> None:
     moved = MEASURED.with_columns(pl.when(rows).then(pl.lit("lake")).otherwise("place").alias("place"))
     painted = moved.with_columns(pl.when(rows).then(pl.lit("blue")).otherwise("colour").alias("colour"))
     for table, difference, met in ((moved, 0.0, True), (painted, -1 / 3, False)):
-        found = score_winter(*six_times(table), Bootstrap(resamples=50)).comparisons
+        found = score_winter(*six_times(table), WINTER, Bootstrap(resamples=50)).comparisons
         assert cell(found, "estimate", name="c_fidelity_high_adaptive_over_fixed") == pytest.approx(difference)
         assert cell(found, "met", name="c_winter_high_adaptive_over_fixed") is met
 
 
 def test_a_control_that_is_absent_is_left_out_and_one_that_is_present_is_judged() -> None:
     random = MEASURED.filter(condition="unsteered").with_columns(pl.lit("random").alias("condition"))
-    table = score_winter(pl.concat([MEASURED, random]), PROMPTS, Bootstrap(resamples=50)).comparisons
+    table = score_winter(pl.concat([MEASURED, random]), PROMPTS, WINTER, Bootstrap(resamples=50)).comparisons
     assert cell(table, "met", name="d_season_changed_random") is True
     assert table.filter(condition="prompt").height == 0
 
@@ -169,7 +172,7 @@ def test_nothing_to_compare_with_is_null_and_not_an_error() -> None:
         pl.when(pl.col("condition") == "fixed").then(pl.lit("summer")).otherwise("season").alias("season"),
         pl.when(pl.col("condition") == "adaptive").then(pl.lit("summer")).otherwise("season").alias("_"),
     ).drop("_")
-    scores = score_winter(never, PROMPTS, Bootstrap(resamples=50))
+    scores = score_winter(never, PROMPTS, WINTER, Bootstrap(resamples=50))
     metrics = flat_metrics(scores)
     assert metrics["c_winter_high_adaptive_over_fixed"] is None  # 1 over 0
     json.dumps(metrics, allow_nan=False)
@@ -190,7 +193,8 @@ def test_metrics_and_plots_are_files_that_dvc_reads(scores: WinterScores, tmp_pa
 
 
 def test_the_order_of_the_rows_changes_nothing(scores: WinterScores) -> None:
-    shuffled = score_winter(MEASURED.sample(fraction=1, shuffle=True, seed=3), PROMPTS, Bootstrap(resamples=500))
+    mixed = MEASURED.sample(fraction=1, shuffle=True, seed=3)
+    shuffled = score_winter(mixed, PROMPTS, WINTER, Bootstrap(resamples=500))
     assert shuffled.aggregate.equals(scores.aggregate)
     assert shuffled.comparisons.equals(scores.comparisons)
 
@@ -208,4 +212,4 @@ def test_the_order_of_the_rows_changes_nothing(scores: WinterScores) -> None:
 )
 def test_tables_that_cannot_be_judged_are_refused(change: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        judge(change(MEASURED), PROMPTS)  # type: ignore[operator]
+        judge(change(MEASURED), PROMPTS, WINTER)  # type: ignore[operator]

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from seasons.label_set import SEASONS_WORLD
+from seasons.labels import LABELS
 from steerwright.scoring.clip import ClipScorer
-from steerwright.scoring.zero_shot_labels import CONCEPTS, zero_shot_labels
-from steerwright.world.labels import LABELS
+from steerwright.scoring.zero_shot_labels import zero_shot_labels
 
 WORDS = [word for values in LABELS.values() for word in values]
 MEANING = {"snow": "winter", "noon": "day", "daylight": "day", "city": "street", "field": "meadow", "indoors": "room"}
@@ -30,7 +31,7 @@ def test_each_label_is_found_in_the_picture_that_shows_it() -> None:
     scenes = [("winter", "boat", "red", "lake", "night"), ("summer", "cat", "purple", "room", "day"),
               ("spring", "boat", "blue", "street", "sunset")]  # fmt: skip
     space = WordSpace()
-    found = zero_shot_labels(space, space.texts([" ".join(scene) for scene in scenes]))
+    found = zero_shot_labels(space, space.texts([" ".join(scene) for scene in scenes]), SEASONS_WORLD)
     assert list(zip(*(found.names[label] for label in LABELS), strict=True)) == scenes
     for label, values in LABELS.items():
         assert found.probabilities[label].shape == (3, len(values))
@@ -38,4 +39,4 @@ def test_each_label_is_found_in_the_picture_that_shows_it() -> None:
 
 
 def test_every_value_has_phrases_in_the_order_that_the_classifier_indexes() -> None:
-    assert {label: tuple(concepts) for label, concepts in CONCEPTS.items()} == LABELS
+    assert {label: tuple(concepts) for label, concepts in SEASONS_WORLD.phrases.items()} == LABELS

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seasons.captions import with_article
+from seasons.labels import OBJECTS
 from steerwright.activations.prompt_tokens import token_types
 from steerwright.activations.text_encoder import text_activations
 from steerwright.models.generate import generate
@@ -16,8 +18,6 @@ from steerwright.steering.apply import steered_batches
 from steerwright.steering.text_encoder import text_edit
 from steerwright.vectors.fit import PromptActivations, fit_vectors
 from steerwright.vectors.steering_vectors import SteeringVectors
-from steerwright.world.captions import with_article
-from steerwright.world.labels import OBJECTS
 
 ROOT = Path(__file__).parents[3]
 LAYERS = [0, 6, 7, 8]

@@ -7,6 +7,9 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from seasons.captions import full_caption
+from seasons.render import render
+from seasons.scene import sample_scenes
 from steerwright.activations.shard_plan import CollectedPrompt
 from steerwright.errors import UserError
 from steerwright.experiments.draw_and_record import repeated
@@ -14,9 +17,6 @@ from steerwright.features.labels import label_columns
 from steerwright.images import load_images, picture_name
 from steerwright.scoring.labels import LabelScorer
 from steerwright.scoring.picture_judge import PictureJudge
-from steerwright.world.captions import full_caption
-from steerwright.world.render import render
-from steerwright.world.scene import sample_scenes
 from tasks.flux.images import image_table
 
 SCENES = sample_scenes(12, 4321)

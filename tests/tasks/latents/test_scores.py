@@ -3,6 +3,7 @@
 import inspect
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from seasons.render import render
+from seasons.scene import Scene, sample_scene
 from steerwright.errors import UserError
-from steerwright.world.render import render
-from steerwright.world.scene import Scene, sample_scene
+from steerwright.report.latents.tables import method_table
+from steerwright.scoring.metrics import METRICS, Change, PicturePairs
 from tasks.latents.scores import evaluate_latents
 
 SCORERS = {"clip": "models/seasons-clip", "labels": "models/seasons-labels", "lpips": "models/seasons-lpips"}
@@ -154,6 +157,27 @@ def test_without_reference_pictures_the_unsteered_ones_say_what_is_sound(tmp_pat
     images = pl.read_parquet(found["images"])
     assert images["artifact"].null_count() == 0
     assert images.filter(method="unsteered")["artifact"].sum() <= 1
+
+
+def test_a_new_change_is_in_the_tables_and_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def moved(pairs: PicturePairs) -> list[float]:
+        return [float((a != b).any(-1).mean()) for a, b in zip(pairs.pixels, pairs.unsteered, strict=True)]
+
+    monkeypatch.setitem(METRICS, "moved", Change("moved", "Moved pixels", "share that is another", moved))
+    make(tmp_path, reference=False)
+    done = run(tmp_path)
+    images = pl.read_parquet(done["images"])
+    assert images.filter(method="unsteered")["moved"].to_list() == [0.0] * 12
+    # Where winter is asked for, summer is drawn over the whole picture; elsewhere nothing moves.
+    erased = images.filter(target="season:winter", method="steered")
+    assert (erased.filter(asked_season="winter")["moved"] > 0.2).all()
+    assert rate(done, "season:winter", "steered", "moved_elsewhere") == 0.0
+    table = pl.read_parquet(done["rates"]).filter(target="mean").to_dicts()
+    rates = {(row["method"], row["metric"]): row for row in table}
+    shown = {"methods": ["steered"], "means": ["mean"], "perceptual": "l", "fid_name": "f"}
+    content: Any = SimpleNamespace(**shown, rates=lambda _: rates)
+    assert "Moved pixels, elsewhere" in method_table(content) and "l, elsewhere" in method_table(content)
+    assert "Moved pixels, unnamed" in method_table(content, further=True)
 
 
 def test_a_missing_picture_and_an_axis_that_no_prompt_names_are_the_user_s_to_mend(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.errors import UserError
 from steerwright.report.scoreboard import scoreboard_text
 from steerwright.scoring.target import parse_target
@@ -13,6 +14,7 @@ from tasks.latents.winter import _shown
 from tasks.scoreboard.report import Entry, _check_alike, scoreboard
 
 BOOTSTRAP = Bootstrap(resamples=100, seed=0)
+WINTER = parse_target("winter", {}, SEASONS_WORLD)
 
 
 def pictures(seasons: list[str], seeds: tuple[int, ...] = (1,), lpips: float = 1.0, **changed: Any) -> pl.DataFrame:
@@ -28,7 +30,7 @@ PLAIN = pictures(["summer", "summer", "winter", "autumn"], lpips=0.0)
 
 
 def numbers(*entries: Entry) -> dict[tuple[str, str], float]:
-    found = scoreboard(entries, BOOTSTRAP)
+    found = scoreboard(entries, BOOTSTRAP, WINTER)
     return {(row["method"], row["metric"]): row["estimate"] for row in found.iter_rows(named=True)}
 
 
@@ -52,7 +54,7 @@ def test_each_measure_by_hand() -> None:
 def test_only_what_all_methods_have_is_compared() -> None:
     more = pictures(["winter", "winter", "winter", "winter"], seeds=(1, 2))
     table = scoreboard([Entry("none", PLAIN, PLAIN), Entry("more", more, pl.concat([PLAIN, PLAIN.with_columns(
-        (pl.col("seed") + 1).alias("seed"))]))], BOOTSTRAP)  # fmt: skip
+        (pl.col("seed") + 1).alias("seed"))]))], BOOTSTRAP, WINTER)  # fmt: skip
     assert set(table["images"].to_list()) == {4}
 
 
@@ -68,7 +70,7 @@ def test_equal_ids_of_other_prompts_are_not_the_same_prompt() -> None:
 
 
 def test_the_measures_follow_the_concept() -> None:
-    autumn = parse_target("autumn", {})
+    autumn = parse_target("autumn", {}, SEASONS_WORLD)
     turned = pictures(["autumn", "autumn", "winter", "autumn"])
     rows = scoreboard([Entry("none", PLAIN, PLAIN), Entry("steered", turned, PLAIN, turned)], BOOTSTRAP, autumn)
     found = {(row["method"], row["metric"]): row["estimate"] for row in rows.iter_rows(named=True)}
@@ -80,9 +82,9 @@ def test_the_measures_follow_the_concept() -> None:
 
 def test_methods_that_steer_towards_different_concepts_are_not_compared() -> None:
     winter = {"label": "season", "value": "winter"}
-    _check_alike(parse_target("winter", {}), "add-winter", winter, "season:winter")
+    _check_alike(WINTER, "add-winter", winter, "season:winter")
     with pytest.raises(UserError, match="different ones") as refused:
-        _check_alike(parse_target("autumn", {}), "add-winter", winter, "season:winter")
+        _check_alike(parse_target("autumn", {}, SEASONS_WORLD), "add-winter", winter, "season:winter")
     for line in ("winter.vectors.concept is season:autumn", "add-winter of scoreboard.report.edit is season:winter"):
         assert line in str(refused.value)
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from steerwright.world.language.grammar import Document, Sentence
-from steerwright.world.training import Draws
+from seasons.language.grammar import Document, Sentence
+from seasons.training import Draws
 from tasks.world.language_model import (
     batch_loss,
     encode,

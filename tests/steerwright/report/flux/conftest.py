@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from seasons.labels import LABELS
+from seasons.render import render_with_mask
+from seasons.scene import Scene, sample_scene
 from steerwright.report.flux.content import FluxContent, LayerContent, score_histogram, score_levels
 from steerwright.report.flux.page import write_flux_report
 from steerwright.report.provenance import RunProvenance
 from steerwright.stats.bootstrap import Bootstrap
-from steerwright.world.labels import LABELS
-from steerwright.world.render import render_with_mask
-from steerwright.world.scene import Scene, sample_scene
 from tasks.flux.overlays import write_overlays
 
 Make = Callable[..., FluxContent]

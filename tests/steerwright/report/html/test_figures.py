@@ -17,9 +17,9 @@ Make = Callable[..., ReportContent]
 
 def drawings(content: ReportContent) -> dict[str, tuple[figures.Draw, float]]:
     return {
-        "rates": figures.winter_rates(content.scores.aggregate),
+        "rates": figures.winter_rates(content.scores.aggregate, content.scores.target),
         "search": figures.search_heatmap(content.search, "score"),
-        "scatter": figures.similarity_scatter(content.scores.per_prompt),
+        "scatter": figures.similarity_scatter(content.scores.per_prompt, content.scores.target),
         "layers": figures.activation_difference(content.activations),
     }
 
@@ -71,7 +71,8 @@ def test_a_trial_that_is_no_cell_of_the_grid_stands_below_it_with_its_strengths_
 
 
 def test_the_rates_are_written_beside_their_intervals(make_content: Make) -> None:
-    svg = figures.to_svg(figures.winter_rates(make_content().scores.aggregate), "rates")
+    scores = make_content().scores
+    svg = figures.to_svg(figures.winter_rates(scores.aggregate, scores.target), "rates")
     written = re.findall(r">([^<>]+\u202f%)</text>", svg)
     assert written == ["0\u202f%", "0\u202f%", "100\u202f%", "50\u202f%", "0\u202f%"]
 

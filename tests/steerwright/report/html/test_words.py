@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from seasons.label_set import SEASONS_WORLD
 from steerwright.report.html.page import Html, el, join
 from steerwright.report.html.theme import decimal, percent, span
 from steerwright.report.html.words import counts, headlines
@@ -71,7 +72,7 @@ def test_headlines_tables_and_columns_follow_the_concept(
 ) -> None:
     content = make_content()
     # The same pictures, asked whether they show summer at day: what is not winter is summer, and all are at day.
-    both = parse_target(["summer", "day"], {})
+    both = parse_target(["summer", "day"], {}, SEASONS_WORLD)
     measured = content.scores.images.select(
         "prompt_id", "seed", "condition", "season", "object", "colour", "place", "time", "prompt_similarity", "lpips",
         pl.col("winter_similarity").alias("summer_day_similarity"), pl.col("winter_margin").alias("summer_day_margin"),
@@ -79,7 +80,7 @@ def test_headlines_tables_and_columns_follow_the_concept(
     prompts = content.prompts.with_columns(
         pl.lit(None, dtype=pl.String).alias(label) for label in ("object", "colour", "place")
     )
-    scores = score_winter(measured, prompts, Bootstrap(50), both)
+    scores = score_winter(measured, prompts, both, Bootstrap(50))
     changed = replace(content, title="Towards summer", scores=scores, search=content.search.drop("winter_rate"))
     first, *_, last = headlines(changed.scores)
     assert first.sentence.startswith("of outdoor pictures show summer and day with adaptive steering")

@@ -10,14 +10,14 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from seasons.labels import LABELS
+from seasons.render import render
+from seasons.scene import Scene, sample_scene
 from steerwright.report.latents.content import LatentCard, LatentsContent, TopPicture
 from steerwright.report.provenance import RunProvenance
 from steerwright.scoring.erasure_target import ErasureTarget
 from steerwright.scoring.unlearning import answers, unlearning
 from steerwright.stats.bootstrap import Bootstrap
-from steerwright.world.labels import LABELS
-from steerwright.world.render import render
-from steerwright.world.scene import Scene, sample_scene
 
 Make = Callable[..., LatentsContent]
 TARGETS = ("season:spring", "season:winter", "object:car", "object:cat", "object:tent")

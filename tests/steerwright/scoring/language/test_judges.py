@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 import torch
 
+from seasons.language.topic import VALUES
 from steerwright.errors import UserError
 from steerwright.scoring.language.judges import Entailment, TextJudge, TextLabels
-from steerwright.world.language.text_classifier import TextClassifier, form_features, save_text_classifier
-from steerwright.world.language.topic import VALUES
+from steerwright.scoring.language.text_classifier import TextClassifier, form_features, save_text_classifier
 
 HYPOTHESES = {"pirate": "a pirate wrote this", "happy": "this sounds happy"}
 
@@ -45,7 +45,7 @@ def test_a_concept_that_the_scorer_does_not_know_is_named() -> None:
 @pytest.fixture
 def embedded(tmp_path: Path) -> Path:
     """A classifier of the embedded kind that calls texts with `arr` pirate, and those that were cut off verbose."""
-    network = TextClassifier([*form_features(), "arr"])
+    network = TextClassifier([*form_features(), "arr"], VALUES)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
