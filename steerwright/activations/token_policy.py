@@ -1,6 +1,7 @@
 """Which tokens of a prompt a vector is taken from, and which tokens it is then meant for."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -12,6 +13,17 @@ from steerwright.errors import UserError
 TokenPolicy = Literal["position", "content", "eos", "typed"]
 TOKEN_POLICIES: tuple[str, ...] = get_args(TokenPolicy)
 TYPES = ("content", "eos", "padding")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptActivations:
+    """What one hookpoint gave for some prompts.
+
+    `values`: [n, tokens, d]; `types`: a bool mask [n, tokens] for each of content, eos and padding.
+    """
+
+    values: Tensor
+    types: Mapping[str, Tensor]
 
 
 def reduce_tokens(

@@ -1,11 +1,13 @@
 """Dose by words: how much a prompt resists is guessed from what it mentions."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from steerwright.errors import UserErrors
 
 # What a strategy decides for one prompt.
 
@@ -90,3 +92,18 @@ def keyword_doses(strategy: Keywords, prompts: Sequence[str]) -> list[Dose]:
         why = f"mentions {word!r}" if word is not None else "mentions no listed word (default)"
         doses.append(Dose(getattr(strategy.multipliers, name), f"{name} resistance: {why}"))
     return doses
+
+
+def resistance_groups(words: Mapping[str, Any], prompts: Sequence[str]) -> list[Resistance]:
+    """The group of each prompt by its words alone, whatever strategy doses it.
+
+    `words` are the lists of the keyword strategy and its default. Raises UserErrors with every problem as
+    `resistance.key: message`.
+    """
+    try:
+        # Multipliers play no part in the grouping; the strategy's own checks of the lists do.
+        grouping = Keywords(kind="keywords", multipliers=Multipliers(high=3, medium=2, low=1), **words)
+    except ValidationError as error:
+        problems = [f"{'.'.join(['resistance', *map(str, one['loc'])])}: {one['msg']}" for one in error.errors()]
+        raise UserErrors("The words of resistance in params.yaml are not valid:", problems) from None
+    return [resistance(grouping, prompt)[0] for prompt in prompts]

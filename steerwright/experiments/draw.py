@@ -1,43 +1,73 @@
-"""Pictures to draw, and how each comes to its file: whole or not at all."""
+"""Conditions and samples: what is done to the model, which pictures are asked for, and how they are drawn.
+
+A picture in which the gates of an edit never hold is the unsteered picture: up to the first step at which one holds
+nothing has changed. So while unsteered pictures are drawn, it is noted where the gates of the steered conditions hold;
+only those pictures are drawn again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
+from steerwright.files import atomic_write, save_picture
+from steerwright.images import Sample
 from steerwright.models.generate import generate
 from steerwright.models.load import LoadedModel, load_once
 from steerwright.models.spec import ModelSpec
+from steerwright.models.threads import same_threads
 from steerwright.steering.algebra import Edit
 from steerwright.steering.apply import check_branches, steered_batches
+from steerwright.steering.gate_survey import is_gated_by_image, survey
 
 BATCH = 16
 
 
-class Frame(BaseModel):
-    """One picture to draw: from `prompt` and `seed` to the file `path`, within the folder of pictures."""
+class Changes(Protocol):
+    """What a condition does to the model's activations, small and picklable: it goes to every process that draws."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prompt: str
-    seed: int
-    path: str
+    def edits(self, model: LoadedModel) -> Sequence[Edit]:
+        """The edits on `model`."""
+        ...
 
 
-class ModelTools(BaseModel):
-    """The model that pictures are drawn with, for jobs that any process can do."""
+@dataclass(frozen=True, slots=True, eq=False)
+class GivenEdits:
+    """Changes that are known already."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    given: tuple[Edit, ...]
+
+    def edits(self, model: LoadedModel) -> Sequence[Edit]:  # noqa: ARG002
+        return self.given
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What is done to a model; a condition by words alone has samples with other prompts, and nothing here."""
+
+    name: str
+    changes: Changes | None = None
+    negative_prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTools:
+    """The model that pictures are drawn with, for jobs that any process can do.
+
+    `threads`: torch computes with as many, because another number rounds otherwise.
+    """
 
     spec: ModelSpec
     digest: str
     threads: int
-    """Threads that torch computes with: another number rounds otherwise, so every process takes the planning one's."""
 
     @classmethod
     def here(cls, spec: ModelSpec, digest: str) -> ModelTools:
@@ -45,22 +75,98 @@ class ModelTools(BaseModel):
         source = Path(spec.source)
         if source.exists():
             spec = spec.model_copy(update={"source": str(source.absolute())})
-        return cls(spec=spec, digest=digest, threads=torch.get_num_threads())
+        return cls(spec, digest, torch.get_num_threads())
 
     def load(self) -> LoadedModel:
         """The model, loaded once in each thread."""
         return load_once(self.spec, self.digest)
 
 
-def draw(model: LoadedModel, frames: Sequence[Frame], edits: Sequence[Edit]) -> NDArray[np.uint8]:
-    """Pixels [n, h, w, 3] of `frames` with `edits`, each from its own seed. UserError as of `check_branches`."""
-    check_branches(model, edits)
+@dataclass(frozen=True, slots=True)
+class DrawJob:
+    """A shard: `samples` drawn under `condition` into `folder`.
+
+    `note`: the file that says in which of the samples the gates of each of the `watched` conditions held, for shards
+    without changes of their own.
+    """
+
+    tools: ModelTools
+    folder: Path
+    condition: Condition
+    samples: tuple[Sample, ...]
+    watched: tuple[Condition, ...] = ()
+    note: Path | None = None
+
+
+MapShards = Callable[[Callable[[DrawJob], str], Sequence[DrawJob], str], Any]
+"""How shards are spread: `steerwright.dag.map_shards`, on whatever runner the stage has."""
+Acts = dict[str, dict[str, bool]]
+"""Condition -> path of an unsteered picture -> whether the condition's edits act in it."""
+
+
+def draw(
+    tools: ModelTools,
+    plan: Iterable[tuple[Condition, Sequence[Sample]]],
+    folder: Path,
+    map_shards: MapShards,
+    watched: Sequence[Condition] = (),
+    notes: Path | None = None,
+    what: str = "shards of pictures",
+) -> Acts:
+    """Draw the samples of `plan` into `folder`, in shards; those that are there are kept.
+
+    With a folder of `notes`, returns in which of the pictures the edits of the `watched` conditions act: those without
+    a gate by image act in all. A shard is drawn whole, so that a picture's batch, and so its last bit, does not depend
+    on where a run was stopped. UserError as of `check_branches`.
+    """
+    jobs = [
+        DrawJob(tools, folder.absolute(), condition, tuple(samples[start : start + BATCH]), tuple(watched))
+        for condition, samples in plan
+        for start in range(0, len(samples), BATCH)
+    ]
+    if notes is not None:
+        jobs = [replace(job, note=notes.absolute() / f"{number}.json") for number, job in enumerate(jobs)]
+    map_shards(draw_shard, jobs, what)
+    acts: Acts = {}
+    for job in jobs:
+        if job.note is not None:
+            for name, held in json.loads(job.note.read_text()).items():
+                paths = [sample.path for sample in job.samples]
+                acts.setdefault(name, {}).update(zip(paths, held, strict=True))
+    return acts
+
+
+def draw_shard(job: DrawJob) -> Literal["kept", "drawn"]:
+    """Draw the samples of `job`, and write its note, unless they are there. Files come whole or not at all."""
+    drawn = all((job.folder / sample.path).is_file() for sample in job.samples)
+    if drawn and (job.note is None or job.note.is_file()):
+        return "kept"
+    model = job.tools.load()
+    changes = job.condition.changes
+    edits = [] if changes is None else changes.edits(model)
+    watched = {one.name: one.changes.edits(model) for one in job.watched if one.changes is not None}
+    gated = {name: some for name, some in watched.items() if is_gated_by_image(some)}
+    with survey(model, gated) if gated else nullcontext() as found, same_threads(job.tools.threads):
+        images = draw_samples(model, job.samples, edits, job.condition.negative_prompt)
+    for sample, image in zip(job.samples, images, strict=True):
+        save_picture(image, job.folder / sample.path)
+    if job.note is not None:
+        acts = {
+            name: found.acts(name).tolist() if found and name in gated else [True] * len(images) for name in watched
+        }
+        atomic_write(job.note, lambda path: path.write_text(json.dumps(acts)))
+    return "drawn"
+
+
+def draw_samples(
+    model: LoadedModel, samples: Sequence[Sample], edits: Sequence[Edit], negative_prompt: str = ""
+) -> NDArray[np.uint8]:
+    """Pixels [n, h, w, 3] of `samples` with `edits`, each from its own seed. UserError as of `check_branches`."""
+    check_branches(model, edits, negatives=(negative_prompt,))
+    multipliers = torch.tensor([sample.multiplier for sample in samples])
+    if (multipliers != 1).any():
+        edits = [replace(edit, strength=edit.strength * multipliers) for edit in edits]
     return generate(
-        model, [frame.prompt for frame in frames], [frame.seed for frame in frames], batch_size=BATCH,
-        edits=steered_batches(model, edits) if edits else None,
+        model, [sample.prompt for sample in samples], [sample.seed for sample in samples], batch_size=BATCH,
+        negative_prompt=negative_prompt, edits=steered_batches(model, edits) if edits else None,
     )  # fmt: skip
-
-
-def in_shards(frames: Sequence[Frame], size: int = BATCH) -> list[tuple[Frame, ...]]:
-    """The frames in portions of at most `size`, in order."""
-    return [tuple(frames[start : start + size]) for start in range(0, len(frames), size)]

@@ -8,12 +8,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from steerwright.activations.token_policy import TokenPolicy, reduce_tokens
+from steerwright.activations.token_policy import PromptActivations, TokenPolicy, reduce_tokens
 from steerwright.errors import UserError
 from steerwright.experiments.dose import Dose
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction
-from steerwright.vectors.fit import PromptActivations
 from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 

@@ -7,7 +7,6 @@ was cut short goes on where it was.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,16 +17,17 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from steerwright.experiments.draw import Frame, draw
-from steerwright.experiments.latent_pictures import Tools
+from steerwright.experiments.draw import ModelTools, draw_samples
 from steerwright.experiments.operating_point import Tried, operating_point
+from steerwright.files import atomic_write
+from steerwright.images import Sample, load_images
 from steerwright.models.threads import same_threads
 from steerwright.scoring.axis_judge import AxisJudge, SeenOnAxis
 from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.erasure_target import ErasureTarget
 from steerwright.steering.attention import Candidate
 from steerwright.steering.latents.edits import LatentRecipe
-from steerwright.steering.latents.erasure import ErasedConcept
+from steerwright.steering.latents.erasure import ConceptChange, LatentChanges
 
 Rule = Literal["least", "best"]
 
@@ -43,9 +43,10 @@ class LatentAttempt(BaseModel):
 
 
 class SearchJob(BaseModel):
-    """Erasing one target by one method: `attempts` in order, on tuning `frames` whose unsteered pictures are there.
+    """Erasing one target by one method: `attempts` in order, on tuning `samples` whose unsteered pictures are there.
 
-    `named`: whether each frame's prompt names the target; `axes` -> their values -> phrases, and the folder or name of
+    `saes` and `moments`: folders of autoencoders and of their concepts' means. `named`: whether each sample's prompt
+    names the target; `axes` -> their values -> phrases, and the folder or name of
     `clip`, are what pictures are judged by. `rule`: `least`, the first that reaches `goal` and keeps `floor` is taken,
     and no other is tried after it; `best`, all are tried and the best mean of both wins, as SAeUron chooses
     (arXiv:2501.18052).
@@ -53,11 +54,13 @@ class SearchJob(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tools: Tools
+    tools: ModelTools
+    saes: Path
+    moments: Path
     target: str
     method: str
     attempts: tuple[LatentAttempt, ...]
-    frames: tuple[Frame, ...]
+    samples: tuple[Sample, ...]
     named: tuple[bool, ...]
     axes: dict[str, dict[str, tuple[str, ...]]]
     clip: str
@@ -86,7 +89,7 @@ def search_target(job: SearchJob) -> dict[str, Any]:
     """Try the attempts of `job`, from where an earlier search stopped; returns `Tuned` as a dict."""
     tried: list[Tried] = []
     judge = _judge(job.clip, tuple((axis, tuple(values.items())) for axis, values in job.axes.items()))
-    plain = [_load(job.pictures / frame.path) for frame in job.frames]
+    plain = load_images([job.pictures / sample.path for sample in job.samples])
     seen: SeenOnAxis | None = None
     for number, attempt in enumerate(job.attempts):
         path = job.folder / f"{job.target.replace(':', '-')}-{job.method}-{number}.json"
@@ -96,9 +99,9 @@ def search_target(job: SearchJob) -> dict[str, Any]:
         elif len(job.attempts) == 1 and job.rule == "best":
             break  # nothing to choose between
         else:
-            seen = seen or judge.see(np.stack(plain))
+            seen = seen or judge.see(plain)
             found = _measured(job, attempt, plain, judge, seen)
-            _write(path, found)
+            atomic_write(path, lambda partial, found=found: partial.write_text(json.dumps(found)))  # type: ignore[misc]
         tried.append(Tried(candidate, found["wanted"], found["kept"]))
         if job.rule == "least" and _reaches(tried[-1], job):
             break
@@ -126,20 +129,20 @@ def _chosen(tried: Sequence[Tried], job: SearchJob) -> int:
 
 
 def _measured(
-    job: SearchJob, attempt: LatentAttempt, plain: Sequence[NDArray[np.uint8]], judge: AxisJudge, before: SeenOnAxis
+    job: SearchJob, attempt: LatentAttempt, plain: NDArray[np.uint8], judge: AxisJudge, before: SeenOnAxis
 ) -> dict[str, float]:
-    numbers = range(len(job.frames)) if attempt.acts is None else attempt.acts
-    pixels = np.stack(plain)
+    rows = list(range(len(job.samples)) if attempt.acts is None else attempt.acts)
+    pixels = plain.copy()
     target = ErasureTarget.parse(job.target)
-    erased = [
-        ErasedConcept(concept=f"{axis}:{value}", recipe=attempt.recipe, strength=attempt.strength)
+    erased = tuple(
+        ConceptChange(concept=f"{axis}:{value}", recipe=attempt.recipe, strength=attempt.strength)
         for axis, value in target.concepts
-    ]
-    if numbers:
-        rows = list(numbers)
+    )
+    if rows:
         model = job.tools.load()
+        edits = LatentChanges(job.saes, job.moments, erased).edits(model)
         with same_threads(job.tools.threads):
-            pixels[rows] = draw(model, [job.frames[row] for row in rows], job.tools.edits(erased))
+            pixels[rows] = draw_samples(model, [job.samples[row] for row in rows], edits)
     seen = judge.see(pixels)
     named = np.array(job.named)
     kept = np.ones(len(named))
@@ -156,17 +159,3 @@ def _measured(
 @lru_cache(maxsize=2)
 def _judge(clip: str, axes: tuple[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], ...]) -> AxisJudge:
     return AxisJudge({axis: dict(values) for axis, values in axes}, ClipScorer(clip))
-
-
-def _load(path: Path) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
-
-
-def _write(path: Path, found: Mapping[str, float]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(found))
-    os.replace(partial, path)

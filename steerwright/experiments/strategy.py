@@ -9,7 +9,7 @@ from torch import Tensor
 
 from steerwright.errors import UserErrors
 from steerwright.experiments.closed_loop import Attempt, ClosedLoop, Generate, Score, closed_loop_doses
-from steerwright.experiments.dose import Dose, Keywords, Resistance, keyword_doses, resistance
+from steerwright.experiments.dose import Dose, Keywords, keyword_doses
 from steerwright.experiments.projection import Calibration, Projection, projection_doses
 
 Strategy = Annotated[Keywords | Projection | ClosedLoop, Field(discriminator="kind")]
@@ -59,11 +59,6 @@ def doses(
             assert_never(strategy)
 
 
-# Groups of prompts by how much they resist a concept: one list of words, for the keyword strategy and the scores.
-
-WORD_KEYS = ("high", "medium", "low", "default")
-
-
 def strategy_with_words(
     params: Mapping[str, Any], words: Mapping[str, Any], where: str = "strategy"
 ) -> Keywords | Projection | ClosedLoop:
@@ -73,12 +68,3 @@ def strategy_with_words(
     """
     whole = {**params, **words} if params.get("kind") == "keywords" else params
     return parse_strategy(whole, where)
-
-
-def resistance_groups(words: Mapping[str, Any], prompts: Sequence[str]) -> list[Resistance]:
-    """The group of each prompt, by its words alone, whatever strategy doses it."""
-    # Multipliers play no part in the grouping; the strategy's own checks of the lists do.
-    multipliers = {"high": 3, "medium": 2, "low": 1}
-    grouping = parse_strategy({"kind": "keywords", "multipliers": multipliers, **words}, "resistance")
-    assert isinstance(grouping, Keywords)
-    return [resistance(grouping, prompt)[0] for prompt in prompts]

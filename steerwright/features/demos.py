@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from steerwright.experiments.steered_pictures import Ask
+from steerwright.experiments.steered_pictures import SeededPrompt
 from steerwright.prompts.suite import evenly
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 Half = Literal["choose", "score"]
 
 
-def neutral_asks(prompts: pl.DataFrame, label: str | None, count: int, half: Half | None = None) -> list[Ask]:
+def neutral_prompts(
+    prompts: pl.DataFrame, label: str | None, count: int, half: Half | None = None
+) -> list[SeededPrompt]:
     """`count` of the `prompts`, evenly over those that do not say `label`; over all where each says it or none can.
 
     `half`: only every other one of them. What is chosen on the one half can be scored on the other.
@@ -31,7 +33,7 @@ def neutral_asks(prompts: pl.DataFrame, label: str | None, count: int, half: Hal
     rows = (silent if silent.height else prompts).select("id", "prompt", "seed").to_dicts()
     if half is not None:
         rows = rows[half == "score" :: 2]
-    return [Ask(**row) for row in evenly(rows, min(count, len(rows)))]
+    return [SeededPrompt(**row) for row in evenly(rows, min(count, len(rows)))]
 
 
 # Which images show best what a latent does: those that change most, and on both sides, when it is steered.

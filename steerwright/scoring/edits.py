@@ -20,7 +20,7 @@ from steerwright.scoring.judges import ConceptJudge, labels_kept
 from steerwright.scoring.labels import LabelScorer
 from steerwright.scoring.metrics import METRICS, MeasuredPictures, measured
 from steerwright.scoring.perceptual import Perceptual
-from steerwright.scoring.samples import Shot
+from steerwright.scoring.samples import EditSample
 from steerwright.stats.bootstrap import Bootstrap, Interval
 from steerwright.steering.attention import EditSpec
 
@@ -179,7 +179,7 @@ def judged_edits(
     name: str,
     edit: EditSpec,
     concepts: Mapping[str, Concept],
-    made: Sequence[Shot],
+    made: Sequence[EditSample],
     pixels: NDArray[np.uint8],
     unsteered: NDArray[np.uint8],
     judge: ConceptJudge,
@@ -201,9 +201,9 @@ def judged_edits(
     labels = classifier.predict(pixels).names if classifier else seen.labels
     plain = classifier.predict(unsteered).names if classifier else plain_seen.labels
     probability = judge.probability(seen, wanted)
-    named = [judge.labels.named(shot.prompt) for shot in made]
+    named = [judge.labels.named(one.original) for one in made]
     count = len(made)
-    texts = judge.clip.texts([shot.prompt for shot in made])
+    texts = judge.clip.texts([one.original for one in made])
     # Without a classifier the labels are CLIP's word too, so there is no second judge.
     by_labels = (
         [value == wanted.value for value in labels[wanted.label]] if wanted.label and classifier else [None] * count
@@ -217,13 +217,13 @@ def judged_edits(
         "edit": [name] * count,
         "action": [edit.action] * count,
         "concept": [edit.concept] * count,
-        "prompt_id": [shot.prompt_id for shot in made],
-        "prompt": [shot.prompt for shot in made],
-        "seed": [shot.seed for shot in made],
-        "kind": [concepts[edit.concept].kind(shot.prompt) for shot in made],
-        "condition": [shot.shown_as for shot in made],
-        "strength": [float(shot.strength) for shot in made],
-        "operating": [shot.operating for shot in made],
+        "prompt_id": [one.prompt_id for one in made],
+        "prompt": [one.original for one in made],
+        "seed": [one.seed for one in made],
+        "kind": [concepts[edit.concept].kind(one.original) for one in made],
+        "condition": [one.shown_as for one in made],
+        "strength": [float(one.strength) for one in made],
+        "operating": [one.operating for one in made],
         **labels,
         "setting": _settings(judge.labels, named, plain),
         "concept_by_labels": by_labels,

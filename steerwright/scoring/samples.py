@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from steerwright.errors import UserErrors
+from steerwright.images import Sample, picture_path
 from steerwright.prompts.concepts import Concept
 from steerwright.prompts.suite import evenly
 from steerwright.steering.attention import EditSpec, parse_edits
@@ -18,21 +19,20 @@ UNSTEERED = "unsteered"
 CONTROLS = ("random", "prompt", "negative")
 
 
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """One picture to make.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditSample(Sample):
+    """One picture that an edit is judged on.
 
-    `condition` names it on disk (steered_0 is the first strength); `folder` is the edit's name, or the suite's for
-    unsteered pictures, which its edits share. `asked` is the text that is drawn, `prompt` the original.
+    `condition` names it on disk (steered_0 is the first strength); it lies in the edit's folder, or in the suite's if
+    it is unsteered, since the edits of a suite share those. `unsteered` is the file of the unsteered picture of the
+    same prompt and seed. `original` is the suite's prompt, from which the one that is drawn may differ in its words.
     """
 
-    folder: str
     condition: str
     prompt_id: int
-    prompt: str
-    seed: int
-    asked: str
-    negative: str = ""
+    original: str
+    unsteered: str
+    negative_prompt: str = ""
     steering: Steering = "none"
     strength: float = 0.0
     operating: bool = True
@@ -69,7 +69,7 @@ def parse_seeds(params: Mapping[str, Any], suite: str, where: str = "attention.i
         raise UserErrors("These seeds cannot be used:", problems) from None
 
 
-def shots(
+def edit_samples(
     name: str,
     edit: EditSpec,
     concepts: Mapping[str, Concept],
@@ -77,36 +77,39 @@ def shots(
     *,
     strength: float,
     seeds: Seeds,
-) -> list[Shot]:
+) -> list[EditSample]:
     """The pictures of the edit `name` on `prompts` (id and prompt), operating at `strength`.
 
     Controls: `random`, random directions of equal norm at the same
     places and strength; `prompt`, the concept added to the prompt, taken out of it, or swapped in it; `negative`, the
     concept as negative prompt; for adding, what it is contrasted with.
     """
-    found: list[Shot] = []
+    found: list[EditSample] = []
     concept = concepts[edit.concept]
     for row in evenly(prompts, seeds.prompts or len(prompts)):
         text = str(row["prompt"])
         reworded = reworded_for(edit, concept, concepts, text)
         negative = ", ".join(concept.against) if edit.action == "add" else concept.text
         for seed in dict.fromkeys([*seeds.scored, *seeds.sweep, *seeds.controls]):
-            common: dict[str, Any] = {"prompt_id": int(row["id"]), "prompt": text, "seed": seed}
-            found.append(Shot(edit.suite, UNSTEERED, asked=text, **common))
+            common: dict[str, Any] = {"prompt_id": int(row["id"]), "original": text, "seed": seed}
+            common["unsteered"] = f"{edit.suite}/{picture_path(UNSTEERED, common['prompt_id'], seed)}"
+
+            def sample(condition: str, prompt: str = text, common: dict[str, Any] = common, **more: Any) -> EditSample:
+                path = f"{name}/{picture_path(condition, common['prompt_id'], common['seed'])}"
+                return EditSample(prompt=prompt, path=path, condition=condition, **common, **more)
+
+            found.append(replace(sample(UNSTEERED), path=common["unsteered"]))
             for number, one in enumerate(edit.strengths):
                 operating = one == strength
                 if seed in (seeds.scored if operating else seeds.sweep):
-                    found.append(
-                        Shot(name, f"steered_{number}", asked=text, steering="edit", strength=one,
-                             operating=operating, **common)
-                    )  # fmt: skip
+                    found.append(sample(f"steered_{number}", steering="edit", strength=one, operating=operating))
             if seed in seeds.controls:
-                found.append(Shot(name, "random", asked=text, steering="random", strength=strength, **common))
-                found.append(Shot(name, "prompt", asked=reworded, **common))
+                found.append(sample("random", steering="random", strength=strength))
+                found.append(sample("prompt", reworded))
                 if negative:
-                    found.append(Shot(name, "negative", asked=text, negative=negative, **common))
-    order = {condition: place for place, condition in enumerate(dict.fromkeys(shot.condition for shot in found))}
-    return sorted(found, key=lambda shot: order[shot.condition])
+                    found.append(sample("negative", negative_prompt=negative))
+    order = {condition: place for place, condition in enumerate(dict.fromkeys(one.condition for one in found))}
+    return sorted(found, key=lambda one: order[one.condition])
 
 
 def reworded_for(edit: EditSpec, concept: Concept, concepts: Mapping[str, Concept], text: str) -> str:
@@ -135,10 +138,10 @@ class EditPlan:
         suites = content["suites"]
         return cls(concepts, suites, parse_edits(edits, set(concepts), set(suites), "attention.edits"))
 
-    def shots(self, name: str, strength: float, seeds: Mapping[str, Any]) -> list[Shot]:
+    def samples(self, name: str, strength: float, seeds: Mapping[str, Any]) -> list[EditSample]:
         """The pictures of the edit `name` operating at `strength`; `seeds` by suite. Raises as `parse_seeds`."""
         edit = self.edits[name]
-        return shots(
+        return edit_samples(
             name,
             edit,
             self.concepts,

@@ -40,7 +40,7 @@ RATIOS = {"ira_relative": ("ira", "ira_unsteered"), "cra_relative": ("cra", "cra
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class JudgedCondition:
     """A target, a method and a strength; `values`: metric -> table prompt_id, seed, value; `numbers`: those metrics
     that are one number for all pictures together, so that there is nothing to resample."""
 
@@ -127,7 +127,7 @@ def conditions(
     features: pl.Series | None = None,
     timings: pl.DataFrame | None = None,
     changes: Sequence[str] = CHANGES,
-) -> Iterator[Condition]:
+) -> Iterator[JudgedCondition]:
     """Every condition with its values, target by target, the unsteered pictures first; arguments as of `unlearning`."""
     if features is not None:
         images = images.with_columns(features.alias("features"))
@@ -137,7 +137,7 @@ def conditions(
     for name in steered["target"].unique(maintain_order=True).to_list():
         target = ErasureTarget.parse(name)
         numbers = {"seconds_per_picture": plain_seconds} if plain_seconds else {}
-        yield Condition(target, UNSTEERED, 0.0, True, _values(plain, plain, target, changes), numbers)
+        yield JudgedCondition(target, UNSTEERED, 0.0, True, _values(plain, plain, target, changes), numbers)
         groups = steered.filter(target=name).group_by("method", "strength", "operating", maintain_order=True)
         for key, part in groups:
             method, strength, operating = str(key[0]), float(str(key[1])), bool(key[2])
@@ -147,7 +147,7 @@ def conditions(
                 numbers["overhead"] = seconds / plain_seconds
             if features is not None and (distance := _fid(part, plain, target)) is not None:
                 numbers["fid"] = distance
-            yield Condition(target, method, strength, operating, _values(part, plain, target, changes), numbers)
+            yield JudgedCondition(target, method, strength, operating, _values(part, plain, target, changes), numbers)
 
 
 def sequences(table: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -226,7 +226,7 @@ def _seconds(timings: pl.DataFrame | None, key: Mapping[str, Any]) -> float | No
     return float(found[0]) if found else None
 
 
-def _rows(name: str, members: Sequence[Condition], draws: TargetBootstrap) -> Iterator[dict[str, Any]]:
+def _rows(name: str, members: Sequence[JudgedCondition], draws: TargetBootstrap) -> Iterator[dict[str, Any]]:
     """The rows of one condition, or of the mean over several targets' conditions of one method."""
     strengths = {condition.strength for condition in members}
     head = {"target": name, "method": members[0].method, "operating": all(c.operating for c in members),
@@ -252,19 +252,19 @@ def _rows(name: str, members: Sequence[Condition], draws: TargetBootstrap) -> It
         }  # fmt: skip
 
 
-def _row(found: Interval, tables: Sequence[pl.DataFrame], members: Sequence[Condition]) -> dict[str, Any]:
+def _row(found: Interval, tables: Sequence[pl.DataFrame], members: Sequence[JudgedCondition]) -> dict[str, Any]:
     known = [value if math.isfinite(value) else None for value in (found.estimate, found.low, found.high)]
     return {"estimate": known[0], "low": known[1], "high": known[2], "prompts": found.clusters,
             "images": _pictures(tables, members)}  # fmt: skip
 
 
-def _all_pictures(condition: Condition, metric: str) -> pl.DataFrame:
+def _all_pictures(condition: JudgedCondition, metric: str) -> pl.DataFrame:
     """The pictures that `metric` is of, else all of them."""
     some = [condition.values[metric]] if metric in condition.values else list(condition.values.values())
     return pl.concat([table.select(PICTURE) for table in some])
 
 
-def _pictures(tables: Sequence[pl.DataFrame], members: Sequence[Condition]) -> int:
+def _pictures(tables: Sequence[pl.DataFrame], members: Sequence[JudgedCondition]) -> int:
     """How many different pictures are behind a number: unsteered ones are the same for all targets."""
     if members[0].method == UNSTEERED:
         return pl.concat([table.select(PICTURE) for table in tables]).n_unique()

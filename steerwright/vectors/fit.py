@@ -1,31 +1,19 @@
 """Fit steering vectors from the activations of contrast pairs."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from steerwright.activations.paired_moments import PairedMoments
-from steerwright.activations.token_policy import TokenPolicy, reduce_tokens
+from steerwright.activations.token_policy import PromptActivations, TokenPolicy, reduce_tokens
 from steerwright.errors import UserError
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction, normalised
 from steerwright.vectors.estimators.registry import EstimatorName, estimate
 from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PromptActivations:
-    """What one hookpoint gave for some prompts.
-
-    `values`: [n, tokens, d]; `types`: a bool mask [n, tokens] for each of content, eos and padding.
-    """
-
-    values: Tensor
-    types: Mapping[str, Tensor]
 
 
 def fit_vectors(

@@ -8,7 +8,6 @@ import polars as pl
 
 from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param
-from steerwright.images import PictureFolder
 from steerwright.report.attention.content import AttentionContent
 from steerwright.report.attention.page import write_attention_report as write_page
 from steerwright.report.provenance import RunProvenance, file_hashes, library_versions
@@ -42,9 +41,9 @@ def write_attention_report(
     shown: dict[str, Any] = {}
     for name in plan.edits:
         rows = [
-            {"prompt_id": shot.prompt_id, "seed": shot.seed, "condition": shot.shown_as, "strength": shot.strength,
-             "path": str(PictureFolder(pictures / shot.folder).path(shot.prompt_id, shot.seed, shot.condition))}
-            for shot in plan.shots(name, decided[name]["strength"], seeds)
+            {"prompt_id": one.prompt_id, "seed": one.seed, "condition": one.shown_as, "strength": one.strength,
+             "path": str(pictures / one.path)}
+            for one in plan.samples(name, decided[name]["strength"], seeds)
         ]  # fmt: skip
         shown[name] = pl.DataFrame(rows)
     table = pl.read_parquet(geometry)

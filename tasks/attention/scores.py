@@ -9,7 +9,7 @@ import polars as pl
 
 from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param, progress
-from steerwright.images import PictureFolder
+from steerwright.images import load_images
 from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.edits import flat_metrics, judged_edits, score_edits
 from steerwright.scoring.fid import FidFeatures
@@ -50,18 +50,16 @@ def evaluate_edits(
     tables: list[pl.DataFrame] = []
     for done, (name, edit) in enumerate(specs.items()):
         progress(done, len(specs), "edits")
-        drawn = PictureFolder(pictures / name)
         planned = [
-            shot
-            for shot in plan.shots(name, decided[name]["strength"], seeds)
+            one
+            for one in plan.samples(name, decided[name]["strength"], seeds)
             # A model without an unconditional branch has no pictures by a negative prompt.
-            if not shot.negative or drawn.has(shot.prompt_id, shot.seed, shot.condition)
+            if not one.negative_prompt or (pictures / one.path).is_file()
         ]
-        for condition, group in groupby(planned, key=lambda shot: shot.condition):
+        for _, group in groupby(planned, key=lambda one: one.condition):
             some = list(group)
-            keys = [(shot.prompt_id, shot.seed) for shot in some]
-            pixels = PictureFolder(pictures / some[0].folder).load_all((*key, condition) for key in keys)
-            plain = PictureFolder(pictures / edit.suite).load_all((*key, "unsteered") for key in keys)
+            pixels = load_images([pictures / one.path for one in some])
+            plain = load_images([pictures / one.unsteered for one in some])
             tables.append(
                 judged_edits(name, edit, concepts, some, pixels, plain, judge, classifier, perceptual)
                 .with_columns(pl.Series("features", features(pixels).tolist()))

@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 
 from steerwright.dag import Dep, Out, Param, map_shards, progress
-from steerwright.experiments.draw import ModelTools
-from steerwright.experiments.steered_pictures import Ask, SteeredSite, Steering, draw_steered, plan_steered
+from steerwright.experiments.draw import ModelTools, draw
+from steerwright.experiments.steered_pictures import SeededPrompt, SteeredSite, Steering, plan_steered
 from steerwright.features.chosen_latents import chosen_latents, label_changes, label_of
-from steerwright.features.demos import demo_trials, neutral_asks
+from steerwright.features.demos import demo_trials, neutral_prompts
 from steerwright.features.responsiveness import demo_candidates
 from steerwright.features.s_matrix import SMatrix
 from steerwright.features.top_images import top_images
@@ -55,15 +55,15 @@ def search_demos(
     tuning = read_concept_prompts(prompts).filter(split="tuning")
     rows = table.select("id", "prompt", "seed").to_dicts()
     codes = table["prompt_id"].to_list()
-    plan: list[tuple[Steering, list[Ask]]] = []
+    plan: list[tuple[Steering, list[SeededPrompt]]] = []
     for latent in chosen:
         band = demo_candidates(
             np.asarray(scores[:, latent]), latent, low=percentiles[0], high=percentiles[1], count=candidates,
             alive_above=alive_above, prompts=codes, seed=seed,
         )  # fmt: skip
-        asks = [Ask(**rows[image]) for image in band.table["image"].to_list()]
+        asks = [SeededPrompt(**rows[image]) for image in band.table["image"].to_list()]
         own = label_of(known, latent)
-        unsaid = neutral_asks(tuning, own[0] if own else None, neutral, "choose")
+        unsaid = neutral_prompts(tuning, own[0] if own else None, neutral, "choose")
         plan += [
             (Steering(latent=latent, mode="add", strength=sign * strength), asks)
             for strength in strengths
@@ -71,8 +71,8 @@ def search_demos(
         ]
         plan += [(Steering(latent=latent, mode="add", strength=sign * strengths[-1]), unsaid) for sign in (1, -1)]
     site = SteeredSite.read(saes, facts, steps)
-    jobs, frame = plan_steered(ModelTools.here(spec, identity.digest), site, plan, pictures)
-    map_shards(draw_steered, jobs, "shards of pictures")
+    groups, frame = plan_steered(site, plan)
+    draw(ModelTools.here(spec, identity.digest), groups, pictures, map_shards)
     judged = PictureJudge(scorers).measured(
         frame, pictures, concept_vectors(np.load(embeddings), _best(scores, chosen, most, alive_above)),
         lambda done, total: progress(done, total, "pictures judged"),

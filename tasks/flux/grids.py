@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import polars as pl
 
 from steerwright.dag import Dep, Out, Param, map_shards, progress
-from steerwright.experiments.draw import ModelTools
-from steerwright.experiments.steered_pictures import Ask, SteeredSite, Steering, draw_steered, plan_steered
+from steerwright.experiments.draw import ModelTools, draw
+from steerwright.experiments.steered_pictures import SeededPrompt, SteeredSite, Steering, plan_steered
 from steerwright.features.chosen_latents import best_by_change, label_of
-from steerwright.features.demos import neutral_asks
+from steerwright.features.demos import neutral_prompts
 from steerwright.models.select import read_model
 from steerwright.prompts.concept_suite import read_concept_prompts
 from steerwright.report.html.labelled_grid import arrange_grid, draw_grid
@@ -44,15 +44,15 @@ def demo_grids(
     tuning = read_concept_prompts(prompts).filter(split="tuning")
     known, tried = pl.read_parquet(labels), pl.read_parquet(trials)
     across = sorted({*strengths, 0.0})
-    plan: list[tuple[Steering, list[Ask]]] = []
+    plan: list[tuple[Steering, list[SeededPrompt]]] = []
     for latent in best_by_change(pl.read_parquet(changes), latents, axes):
         own = label_of(known, latent)
         best = tried.filter("kept", latent=latent).select(id="prompt_id", prompt="prompt", seed="seed").to_dicts()
-        asks = [Ask(**row) for row in best] + neutral_asks(tuning, own[0] if own else None, asked, "score")
+        asks = [SeededPrompt(**row) for row in best] + neutral_prompts(tuning, own[0] if own else None, asked, "score")
         plan += [(Steering(latent=latent, mode="add", strength=strength), asks) for strength in across]
     site = SteeredSite.read(saes, facts, steps)
-    jobs, frame = plan_steered(ModelTools.here(spec, identity.digest), site, plan, pictures)
-    map_shards(draw_steered, jobs, "shards of pictures")
+    groups, frame = plan_steered(site, plan)
+    draw(ModelTools.here(spec, identity.digest), groups, pictures, map_shards)
     judged = PictureJudge(scorers).measured(
         frame, pictures, None, lambda done, total: progress(done, total, "pictures judged")
     )

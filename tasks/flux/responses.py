@@ -6,9 +6,9 @@ from typing import Annotated
 import polars as pl
 
 from steerwright.dag import Dep, Out, Param, map_shards
-from steerwright.experiments.draw import ModelTools
-from steerwright.experiments.steered_pictures import SteeredSite, Steering, draw_steered, plan_steered
-from steerwright.features.demos import neutral_asks
+from steerwright.experiments.draw import ModelTools, draw
+from steerwright.experiments.steered_pictures import SteeredSite, Steering, plan_steered
+from steerwright.features.demos import neutral_prompts
 from steerwright.features.responsiveness import responsiveness
 from steerwright.models.select import read_model
 from steerwright.prompts.concept_suite import read_concept_prompts
@@ -41,15 +41,15 @@ def latent_responses(
         return
     spec, identity = read_model(model)
     ranked = pl.read_parquet(coherence).drop_nulls("z").sort(["z", "latent"], descending=[True, False])
-    asks = neutral_asks(read_concept_prompts(prompts).filter(split="tuning"), None, asked)
+    asks = neutral_prompts(read_concept_prompts(prompts).filter(split="tuning"), None, asked)
     plan = [
         (Steering(latent=latent, mode="add", strength=sign * strength), asks)
         for latent in ranked["latent"].to_list()[:candidates]
         for sign in (1, -1)
     ]
     site = SteeredSite.read(saes, facts, steps)
-    jobs, frame = plan_steered(ModelTools.here(spec, identity.digest), site, plan, pictures)
-    map_shards(draw_steered, jobs, "shards of pictures")
+    groups, frame = plan_steered(site, plan)
+    draw(ModelTools.here(spec, identity.digest), groups, pictures, map_shards)
     judged = PictureJudge(scorers).measured(frame, pictures)
     means = judged.group_by("latent", maintain_order=True).agg(
         pl.col("lpips").filter(pl.col("strength") > 0).mean().alias("lpips_plus"),

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 
 from steerwright.dag import Dep, Out, Param, map_shards, progress
-from steerwright.experiments.draw import ModelTools
-from steerwright.experiments.steered_pictures import Ask, SteeredSite, Steering, draw_steered, plan_steered
+from steerwright.experiments.draw import ModelTools, draw
+from steerwright.experiments.steered_pictures import SeededPrompt, SteeredSite, Steering, plan_steered
 from steerwright.features.chosen_latents import label_of
-from steerwright.features.demos import neutral_asks
+from steerwright.features.demos import neutral_prompts
 from steerwright.models.select import read_model
 from steerwright.prompts.concept_suite import read_concept_prompts
 from steerwright.report.html.labelled_grid import arrange_grid, draw_grid
@@ -41,15 +41,15 @@ def steer_latents(
     said: dict[str, Any] = json.loads(facts.read_text())
     tuning = read_concept_prompts(prompts).filter(split="tuning")
     known, chosen = pl.read_parquet(labels), pl.read_parquet(selected)
-    plan: list[tuple[Steering, list[Ask]]] = []
+    plan: list[tuple[Steering, list[SeededPrompt]]] = []
     for latent in chosen["latent"].to_list():
         own = label_of(known, latent)
-        asks = neutral_asks(tuning, own[0] if own else None, asked)
+        asks = neutral_prompts(tuning, own[0] if own else None, asked)
         for mode, some in strengths.items():
             plan += [(Steering(latent=latent, mode=mode, strength=strength), asks) for strength in sorted({*some, 0.0})]
     site = SteeredSite.read(saes, facts, steps)
-    jobs, frame = plan_steered(ModelTools.here(spec, identity.digest), site, plan, pictures)
-    map_shards(draw_steered, jobs, "shards of pictures")
+    groups, frame = plan_steered(site, plan)
+    draw(ModelTools.here(spec, identity.digest), groups, pictures, map_shards)
     vectors = concept_vectors(np.load(embeddings), dict(chosen.select("latent", "examples").iter_rows()))
     judged = PictureJudge(scorers).measured(
         frame, pictures, vectors, lambda done, total: progress(done, total, "pictures judged")

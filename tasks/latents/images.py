@@ -11,21 +11,21 @@ import polars as pl
 
 from steerwright.dag import Dep, Out, Param, map_shards
 from steerwright.errors import UserError
-from steerwright.experiments.draw import Frame, draw, in_shards
-from steerwright.experiments.latent_pictures import PictureJob, Tools, draw_pictures, where_edits_act
+from steerwright.experiments.draw import Condition, ModelTools, draw, draw_samples
 from steerwright.models.select import read_model
 from steerwright.prompts.concept_suite import read_concept_prompts
 from steerwright.prompts.suite import evenly
-from steerwright.scoring.erasure_shots import (
+from steerwright.scoring.erasure_samples import (
     STEERED,
     UNSTEERED,
-    ErasureShot,
+    ErasureSample,
     named_rows,
-    steered_shots,
-    unsteered_shots,
+    steered_samples,
+    unsteered_samples,
 )
 from steerwright.scoring.erasure_target import TOGETHER, ErasureTarget
-from steerwright.steering.latents.erasure import ErasedConcept
+from steerwright.scoring.latent_shots import COLUMNS
+from steerwright.steering.latents.erasure import ConceptChange, LatentChanges
 
 RANDOM = "random"
 
@@ -48,30 +48,31 @@ def latent_images(
 ) -> None:
     """Draw the unsteered pictures once, then what each method changes for each target and each list of targets."""
     spec, identity = read_model(model)
-    tools = Tools.at(spec, identity.digest, saes, moments)
+    tools = ModelTools.here(spec, identity.digest)
     test = read_concept_prompts(prompts).filter(split="test")
-    conditions = _conditions(json.loads(chosen.read_text()), methods, sequences, random_seed)
-    plain = unsteered_shots(test, seeds)
-    folder = pictures.absolute()
-    unsteered = [
-        PictureJob(tools=tools, folder=folder, frames=some, watched=conditions,
-                   note=notes.absolute() / f"{number}.json")
-        for number, some in enumerate(in_shards([_frame(shot) for shot in plain]))
-    ]  # fmt: skip
-    map_shards(draw_pictures, unsteered, "shards of unsteered pictures")
-    acting = where_edits_act(unsteered)
-    planned, jobs = list(plain), []
-    for name, erased in conditions.items():
+    erasing = _conditions(json.loads(chosen.read_text()), methods, sequences, random_seed)
+    conditions = {
+        name: Condition(name, LatentChanges(saes.absolute(), moments.absolute(), erased))
+        for name, erased in erasing.items()
+    }
+    plain = unsteered_samples(test, seeds)
+    acts = draw(
+        tools, [(Condition(UNSTEERED), plain)], pictures, map_shards, watched=list(conditions.values()), notes=notes,
+        what="shards of unsteered pictures",
+    )  # fmt: skip
+    planned, steered = list(plain), list[tuple[Condition, list[ErasureSample]]]()
+    for name, erased in erasing.items():
         target, _, method = name.rpartition(" / ")
         some = _part(plain, test, target, methods.get(method))
-        made = steered_shots(some, target, method, max(one.strength for one in erased), acting[name])
+        made = steered_samples(some, target, method, max(one.strength for one in erased), acts[name])
         planned += made
-        new = [_frame(shot) for shot, before in zip(made, some, strict=True) if shot.path != before.path]
-        jobs += [PictureJob(tools=tools, folder=folder, frames=part, erased=erased) for part in in_shards(new)]
-    map_shards(draw_pictures, jobs, "shards of steered pictures")
+        new = [one for one, before in zip(made, some, strict=True) if one.path != before.path]
+        steered.append((conditions[name], new))
+    draw(tools, steered, pictures, map_shards, what="shards of steered pictures")
     took = _times(tools, conditions, plain, test, timed)
     seconds.write_text(json.dumps(took, indent=1) + "\n")
-    table = pl.DataFrame([asdict(shot) for shot in planned], schema_overrides={"target": pl.String})
+    columns = [name for name in COLUMNS if name != "operating"]
+    table = pl.DataFrame([asdict(one) for one in planned], schema_overrides={"target": pl.String}).select(columns)
     condition = pl.concat_str(pl.col("target").fill_null(""), pl.lit(" / "), pl.col("method"))
     table.with_columns(
         pl.lit(True).alias("operating"),
@@ -84,9 +85,9 @@ def _conditions(
     methods: Mapping[str, int | None],
     sequences: Sequence[Sequence[str]],
     random_seed: int,
-) -> dict[str, tuple[ErasedConcept, ...]]:
+) -> dict[str, tuple[ConceptChange, ...]]:
     """`target / method` -> what is erased: each target by each method, and lists of targets by ours."""
-    found: dict[str, tuple[ErasedConcept, ...]] = {}
+    found: dict[str, tuple[ConceptChange, ...]] = {}
     for target in decided:
         for method in methods:
             found[f"{target} / {method}"] = (_erased(decided, target, method, random_seed),)
@@ -97,20 +98,20 @@ def _conditions(
     return found
 
 
-def _erased(decided: Mapping[str, Mapping[str, Any]], target: str, method: str, random_seed: int) -> ErasedConcept:
+def _erased(decided: Mapping[str, Mapping[str, Any]], target: str, method: str, random_seed: int) -> ConceptChange:
     if target not in decided:
         raise UserError(f"{target!r} was not searched for, so it cannot be erased; there are {', '.join(decided)}.")
     # The control is our own edit of other latents.
     known = decided[target].get(STEERED if method == RANDOM else method)
     if known is None:
         raise UserError(f"There is no method {method!r}; there are {', '.join(decided[target])} and {RANDOM}.")
-    return ErasedConcept(
+    return ConceptChange(
         concept=target, recipe=known["recipe"], strength=known["strength"],
         random=random_seed if method == RANDOM else None,
     )  # fmt: skip
 
 
-def _part(plain: Sequence[ErasureShot], test: pl.DataFrame, target: str, count: int | None) -> list[ErasureShot]:
+def _part(plain: Sequence[ErasureSample], test: pl.DataFrame, target: str, count: int | None) -> list[ErasureSample]:
     """The pictures that a method is judged on: all, or those of `count` prompts, half of which name the target."""
     if count is None:
         return list(plain)
@@ -120,14 +121,10 @@ def _part(plain: Sequence[ErasureShot], test: pl.DataFrame, target: str, count: 
     return [shot for shot in plain if shot.prompt_id in {*having, *others}]
 
 
-def _frame(shot: ErasureShot) -> Frame:
-    return Frame(prompt=shot.prompt, seed=shot.seed, path=shot.path)
-
-
 def _times(
-    tools: Tools,
-    conditions: Mapping[str, tuple[ErasedConcept, ...]],
-    plain: Sequence[ErasureShot],
+    tools: ModelTools,
+    conditions: Mapping[str, Condition],
+    plain: Sequence[ErasureSample],
     test: pl.DataFrame,
     count: int,
 ) -> dict[str, float]:
@@ -138,9 +135,9 @@ def _times(
     model, took, seen = tools.load(), dict[str, float](), set[tuple[str, str]]()
     if not count:
         return took
-    frames = [_frame(shot) for shot in plain[:count]]
-    draw(model, frames[:1], [])
-    for name, erased in {f" / {UNSTEERED}": (), **conditions}.items():
+    samples = plain[:count]
+    draw_samples(model, samples[:1], [])
+    for name, condition in {f" / {UNSTEERED}": Condition(UNSTEERED), **conditions}.items():
         target, _, method = name.rpartition(" / ")
         kind = (ErasureTarget.parse(target).axes[0] if target else "", method)
         if kind in seen or TOGETHER in target:
@@ -148,9 +145,9 @@ def _times(
         seen.add(kind)
         if target:
             named = dict(zip(test["id"].to_list(), named_rows(test, target), strict=True))
-            frames = [_frame(shot) for shot in plain if named[shot.prompt_id]][:count]
-        edits = tools.edits(erased)
+            samples = [one for one in plain if named[one.prompt_id]][:count]
+        edits = condition.changes.edits(model) if condition.changes else []
         start = time.perf_counter()
-        draw(model, frames, edits)
-        took[name] = (time.perf_counter() - start) / max(1, len(frames))
+        draw_samples(model, samples, edits)
+        took[name] = (time.perf_counter() - start) / max(1, len(samples))
     return took

@@ -9,15 +9,15 @@ import polars as pl
 
 from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param, map_shards
-from steerwright.experiments.draw import Frame, in_shards
-from steerwright.experiments.latent_pictures import PictureJob, Tools, draw_pictures, where_edits_act
+from steerwright.experiments.draw import Condition, ModelTools, draw
 from steerwright.experiments.search_latents import LatentAttempt, SearchJob, Tuned, search_target
+from steerwright.images import Sample
 from steerwright.models.select import read_model
 from steerwright.prompts.concept_suite import read_concept_prompts
 from steerwright.scoring.axis_judge import axis_phrases
-from steerwright.scoring.erasure_shots import STEERED, concepts_of, named_rows, tuning_rows
+from steerwright.scoring.erasure_samples import STEERED, concepts_of, named_rows, tuning_rows
 from steerwright.steering.latents.edits import LatentRecipe
-from steerwright.steering.latents.erasure import ErasedConcept, parse_methods
+from steerwright.steering.latents.erasure import ConceptChange, LatentChanges, parse_methods
 
 
 def search_latents(
@@ -44,37 +44,35 @@ def search_latents(
     table = read_concept_prompts(prompts)
     concepts = concepts_of(table, targets, axes)
     candidates = parse_methods(methods, list(dict.fromkeys(concept.partition(":")[0] for concept in concepts)))
-    tools = Tools.at(spec, identity.digest, saes, moments)
+    tools = ModelTools.here(spec, identity.digest)
     tuning = table.filter(split="tuning")
     rows = {concept: tuning_rows(tuning, concept, named, others) for concept in concepts}
     used = sorted({row for some in rows.values() for row in some})
-    frames = {
-        row: Frame(prompt=tuning["prompt"][row], seed=tuning["seed"][row], path=f"unsteered/{row}.png") for row in used
-    }
-    watched: dict[str, tuple[ErasedConcept, ...]] = {}
+    samples = {row: Sample(tuning["prompt"][row], tuning["seed"][row], f"unsteered/{row}.png") for row in used}
+    watched: dict[str, Condition] = {}
     for concept in concepts:
         for recipe, _ in candidates.get(STEERED, {}).get(concept.partition(":")[0], []):
-            one = ErasedConcept(concept=concept, recipe=recipe, strength=1.0)
             if recipe.gate is not None:
-                watched.setdefault(_gate(concept, recipe), (one,))
-    unsteered = [
-        PictureJob(tools=tools, folder=work.absolute(), frames=some, watched=watched,
-                   note=work.absolute() / "notes" / f"{number}.json")
-        for number, some in enumerate(in_shards(list(frames.values())))
-    ]  # fmt: skip
-    map_shards(draw_pictures, unsteered, "shards of unsteered pictures")
-    acting, values = where_edits_act(unsteered), axis_phrases(table, axes, SEASONS_WORLD)
+                one = ConceptChange(concept=concept, recipe=recipe, strength=1.0)
+                name = _gate(concept, recipe)
+                watched.setdefault(name, Condition(name, LatentChanges(saes.absolute(), moments.absolute(), (one,))))
+    acts = draw(
+        tools, [(Condition("unsteered"), list(samples.values()))], work, map_shards, watched=list(watched.values()),
+        notes=work / "notes", what="shards of unsteered pictures",
+    )  # fmt: skip
+    values = axis_phrases(table, axes, SEASONS_WORLD)
     # A folder, or a name that open_clip knows.
     scorer = str(Path(clip).absolute()) if Path(clip).is_dir() else clip
     jobs = [
         SearchJob(
-            tools=tools, target=concept, method=method, pictures=work.absolute(), folder=work.absolute() / "trials",
+            tools=tools, saes=saes.absolute(), moments=moments.absolute(), target=concept, method=method,
+            pictures=work.absolute(), folder=work.absolute() / "trials",
             attempts=tuple(
                 LatentAttempt(recipe=recipe, strength=strength,
-                        acts=_acts(acting.get(_gate(concept, recipe)), [frames[row] for row in rows[concept]]))
+                        acts=_acts(acts.get(_gate(concept, recipe)), [samples[row] for row in rows[concept]]))
                 for recipe, strength in by_axis[concept.partition(":")[0]]
             ),
-            frames=tuple(frames[row] for row in rows[concept]),
+            samples=tuple(samples[row] for row in rows[concept]),
             named=tuple(named_rows(tuning, concept)[row] for row in rows[concept]),
             axes=values, clip=scorer, rule="least" if method == STEERED else "best", goal=goal, floor=floor,
         )
@@ -110,8 +108,8 @@ def _gate(concept: str, recipe: LatentRecipe) -> str:
     return f"{concept} {at} {recipe.gate_top} {recipe.gate} {recipe.gate_until} {recipe.window} {recipe.branch}"
 
 
-def _acts(acting: Mapping[str, bool] | None, frames: Sequence[Frame]) -> tuple[int, ...] | None:
-    return None if acting is None else tuple(number for number, frame in enumerate(frames) if acting[frame.path])
+def _acts(acts: Mapping[str, bool] | None, samples: Sequence[Sample]) -> tuple[int, ...] | None:
+    return None if acts is None else tuple(number for number, one in enumerate(samples) if acts[one.path])
 
 
 def _trials(job: SearchJob, tuned: Tuned) -> Iterator[dict[str, Any]]:

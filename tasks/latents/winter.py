@@ -4,18 +4,15 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import polars as pl
 import torch
 
 from seasons.label_set import SEASONS_WORLD
-from steerwright.dag import Dep, Out, Param, progress
+from steerwright.dag import Dep, Out, Param, map_shards, progress
 from steerwright.errors import UserError
+from steerwright.experiments.draw import Condition, ModelTools, draw, draw_samples
 from steerwright.experiments.operating_point import Tried, operating_point
-from steerwright.images import PictureFolder
-from steerwright.models.generate import generate
-from steerwright.models.load import load_model
-from steerwright.models.schedule import timesteps
+from steerwright.images import Sample, load_images, picture_path
 from steerwright.models.select import read_model
 from steerwright.prompts.concepts import Concept
 from steerwright.prompts.suite import evenly
@@ -24,13 +21,10 @@ from steerwright.scoring.edits import judged_edits
 from steerwright.scoring.judges import ConceptJudge, kept_by, labels_kept
 from steerwright.scoring.labels import LabelScorer
 from steerwright.scoring.perceptual import Perceptual
-from steerwright.scoring.samples import Shot
-from steerwright.steering.apply import check_branches, steered_batches
+from steerwright.scoring.samples import EditSample
 from steerwright.steering.attention import Candidate, EditSpec
-from steerwright.steering.latents.edits import latent_edits
-from steerwright.steering.latents.erasure import load_places, parse_towards
-
-BATCH = 16
+from steerwright.steering.latents.edits import LatentRecipe
+from steerwright.steering.latents.erasure import ConceptChange, LatentChanges, parse_towards
 
 
 def latent_winter(
@@ -57,23 +51,26 @@ def latent_winter(
 ) -> None:
     """Choose recipe and strength on the tuning prompts, then steer the scored ones, beside random latents."""
     spec, identity = read_model(model)
-    loaded = load_model(spec, identity.digest)
-    steps = len(timesteps(loaded.pipeline, spec.steps))
-    places, texts = load_places(saes, moments), json.loads(prompts.read_text())
+    tools = ModelTools.here(spec, identity.digest)
+    loaded, texts = tools.load(), json.loads(prompts.read_text())
+
+    def changes(recipe: LatentRecipe, strength: float, random: int | None = None) -> LatentChanges:
+        one = ConceptChange(concept=concept, recipe=recipe, strength=strength, action="add", random=random)
+        return LatentChanges(saes.absolute(), moments.absolute(), (one,))
+
     name, wanted = _shown(concept, concepts)
     judge = ConceptJudge(ClipScorer(scorers["clip"]), SEASONS_WORLD)
     tried_recipes = parse_towards(recipes, "latents.winter.recipes")
     options = [(one.recipe, strength) for one in tried_recipes for strength in one.strengths]
     tuning = evenly([row["prompt"] for row in texts["tuning"]], tuning_prompts)
-    asked, drawn = [text for text in tuning for _ in tuning_seeds], [seed for _ in tuning for seed in tuning_seeds]
-    plain = judge.see(generate(loaded, asked, drawn, batch_size=BATCH))
+    samples = [Sample(text, seed, "") for text in tuning for seed in tuning_seeds]
+    asked = [one.prompt for one in samples]
+    plain = judge.see(draw_samples(loaded, samples, []))
     lacking = torch.tensor([wanted.kind(text) != "contains" for text in asked])
     tried: list[Tried] = []
     for number, (recipe, strength) in enumerate(options):
         progress(number, len(options), "candidates")
-        edits = latent_edits("add", places, concept, recipe, strength, steps=steps)
-        check_branches(loaded, edits)
-        seen = judge.see(generate(loaded, asked, drawn, batch_size=BATCH, edits=steered_batches(loaded, edits)))
+        seen = judge.see(draw_samples(loaded, samples, changes(recipe, strength).edits(loaded)))
         if kept == "labels":
             same = labels_kept(seen.labels, plain.labels, wanted.label)
         else:
@@ -89,34 +86,31 @@ def latent_winter(
          for (one, far), t in zip(options, tried, strict=True)]
     ).write_parquet(trials)  # fmt: skip
 
-    folder, classifier = PictureFolder(pictures), None
-    if scorers["labels"] != "clip":
-        classifier = LabelScorer.load(scorers["labels"], SEASONS_WORLD)
+    conditions = {
+        "unsteered": None, "steered": changes(recipe, strength), "random": changes(recipe, strength, random_seed),
+    }  # fmt: skip
+    made = {
+        condition: [
+            EditSample(
+                prompt=row["prompt"], original=row["prompt"], prompt_id=int(row["id"]), seed=seed, condition=condition,
+                path=picture_path(condition, row["id"], seed), unsteered=picture_path("unsteered", row["id"], seed),
+                strength=0.0 if change is None else strength,
+            )
+            for row in texts["scored"] for seed in seeds
+        ]
+        for condition, change in conditions.items()
+    }  # fmt: skip
+    draw(tools, [(Condition(name, change), made[name]) for name, change in conditions.items()], pictures, map_shards)
+    classifier = None if scorers["labels"] == "clip" else LabelScorer.load(scorers["labels"], SEASONS_WORLD)
     perceptual = Perceptual(scorers["lpips"])
     edit = EditSpec(action="add", concept=name, suite="winter", strengths=(strength,), goal=goal)
     tables: list[pl.DataFrame] = []
-    for condition, random in (("unsteered", None), ("steered", None), ("random", random_seed)):
-        steered = condition != "unsteered"
-        changes = latent_edits("add", places, concept, recipe, strength, steps=steps, random=random) if steered else []
-        made = [
-            Shot("winter", condition, int(row["id"]), row["prompt"], seed, row["prompt"],
-                 strength=strength if steered else 0.0)
-            for row in texts["scored"] for seed in seeds
-        ]  # fmt: skip
-        missing = [shot for shot in made if not folder.has(shot.prompt_id, shot.seed, condition)]
-        for start in range(0, len(missing), BATCH):
-            part = missing[start : start + BATCH]
-            drawn_now = generate(
-                loaded, [shot.asked for shot in part], [shot.seed for shot in part], batch_size=BATCH,
-                edits=steered_batches(loaded, changes),
-            )  # fmt: skip
-            for shot, image in zip(part, drawn_now, strict=True):
-                folder.save(shot.prompt_id, shot.seed, condition, image)
-            progress(start + len(part), len(missing), f"{condition} pictures")
-        pixels = folder.load_all([(shot.prompt_id, shot.seed, condition) for shot in made])
-        beside = folder.load_all([(shot.prompt_id, shot.seed, "unsteered") for shot in made])
-        tables.append(judged_edits("latents", edit, {name: wanted}, made, pixels, np.ascontiguousarray(beside),
-                                   judge, classifier, perceptual))  # fmt: skip
+    for some in made.values():
+        pixels = load_images([pictures / one.path for one in some])
+        beside = load_images([pictures / one.unsteered for one in some])
+        tables.append(
+            judged_edits("latents", edit, {name: wanted}, some, pixels, beside, judge, classifier, perceptual)
+        )
     table = pl.concat(tables)
     table.write_parquet(images)
     shown = table.group_by("condition", maintain_order=True).agg(pl.col("concept_by_clip").mean())

@@ -1,7 +1,7 @@
 """The pictures: every prompt and seed unsteered, steered alike, steered adaptively, and both controls."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,26 +13,24 @@ from numpy.typing import NDArray
 from seasons.label_set import SEASONS_WORLD
 from steerwright.activations.prompt_tokens import token_types
 from steerwright.activations.text_encoder import text_activations
-from steerwright.dag import Dep, Out, Param, progress
+from steerwright.activations.token_policy import PromptActivations
+from steerwright.dag import Dep, Out, Param, map_shards
 from steerwright.experiments.closed_loop import ClosedLoop
+from steerwright.experiments.draw import BATCH, Condition, GivenEdits, ModelTools, draw, draw_samples
 from steerwright.experiments.projection import Calibration, at_once, calibrate, projections
 from steerwright.experiments.strategy import Evidence, doses, strategy_with_words
-from steerwright.images import PictureFolder
+from steerwright.images import Sample, picture_path
 from steerwright.models.generate import generate
-from steerwright.models.load import LoadedModel, load_model
+from steerwright.models.load import LoadedModel
 from steerwright.models.select import read_model
 from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.judges import Judged, TuningJudge
 from steerwright.scoring.target import read_target
 from steerwright.steering.algebra import Edit
-from steerwright.steering.apply import steered_batches
 from steerwright.steering.text_encoder import text_edit
 from steerwright.vectors.estimators.random_direction import random_like
-from steerwright.vectors.fit import PromptActivations
 from steerwright.vectors.formats.vectors_file import load_vectors
 from steerwright.vectors.steering_vectors import SteeringVectors
-
-BATCH = 16
 
 
 def adaptive_winter(
@@ -54,7 +52,8 @@ def adaptive_winter(
 ) -> None:
     """Make the pictures of every condition on the same seeds."""
     spec, identity = read_model(model)
-    loaded = load_model(spec, identity.digest)
+    tools = ModelTools.here(spec, identity.digest)
+    loaded = tools.load()
     directions = load_vectors(vectors, identity)
     wanted = read_target(target, SEASONS_WORLD)
     chosen = json.loads(best.read_text())
@@ -62,19 +61,13 @@ def adaptive_winter(
     scored = suites["scored"]
     texts = [row["prompt"] for row in scored]
 
-    def edits(of: SteeringVectors, multiplier: float | torch.Tensor = 1.0) -> list[Edit]:
-        return text_edit(
-            of,
-            chosen["layers"],
-            chosen["strengths"],
-            branch=chosen["branch"],
-            units=chosen["units"],
-            multiplier=multiplier,
-        )
+    def edits(of: SteeringVectors) -> list[Edit]:
+        layers, strengths, branch, units = (chosen[key] for key in ("layers", "strengths", "branch", "units"))
+        return text_edit(of, layers, strengths, branch=branch, units=units)
 
     def steered(asked: Sequence[str], multipliers: Sequence[float], drawn: Sequence[int]) -> NDArray[np.uint8]:
-        hooks = steered_batches(loaded, edits(directions, torch.tensor(multipliers, dtype=torch.float32)))
-        return generate(loaded, asked, drawn, edits=hooks, batch_size=BATCH)
+        tried = [Sample(*one[:2], "", one[2]) for one in zip(asked, drawn, multipliers, strict=True)]
+        return draw_samples(loaded, tried, edits(directions))
 
     @cache
     def judge() -> TuningJudge:
@@ -115,30 +108,21 @@ def adaptive_winter(
     evidence = Evidence(projections=measured, seeds=[search_seeds] * len(texts), generate=steered, score=score)
     given, attempts = doses(decided, texts, evidence)
 
-    folder = PictureFolder(pictures)
-    random = random_like(directions.at_layers(chosen["layers"]), random_direction_seed)
-    multipliers = torch.tensor([dose.multiplier for dose in given], dtype=torch.float32)
-    conditions: dict[str, tuple[list[str], Callable[[list[int]], list[Edit]]]] = {
-        "unsteered": (texts, lambda _: []),
-        "fixed": (texts, lambda _: edits(directions)),
-        "adaptive": (texts, lambda rows: edits(directions, multipliers[rows])),
-        "prompt": ([f"{text} {wanted.added_words}" for text in texts], lambda _: []),
-        "random": (texts, lambda _: edits(random)),
-    }
-    total = len(conditions) * len(texts) * len(seeds)
-    done = 0
-    for condition, (asked, change) in conditions.items():
+    fixed, random = edits(directions), edits(random_like(directions.at_layers(chosen["layers"]), random_direction_seed))
+    changes = {"unsteered": [], "fixed": fixed, "adaptive": fixed, "prompt": [], "random": random}
+    plan: list[tuple[Condition, list[Sample]]] = []
+    for name, some in changes.items():
+        condition = Condition(name, GivenEdits(tuple(some)) if some else None)
         for seed in seeds:
-            missing = [i for i, row in enumerate(scored) if not folder.has(row["id"], seed, condition)]
-            done += len(texts) - len(missing)
-            for start in range(0, len(missing), BATCH):
-                rows = missing[start : start + BATCH]
-                hooks = steered_batches(loaded, change(rows))
-                images = generate(loaded, [asked[i] for i in rows], [seed] * len(rows), batch_size=BATCH, edits=hooks)
-                for i, image in zip(rows, images, strict=True):
-                    folder.save(scored[i]["id"], seed, condition, image)
-                done += len(rows)
-                progress(done, total, "pictures")
+            samples = [
+                Sample(
+                    f"{row['prompt']} {wanted.added_words}" if name == "prompt" else row["prompt"], seed,
+                    picture_path(name, row["id"], seed), dose.multiplier if name == "adaptive" else 1.0,
+                )
+                for row, dose in zip(scored, given, strict=True)
+            ]  # fmt: skip
+            plan.append((condition, samples))
+    draw(tools, plan, pictures, map_shards)
     table = [
         {"id": row["id"], "prompt": row["prompt"], "multiplier": dose.multiplier, "reason": dose.reason}
         for row, dose in zip(scored, given, strict=True)

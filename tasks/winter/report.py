@@ -9,7 +9,7 @@ import polars as pl
 from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param
 from steerwright.experiments.floors import FLOORS
-from steerwright.images import PictureFolder
+from steerwright.images import picture_path
 from steerwright.report.html.sheets import TRIPTYCH
 from steerwright.report.provenance import RunProvenance, file_hashes, library_versions
 from steerwright.report.submission import Columns, encode_submission
@@ -53,11 +53,15 @@ def write_report(
     listed = (
         scores.per_prompt.filter(condition="unsteered").select("prompt_id", "prompt", "resistance").sort("prompt_id")
     )
-    folder = PictureFolder(pictures)
     seeds = sorted(scores.images["seed"].unique())
     first = seeds[0]
     shown = [
-        {"prompt_id": key, "seed": first, "condition": condition, "path": str(folder.path(key, first, condition))}
+        {
+            "prompt_id": key,
+            "seed": first,
+            "condition": condition,
+            "path": str(pictures / picture_path(condition, key, first)),
+        }
         for key in listed["prompt_id"]
         for condition in TRIPTYCH
     ]
@@ -87,7 +91,7 @@ def write_report(
         explanations=NO_CLASSIFIER if scorers["labels"] == "clip" else {},
     )
     write_page(report, content)
-    adaptive = {str(key): folder.path(key, first, "adaptive") for key in listed["prompt_id"]}
+    adaptive = {str(key): pictures / picture_path("adaptive", key, first) for key in listed["prompt_id"]}
     encode_submission(adaptive, submission, Columns(id=id_column, image=image_column))
 
 

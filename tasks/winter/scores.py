@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param, progress
-from steerwright.experiments.strategy import resistance_groups
-from steerwright.images import PictureFolder
+from steerwright.experiments.dose import resistance_groups
+from steerwright.images import load_images, picture_path
 from steerwright.prompts.label_set import LabelSet
 from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.judgements import CONDITIONS
@@ -60,18 +62,21 @@ def evaluate(
     wanted = read_target(target, SEASONS_WORLD)
     scored = json.loads(prompts.read_text())["scored"]
     texts = [row["prompt"] for row in scored]
-    folder = PictureFolder(pictures)
     clip = ClipScorer(scorers["clip"])
     classifier = None if scorers["labels"] == "clip" else LabelScorer.load(scorers["labels"], wanted.label_set)
     perceptual = Perceptual(scorers["lpips"])
     said = clip.texts(texts)
     keys = [(row["id"], seed) for row in scored for seed in seeds]
     owners = [index for index in range(len(scored)) for _ in seeds]
-    plain = folder.load_all((key, seed, "unsteered") for key, seed in keys)
+
+    def drawn(condition: str) -> NDArray[np.uint8]:
+        return load_images([pictures / picture_path(condition, key, seed) for key, seed in keys])
+
+    plain = drawn("unsteered")
     tables = []
     for done, condition in enumerate(CONDITIONS):
         progress(done, len(CONDITIONS), "conditions")
-        pixels = folder.load_all((key, seed, condition) for key, seed in keys)
+        pixels = drawn(condition)
         embedded = clip.images(pixels)
         found = classifier.predict(pixels) if classifier else zero_shot_labels(clip, embedded, wanted.label_set)
         before = None if condition == "unsteered" else plain

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 from seasons.label_set import SEASONS_WORLD
 from steerwright.activations.store.reader import open_store
-from steerwright.activations.token_policy import TokenPolicy
+from steerwright.activations.token_policy import PromptActivations, TokenPolicy
 from steerwright.dag import Dep, Out, Param
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.select import read_model
 from steerwright.scoring.target import read_target
 from steerwright.vectors.estimators.registry import EstimatorName
-from steerwright.vectors.fit import PromptActivations, fit_vectors
+from steerwright.vectors.fit import fit_vectors
 from steerwright.vectors.formats.vectors_file import save_vectors
 from steerwright.vectors.mixing import mix
 from steerwright.vectors.steering_vectors import layer_number

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -60,7 +59,7 @@ def test_the_shipped_files_of_the_former_name_are_read() -> None:
     path = ROOT / "models/seasons-starters/winter/vectors.safetensors"
     assert b'"steerkit' in path.read_bytes()[:2000], "this test is about a file that steerkit wrote"
     vectors = load_vectors(path)
-    assert vectors.concept == "winter" and all(np.isfinite(one.unit).all() for one in vectors.directions.values())
+    assert vectors.concept == "winter" and all(torch.isfinite(one.unit).all() for one in vectors.directions.values())
 
 
 def test_only_the_names_of_schemas_change() -> None:

@@ -1,6 +1,7 @@
 """What erases targets: recipes and strengths as params.yaml gives them, and the edits that they make with files."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from steerwright.concepts.scores import load_concept_moments
 from steerwright.errors import UserError, UserErrors
+from steerwright.models.load import LoadedModel
+from steerwright.models.schedule import timesteps
 from steerwright.sae.sae_file import load_sae
 from steerwright.steering.algebra import Edit
-from steerwright.steering.latents.edits import ConceptLatents, LatentRecipe, latent_edits
+from steerwright.steering.latents.edits import Action, ConceptLatents, LatentRecipe, latent_edits
 
 
-class ErasedConcept(BaseModel):
-    """One concept (`season:winter`), and how it is erased; `random`: by random latents instead, drawn by this seed."""
+class ConceptChange(BaseModel):
+    """One concept (`season:winter`) erased or added by a recipe; `random`: by latents drawn with this seed instead."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     concept: str
     recipe: LatentRecipe
     strength: float
+    action: Action = "erase"
     random: int | None = None
 
 
@@ -81,13 +85,27 @@ def load_places(saes: Path, moments: Path) -> Mapping[str, ConceptLatents]:
     }
 
 
-def erasing_edits(erased: Iterable[ErasedConcept], places: Mapping[str, ConceptLatents], steps: int) -> list[Edit]:
-    """The edits that erase all these concepts, each seeing what those before it made."""
-    return [
-        edit
-        for one in erased
-        for edit in latent_edits("erase", places, one.concept, one.recipe, one.strength, steps=steps, random=one.random)
-    ]
+@dataclass(frozen=True, slots=True)
+class LatentChanges:
+    """Concepts changed one after the other, each seeing what those before it made, by latents from two folders.
+
+    `saes`: autoencoders; `moments`: their concepts' means. Both are read where pictures are drawn.
+    """
+
+    saes: Path
+    moments: Path
+    concepts: tuple[ConceptChange, ...]
+
+    def edits(self, model: LoadedModel) -> list[Edit]:
+        """The edits on the model's own schedule."""
+        places, steps = load_places(self.saes, self.moments), len(timesteps(model.pipeline, model.spec.steps))
+        return [
+            edit
+            for one in self.concepts
+            for edit in latent_edits(
+                one.action, places, one.concept, one.recipe, one.strength, steps=steps, random=one.random
+            )
+        ]
 
 
 # Steering towards a concept by its latents: what params.yaml says, and the candidates that it makes.

@@ -1,9 +1,9 @@
 import pytest
 
 from steerwright.errors import UserError
-from steerwright.experiments.dose import Keywords
+from steerwright.experiments.dose import Keywords, resistance_groups
 from steerwright.experiments.projection import Projection
-from steerwright.experiments.strategy import resistance_groups, strategy_with_words
+from steerwright.experiments.strategy import strategy_with_words
 
 WORDS = {"high": ["summer"], "medium": ["lake"], "low": ["room"], "default": "low"}
 MULTIPLIERS = {"high": 1.5, "medium": 1.0, "low": 0.9}

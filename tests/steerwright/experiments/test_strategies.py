@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import torch
 
+from steerwright.activations.token_policy import PromptActivations
 from steerwright.errors import UserError
 from steerwright.experiments.closed_loop import ClosedLoop
 from steerwright.experiments.dose import Dose, Keywords, keyword_doses, resistance
@@ -11,7 +12,6 @@ from steerwright.experiments.strategy import Evidence, doses, parse_strategy
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction
-from steerwright.vectors.fit import PromptActivations
 from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 WORDS: dict[str, Any] = {

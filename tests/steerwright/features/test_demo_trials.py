@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from steerwright.features.chosen_latents import best_by_change, chosen_latents, label_changes, label_of
-from steerwright.features.demos import demo_trials, neutral_asks
+from steerwright.features.demos import demo_trials, neutral_prompts
 from steerwright.scoring.picture_judge import concept_vectors
 
 LABELS = pl.DataFrame({
@@ -71,14 +71,14 @@ def test_a_latent_is_tried_on_prompts_that_leave_its_label_unsaid() -> None:
         "id": ["p", "q", "r"], "prompt": ["a cat", "winter", "a cat in winter"], "seed": [1, 2, 3],
         "object": ["cat", None, "cat"], "season": [None, "winter", "winter"],
     })  # fmt: skip
-    assert [one.id for one in neutral_asks(prompts, "season", 5)] == ["p"]
-    assert [one.id for one in neutral_asks(prompts, "object", 5)] == ["q"]
+    assert [one.id for one in neutral_prompts(prompts, "season", 5)] == ["p"]
+    assert [one.id for one in neutral_prompts(prompts, "object", 5)] == ["q"]
     # Nothing says a time, and nothing leaves it out that another would say: all of them.
-    assert [one.id for one in neutral_asks(prompts, "time", 5)] == ["p", "q", "r"]
-    assert [one.id for one in neutral_asks(prompts.filter(id="r"), "season", 5)] == ["r"]
+    assert [one.id for one in neutral_prompts(prompts, "time", 5)] == ["p", "q", "r"]
+    assert [one.id for one in neutral_prompts(prompts.filter(id="r"), "season", 5)] == ["r"]
     # What is chosen on one half is scored on the other.
-    assert [one.id for one in neutral_asks(prompts, None, 5, "choose")] == ["p", "r"]
-    assert [one.id for one in neutral_asks(prompts, None, 5, "score")] == ["q"]
+    assert [one.id for one in neutral_prompts(prompts, None, 5, "choose")] == ["p", "r"]
+    assert [one.id for one in neutral_prompts(prompts, None, 5, "score")] == ["q"]
 
 
 def test_a_concept_is_what_a_latents_images_have_beyond_all() -> None:

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from seasons.label_set import SEASONS_WORLD
-from steerwright.images import PictureFolder
+from steerwright.files import save_picture
+from steerwright.images import picture_path
 from steerwright.report.html.tables import measurements, per_prompt
 from steerwright.report.scoreboard import measures
 from steerwright.scoring.judgements import CONDITIONS
@@ -35,10 +36,10 @@ def known() -> Iterator[None]:
 
 
 def test_a_new_metric_is_in_the_tables_and_in_the_report(known: None, tmp_path: Path) -> None:
-    folder = PictureFolder(tmp_path / "pictures")
     for place, condition in enumerate(CONDITIONS):
         for prompt in (0, 1):
-            folder.save(prompt, 17, condition, np.full((64, 64, 3), 40 * place + 2 * prompt, np.uint8))
+            path = tmp_path / "pictures" / picture_path(condition, prompt, 17)
+            save_picture(np.full((64, 64, 3), 40 * place + 2 * prompt, np.uint8), path)
     concepts = {name: concept.model_dump() for name, concept in WINTER.concepts.items()}
     (tmp_path / "target.json").write_text(json.dumps({"concepts": concepts, "added_words": WINTER.added_words}))
     scored = [{"id": 0, "prompt": "a red car"}, {"id": 1, "prompt": "a blue boat"}]
@@ -46,7 +47,7 @@ def test_a_new_metric_is_in_the_tables_and_in_the_report(known: None, tmp_path: 
     files = [tmp_path / f"{name}.parquet" for name in ("images", "per_prompt", "aggregate")]
     texts = [tmp_path / name for name in ("comparisons.json", "metrics.json", "rates.csv", "similarity.csv")]
     evaluate(
-        tmp_path / "target.json", tmp_path / "prompts.json", folder.folder, [], SCORERS, WORDS, [17], 20, 5,
+        tmp_path / "target.json", tmp_path / "prompts.json", tmp_path / "pictures", [], SCORERS, WORDS, [17], 20, 5,
         *files, *texts,
     )  # fmt: skip
     images, each, aggregate = map(pl.read_parquet, files)

@@ -7,7 +7,7 @@ import pytest
 
 from steerwright.errors import UserErrors
 from steerwright.prompts.concepts import Concept
-from steerwright.scoring.samples import Seeds, Shot, parse_seeds, shots
+from steerwright.scoring.samples import EditSample, Seeds, edit_samples, parse_seeds
 from steerwright.steering.attention import EditSpec
 
 CONCEPTS = {
@@ -22,27 +22,29 @@ SEEDS = Seeds(scored=(1, 2), sweep=(1,), controls=(2,))
 PROMPTS = [{"id": 3, "prompt": "a horse in winter"}, {"id": 4, "prompt": "a car"}]
 
 
-def planned(**changed: Any) -> list[Shot]:
+def planned(**changed: Any) -> list[EditSample]:
     values = {"action": "erase", "concept": "horse", "suite": "objects", "strengths": [0.5, 1.0, 2.0], "goal": 0.9}
     edit = EditSpec.model_validate(values | changed)
-    return shots("the-edit", edit, CONCEPTS, PROMPTS, strength=1.0, seeds=SEEDS)
+    return edit_samples("the-edit", edit, CONCEPTS, PROMPTS, strength=1.0, seeds=SEEDS)
 
 
 def test_the_operating_point_and_the_controls_have_all_seeds_and_the_sweep_its_own() -> None:
-    counts = Counter(shot.condition for shot in planned())
+    counts = Counter(one.condition for one in planned())
     assert counts == {
         "unsteered": 4, "steered_0": 2, "steered_1": 4, "steered_2": 2, "random": 2, "prompt": 2, "negative": 2,
     }  # fmt: skip
-    for shot in planned():
-        assert shot.operating == (shot.condition not in ("steered_0", "steered_2"))
-        assert shot.folder == ("objects" if shot.condition == "unsteered" else "the-edit")
-        assert shot.steering == {"steered": "edit", "random": "random"}.get(shot.shown_as, "none")
-        assert (shot.strength > 0) == (shot.steering != "none")
-    assert len({(shot.condition, shot.prompt_id, shot.seed) for shot in planned()}) == len(planned())
+    for one in planned():
+        assert one.operating == (one.condition not in ("steered_0", "steered_2"))
+        assert one.unsteered == f"objects/unsteered/{one.prompt_id}-{one.seed}.png"
+        own = f"the-edit/{one.condition}/{one.prompt_id}-{one.seed}.png"
+        assert one.path == (one.unsteered if one.condition == "unsteered" else own)
+        assert one.steering == {"steered": "edit", "random": "random"}.get(one.shown_as, "none")
+        assert (one.strength > 0) == (one.steering != "none")
+    assert len({(one.condition, one.prompt_id, one.seed) for one in planned()}) == len(planned())
 
 
 def said(condition: str, **changed: Any) -> list[str]:
-    return [shot.asked for shot in planned(**changed) if shot.condition == condition and shot.seed == 2]
+    return [one.prompt for one in planned(**changed) if one.condition == condition and one.seed == 2]
 
 
 def test_the_prompt_control_says_in_words_what_the_edit_does() -> None:
@@ -53,14 +55,14 @@ def test_the_prompt_control_says_in_words_what_the_edit_does() -> None:
 
 
 def test_the_negative_prompt_names_what_is_not_wanted() -> None:
-    assert {shot.negative for shot in planned() if shot.condition == "negative"} == {"horse"}
+    assert {one.negative_prompt for one in planned() if one.condition == "negative"} == {"horse"}
     added = planned(action="add", concept="winter")
-    assert {shot.negative for shot in added if shot.condition == "negative"} == {"in summer, in spring"}
-    assert {shot.negative for shot in added if shot.condition != "negative"} == {""}
+    assert {one.negative_prompt for one in added if one.condition == "negative"} == {"in summer, in spring"}
+    assert {one.negative_prompt for one in added if one.condition != "negative"} == {""}
 
 
 def test_adding_what_has_no_opposite_has_no_negative_control() -> None:
-    assert not any(shot.condition == "negative" for shot in planned(action="add", concept="umbrella"))
+    assert not any(one.condition == "negative" for one in planned(action="add", concept="umbrella"))
 
 
 def test_seeds_are_given_for_each_suite() -> None:
@@ -75,5 +77,5 @@ def test_fewer_prompts_are_taken_evenly() -> None:
     some = Seeds(scored=(1,), prompts=2)
     edit = EditSpec(action="erase", concept="horse", suite="objects", strengths=(1.0,), goal=0.9)
     prompts = [{"id": i, "prompt": f"prompt {i}"} for i in range(6)]
-    made = shots("e", edit, CONCEPTS, prompts, strength=1.0, seeds=some)
-    assert {shot.prompt_id for shot in made} == {0, 3}
+    made = edit_samples("e", edit, CONCEPTS, prompts, strength=1.0, seeds=some)
+    assert {one.prompt_id for one in made} == {0, 3}

@@ -9,6 +9,7 @@ from seasons.captions import with_article
 from seasons.labels import OBJECTS
 from steerwright.activations.prompt_tokens import token_types
 from steerwright.activations.text_encoder import text_activations
+from steerwright.activations.token_policy import PromptActivations
 from steerwright.models.generate import generate
 from steerwright.models.hookpoints import text_encoder_mlps
 from steerwright.models.load import LoadedModel, load_model
@@ -16,7 +17,7 @@ from steerwright.models.spec import ModelSpec
 from steerwright.scoring.labels import LabelScorer
 from steerwright.steering.apply import steered_batches
 from steerwright.steering.text_encoder import text_edit
-from steerwright.vectors.fit import PromptActivations, fit_vectors
+from steerwright.vectors.fit import fit_vectors
 from steerwright.vectors.steering_vectors import SteeringVectors
 
 ROOT = Path(__file__).parents[3]

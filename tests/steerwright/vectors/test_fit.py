@@ -1,11 +1,12 @@
 import pytest
 import torch
 
+from steerwright.activations.token_policy import PromptActivations
 from steerwright.errors import UserError
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.estimators.random_direction import random_like
-from steerwright.vectors.fit import PromptActivations, fit_vectors
+from steerwright.vectors.fit import fit_vectors
 from steerwright.vectors.steering_vectors import SteeringVectors, VectorKey
 
 MODEL = Fingerprint(name="tiny", source="here", revision=None, digest="0" * 64, libraries={})

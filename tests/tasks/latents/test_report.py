@@ -12,7 +12,8 @@ import torch
 from safetensors import safe_open
 
 from steerwright.concepts.scores import ConceptMoments, moment_scores, save_concept_moments
-from steerwright.images import PictureFolder
+from steerwright.files import save_picture
+from steerwright.images import picture_path
 from steerwright.models.generate import generate
 from steerwright.models.load import load_model
 from steerwright.models.select import read_model
@@ -80,12 +81,11 @@ def start(folder: Path) -> None:
     rows: list[dict[str, Any]] = []
     for target, method in ((None, "unsteered"), ("season:winter", "steered")):
         for number, image in enumerate(pixels):
-            at = PictureFolder(folder / "pictures").save(
-                number, number, method, image if target is None else image[::-1]
-            )
+            path = picture_path(method, number, number)
+            save_picture(image if target is None else image[::-1], folder / "pictures" / path)
             rows.append({"target": target, "method": method, "strength": 0.0 if target is None else 1.0,
                          "operating": True, "prompt_id": f"test-{number}", "prompt": texts[number], "seed": number,
-                         "path": str(at.relative_to(folder / "pictures"))})  # fmt: skip
+                         "path": path})  # fmt: skip
     pl.DataFrame(rows, schema_overrides={"target": pl.String}).write_parquet(folder / "shots.parquet")
 
 

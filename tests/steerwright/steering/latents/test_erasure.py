@@ -1,6 +1,8 @@
 """What params.yaml says about ways of erasing, and autoencoders with their concepts' means from files."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import save_sae
 from steerwright.sae.site import Site
 from steerwright.steering.latents.edits import LatentRecipe
-from steerwright.steering.latents.erasure import ErasedConcept, erasing_edits, load_places, parse_methods
+from steerwright.steering.latents.erasure import ConceptChange, LatentChanges, load_places, parse_methods
 
 SET = {"places": ["mid"], "change": "set"}
 
@@ -46,7 +48,7 @@ def test_every_problem_is_named_with_its_place() -> None:
         assert expected in text
 
 
-def test_edits_are_made_from_files_concept_after_concept(tmp_path: Path) -> None:
+def test_edits_are_made_from_files_concept_after_concept(sd21: Any, tmp_path: Path) -> None:
     unit = torch.eye(4)
     site = Site(hookpoint="unet.mid_block.attentions.0:out")
     save_sae(Sae(unit, torch.zeros(4), unit, torch.zeros(4), TopK(2), site=site), tmp_path / "saes" / "mid")
@@ -57,16 +59,17 @@ def test_edits_are_made_from_files_concept_after_concept(tmp_path: Path) -> None
         moments.add(torch.tensor([number]), every, torch.ones(1, 3, dtype=torch.bool))
     (tmp_path / "moments").mkdir()
     save_concept_moments(moments, tmp_path / "moments" / "mid.safetensors")
-    places = load_places(tmp_path / "saes", tmp_path / "moments")
     recipe = LatentRecipe(places=("mid",), top=1)
     erased = [
-        ErasedConcept(concept="season:winter", recipe=recipe, strength=1.0),
-        ErasedConcept(concept="season:summer", recipe=recipe, strength=2.0),
+        ConceptChange(concept="season:winter", recipe=recipe, strength=1.0),
+        ConceptChange(concept="season:summer", recipe=recipe, strength=2.0),
     ]
-    found = erasing_edits(erased, places, steps=2)
+    model = replace(sd21, spec=sd21.spec.model_copy(update={"steps": 2}))
+    found = LatentChanges(tmp_path / "saes", tmp_path / "moments", tuple(erased)).edits(model)
+    # PNDM visits one timestep of two twice.
     assert [(edit.strength, edit.steps) for edit in found] == [
-        (1.0, (0, 0)), (1.0, (1, 1)), (2.0, (0, 0)), (2.0, (1, 1)),
-    ]  # fmt: skip
+        (strength, (step, step)) for strength in (1.0, 2.0) for step in (0, 1, 2)
+    ]
 
 
 def test_a_folder_without_autoencoders_is_named(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from steerwright.activations.token_policy import PromptActivations
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.vectors.direction import Direction, normalised
 from steerwright.vectors.estimators.registry import ESTIMATORS, EstimatorName, estimate
-from steerwright.vectors.fit import PromptActivations, fit_vectors
+from steerwright.vectors.fit import fit_vectors
 
 AT = Hookpoint("text_encoder.encoder.layers.2.mlp")
 MODEL = Fingerprint(name="tiny", source="here", revision=None, digest="0" * 64, libraries={})

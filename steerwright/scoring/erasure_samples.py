@@ -1,10 +1,11 @@
 """Which pictures show whether concepts are erased: prompts that name them and prompts that do not, with their seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from steerwright.errors import UserError
+from steerwright.images import Sample
 from steerwright.prompts.suite import evenly
 from steerwright.scoring.erasure_target import ErasureTarget
 
@@ -16,17 +17,14 @@ STEERED = "steered"
 """The method that is searched for the least edit; the others stand beside it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErasureShot:
-    """One picture. `target` is None for unsteered ones; `path` is where it lies within the folder of pictures."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureSample(Sample):
+    """One picture that shows whether concepts are erased; `target` is None for unsteered ones."""
 
     target: str | None
     method: str
     strength: float
     prompt_id: str
-    prompt: str
-    seed: int
-    path: str
 
 
 def concepts_of(prompts: "pl.DataFrame", targets: Sequence[str], axes: Sequence[str]) -> list[str]:
@@ -64,28 +62,33 @@ def tuning_rows(prompts: "pl.DataFrame", target: str, named: int, others: int) -
     return sorted(evenly(having, named) + evenly([row for row, name in enumerate(names) if not name], others))
 
 
-def unsteered_shots(prompts: "pl.DataFrame", seeds: Sequence[int]) -> list[ErasureShot]:
+def unsteered_samples(prompts: "pl.DataFrame", seeds: Sequence[int]) -> list[ErasureSample]:
     """Every prompt with every seed; `seeds` are added to the prompt's own, so 0 is that one."""
     return [
-        ErasureShot(
-            None, UNSTEERED, 0.0, row["id"], row["prompt"], row["seed"] + seed, f"{UNSTEERED}/{row['id']}-{seed}.png"
+        ErasureSample(
+            target=None,
+            method=UNSTEERED,
+            strength=0.0,
+            prompt_id=row["id"],
+            prompt=row["prompt"],
+            seed=row["seed"] + seed,
+            path=f"{UNSTEERED}/{row['id']}-{seed}.png",
         )
         for row in prompts.select("id", "prompt", "seed").iter_rows(named=True)
         for seed in seeds
     ]
 
 
-def steered_shots(
-    unsteered: Sequence[ErasureShot], target: str, method: str, strength: float, acts: Mapping[str, bool] | None
-) -> list[ErasureShot]:
+def steered_samples(
+    unsteered: Sequence[ErasureSample], target: str, method: str, strength: float, acts: Mapping[str, bool] | None
+) -> list[ErasureSample]:
     """The same prompts and seeds under an edit. Where `acts` says, by the unsteered picture's path, that the edit does
     not act, the picture is the unsteered one."""
     folder = f"{target.replace(' + ', '+').replace(':', '-')}/{method}"
     return [
-        ErasureShot(
-            target, method, strength, shot.prompt_id, shot.prompt, shot.seed,
-            shot.path if acts is not None and not acts[shot.path]
-            else f"{folder}/{shot.path.partition('/')[2]}",
+        replace(
+            one, target=target, method=method, strength=strength,
+            path=one.path if acts is not None and not acts[one.path] else f"{folder}/{one.path.partition('/')[2]}",
         )
-        for shot in unsteered
+        for one in unsteered
     ]  # fmt: skip

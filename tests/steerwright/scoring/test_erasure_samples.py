@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from steerwright.errors import UserError
-from steerwright.scoring.erasure_shots import concepts_of, named_rows, steered_shots, tuning_rows, unsteered_shots
+from steerwright.scoring.erasure_samples import concepts_of, named_rows, steered_samples, tuning_rows, unsteered_samples
 
 ROWS = [
     ("t-1", "a cat in winter", "cat", "winter", 100),
@@ -36,7 +36,7 @@ def test_tuning_takes_prompts_that_name_the_target_and_prompts_that_do_not() -> 
 
 
 def test_every_picture_has_a_seed_and_a_place_of_its_own() -> None:
-    shots = unsteered_shots(PROMPTS, [0, 7])
+    shots = unsteered_samples(PROMPTS, [0, 7])
     assert [(shot.prompt_id, shot.seed) for shot in shots][:4] == [
         ("t-1", 100), ("t-1", 107), ("t-2", 200), ("t-2", 207),
     ]  # fmt: skip
@@ -45,9 +45,9 @@ def test_every_picture_has_a_seed_and_a_place_of_its_own() -> None:
 
 
 def test_a_picture_that_an_edit_leaves_alone_is_the_unsteered_one() -> None:
-    plain = unsteered_shots(PROMPTS, [0])
+    plain = unsteered_samples(PROMPTS, [0])
     acts = {shot.path: shot.prompt_id in ("t-1", "t-2") for shot in plain}
-    made = steered_shots(plain, "season:winter", "steered", 1.5, acts)
+    made = steered_samples(plain, "season:winter", "steered", 1.5, acts)
     assert [shot.path == before.path for shot, before in zip(made, plain, strict=True)] == [
         False,
         False,
@@ -57,7 +57,7 @@ def test_a_picture_that_an_edit_leaves_alone_is_the_unsteered_one() -> None:
     ]
     assert {(shot.target, shot.method, shot.strength) for shot in made} == {("season:winter", "steered", 1.5)}
     assert [(shot.prompt_id, shot.seed) for shot in made] == [(shot.prompt_id, shot.seed) for shot in plain]
-    everywhere = steered_shots(plain, "season:winter", "ablation", 1.0, None)
-    both = steered_shots(plain, "season:winter + object:cat", "steered", 1.0, None)
+    everywhere = steered_samples(plain, "season:winter", "ablation", 1.0, None)
+    both = steered_samples(plain, "season:winter + object:cat", "steered", 1.0, None)
     paths = [shot.path for shot in (*plain, *made[:2], *everywhere, *both)]
     assert len(set(paths)) == len(paths)
