@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Bool, Int, Int64
 from torch import Tensor
 
-from steerwright.activations.store.rows import TOKEN_TYPES
-
 TEXT_TOKEN_TYPES = ("bos", "content", "eos", "padding")
 
 
@@ -42,8 +40,8 @@ def prompt_token_types(tokenizer: Any, token_ids: Int[Tensor, "n tokens"]) -> di
 
 
 def type_indices(tokenizer: Any, token_ids: Int[Tensor, "n tokens"]) -> Int64[Tensor, "n tokens"]:
-    """For each token [n, tokens] the index of its type in `rows.TOKEN_TYPES`, int64."""
+    """For each token [n, tokens] the index of its type in `TEXT_TOKEN_TYPES`, int64."""
     found = torch.zeros_like(token_ids, dtype=torch.int64)
     for name, mask in prompt_token_types(tokenizer, token_ids).items():
-        found += mask.long() * TOKEN_TYPES.index(name)
+        found += mask.long() * TEXT_TOKEN_TYPES.index(name)
     return found

@@ -15,7 +15,7 @@ from steerwright.files import link_or_copy, save_picture
 from steerwright.images import picture_name
 from steerwright.models.load import LoadedModel
 from steerwright.models.threads import same_threads
-from steerwright.prompts.concept_grid import hash_bits
+from steerwright.prompts.concept_table import hash_bits
 
 
 class PictureShard(BaseModel):

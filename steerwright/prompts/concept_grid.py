@@ -6,28 +6,23 @@ are whatever a world has, a template may leave axes out, and every prompt starts
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from steerwright.errors import UserError, UserErrors
+from steerwright.prompts.concept_table import COLUMNS, SPLITS, Split, hash_bits, prompt_schema, seeds
 from steerwright.prompts.concepts import read_list
 
 if TYPE_CHECKING:
     import polars as pl
 
-Split = Literal["train", "validation", "tuning", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
-COLUMNS = ("id", "prompt", "split", "template", "seed")
-# Seeds are whole numbers that JSON and float64 hold exactly.
-_SEED_BITS = 53
 _FIELD = re.compile(r"{(\w+)}")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _ARTICLE = "a"
@@ -132,30 +127,6 @@ def concept_grid(grid: ConceptGrid, folder: Path) -> pl.DataFrame:
     for row, seed in zip(rows, seeds([str(row["id"]) for row in rows], grid.seed), strict=True):
         row["seed"] = seed
     return pl.DataFrame(rows, schema=prompt_schema(axis.name for axis in (*axes, *contexts)))
-
-
-def prompt_schema(axes: Iterable[str]) -> dict[str, type[pl.DataType]]:
-    """Names and types of the columns of a table of prompts with these axes."""
-    import polars as pl
-
-    fixed: dict[str, type[pl.DataType]] = dict.fromkeys(COLUMNS, pl.String)
-    return {**fixed, "template": pl.Int64, "seed": pl.Int64, **dict.fromkeys(axes, pl.String)}
-
-
-def seeds(ids: Sequence[str], salt: int) -> list[int]:
-    """A seed for each id, made from it and `salt` alone, so that no other id changes it; ValueError if two collide.
-
-    They have 53 bits: among a million ids, two collide with a probability of one in 18,000.
-    """
-    found = [hash_bits(f"{salt}/{id_}", _SEED_BITS) for id_ in ids]
-    if len(set(found)) != len(found):
-        raise ValueError(f"two of {len(ids)} prompts have the same seed with the salt {salt}; take another")
-    return found
-
-
-def hash_bits(text: str, bits: int) -> int:
-    """The first bits of the text's SHA-256, as a number."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> (64 - bits)
 
 
 def spread(count: int, turn: int = 0) -> Iterator[int]:

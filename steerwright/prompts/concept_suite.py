@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from steerwright.errors import UserError, UserErrors
-from steerwright.prompts.concept_grid import COLUMNS, ConceptGrid, concept_grid
+from steerwright.prompts.concept_grid import ConceptGrid, concept_grid
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from steerwright.prompts.concept_grid import SPLITS, Axis, Split, hash_bits, prompt_schema, seeds
+from steerwright.prompts.concept_grid import Axis
+from steerwright.prompts.concept_table import SPLITS, Split, hash_bits, prompt_schema, seeds
 from steerwright.prompts.concepts import read_list
 
 if TYPE_CHECKING:
@@ -211,16 +212,3 @@ def concept_prompts(suite: ConceptGrid | UnlearnCanvas | PromptLines, folder: Pa
             return read_unlearn_canvas(suite, folder)
         case PromptLines():
             return prompt_lines(suite, folder)
-
-
-def read_concept_prompts(path: Path) -> pl.DataFrame:
-    """The table that latents-prompts wrote; UserError when it is missing or is none."""
-    import polars as pl
-
-    try:
-        frame = pl.read_parquet(path)
-    except FileNotFoundError:
-        raise UserError(f"There is no {path}; run the stage that makes the prompts.") from None
-    if missing := [column for column in COLUMNS if column not in frame.columns]:
-        raise UserError(f"{path} has no column {' and no column '.join(missing)}; make the prompts again.")
-    return frame

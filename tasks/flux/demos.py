@@ -15,7 +15,7 @@ from steerwright.features.responsiveness import demo_candidates
 from steerwright.features.s_matrix import SMatrix
 from steerwright.features.top_images import top_images
 from steerwright.models.select import read_model
-from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.prompts.concept_table import read_concept_prompts
 from steerwright.scoring.picture_judge import PictureJudge, concept_vectors
 
 

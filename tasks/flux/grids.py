@@ -12,7 +12,7 @@ from steerwright.experiments.steered_pictures import SeededPrompt, SteeredSite, 
 from steerwright.features.chosen_latents import best_by_change, label_of
 from steerwright.features.demos import neutral_prompts
 from steerwright.models.select import read_model
-from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.prompts.concept_table import read_concept_prompts
 from steerwright.report.html.labelled_grid import arrange_grid, draw_grid
 from steerwright.scoring.picture_judge import PictureJudge
 

@@ -15,8 +15,7 @@ from steerwright.features.labels import ASKED
 from steerwright.images import load_images, picture_name
 from steerwright.models.load import load_once
 from steerwright.models.select import read_model
-from steerwright.prompts.concept_grid import COLUMNS
-from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.prompts.concept_table import COLUMNS, read_concept_prompts
 from steerwright.scoring.labels import LabelScorer
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from steerwright.experiments.steered_pictures import SteeredSite, Steering, plan
 from steerwright.features.demos import neutral_prompts
 from steerwright.features.responsiveness import responsiveness
 from steerwright.models.select import read_model
-from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.prompts.concept_table import read_concept_prompts
 from steerwright.scoring.picture_judge import PictureJudge
 
 SCHEMA = {"latent": pl.Int64, "lpips_plus": pl.Float64, "lpips_minus": pl.Float64, "score": pl.Float64}

@@ -12,7 +12,7 @@ from steerwright.concepts.concept_table import TableOptions, concept_labels, con
 from steerwright.concepts.scores import save_concept_moments
 from steerwright.dag import Dep, Out, Param, progress
 from steerwright.errors import UserError
-from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.prompts.concept_table import read_concept_prompts
 from steerwright.sae.sae_file import is_sae_folder, load_sae
 
 

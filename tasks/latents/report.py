@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from steerwright.concepts.scores import ConceptMoments, load_concept_moments
 from steerwright.dag import Dep, Out, Param
-from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.prompts.concept_table import read_concept_prompts
 from steerwright.report.latents.content import LatentCard, LatentsContent, TopPicture, concept_name
 from steerwright.report.latents.page import write_latents_report as write_page
 from steerwright.report.latents.words import concepts_of, number

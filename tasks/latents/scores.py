@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param, progress
-from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.prompts.concept_table import read_concept_prompts
 from steerwright.scoring.artifacts import FOLDS, ArtifactDetector
 from steerwright.scoring.axis_judge import AxisJudge, axis_phrases, unknown_values
 from steerwright.scoring.clip import ClipScorer

@@ -13,7 +13,7 @@ from steerwright.experiments.draw import Condition, ModelTools, draw
 from steerwright.experiments.search_latents import LatentAttempt, SearchJob, Tuned, search_target
 from steerwright.images import Sample
 from steerwright.models.select import read_model
-from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.prompts.concept_table import read_concept_prompts
 from steerwright.scoring.axis_judge import axis_phrases
 from steerwright.scoring.erasure_samples import STEERED, concepts_of, named_rows, tuning_rows
 from steerwright.steering.latents.edits import LatentRecipe

@@ -9,7 +9,7 @@ from steerwright.activations.shard_plan import collected_prompts, parse_collecti
 from steerwright.dag import Dep, Out, Param, code_digest, map_shards, previous_output
 from steerwright.models.load import load_once
 from steerwright.models.select import read_model
-from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.prompts.concept_table import read_concept_prompts
 
 
 def collect_latents(

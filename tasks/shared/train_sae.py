@@ -15,7 +15,7 @@ from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.load import default_device, load_model
 from steerwright.models.select import read_model
-from steerwright.prompts.concept_suite import read_concept_prompts
+from steerwright.prompts.concept_table import read_concept_prompts
 from steerwright.sae.metrics import quality_table
 from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import save_sae

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from steerwright.errors import UserError
-from steerwright.prompts.concept_grid import Axis, concept_name, seeds, spread
-from steerwright.prompts.concept_suite import concept_prompts, parse_suite, read_concept_prompts
+from steerwright.prompts.concept_grid import Axis, concept_name, spread
+from steerwright.prompts.concept_suite import concept_prompts, parse_suite
+from steerwright.prompts.concept_table import read_concept_prompts, seeds
 
 AXES: dict[str, Any] = {
     "object": ["house", "umbrella", "old boat"],

@@ -19,6 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from steerwright.activations.prompt_tokens import TEXT_TOKEN_TYPES
 from steerwright.activations.store.format import shard_key, shard_name
 from steerwright.activations.store.reader import Store, open_store
 from steerwright.activations.store.rows import TOKEN_TYPES, Rows
@@ -156,7 +157,7 @@ def test_rows_that_are_not_finite_are_dropped_and_counted(tmp_path: Path) -> Non
 
 def test_token_types_come_with_the_grid(tmp_path: Path) -> None:
     types = store_of(tmp_path, values(2, 5, 8)).prompts(TEXT, ["p1"]).types
-    assert set(types) == set(TOKEN_TYPES)
+    assert set(types) == set(TOKEN_TYPES) == {*TEXT_TOKEN_TYPES, "image"} and TOKEN_TYPES[:4] == TEXT_TOKEN_TYPES
     assert types["content"].tolist() == [[False, True, True, False, False]]
 
 
