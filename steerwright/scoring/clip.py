@@ -28,6 +28,11 @@ from steerwright.models.custom_code import code_refused, never_asking, wants_cod
 EMBEDDED = "models/seasons-clip"
 
 
+def scorer_here(source: str) -> str:
+    """A scorer's folder as an absolute path, for work in another folder; a name of open_clip's stays as it is."""
+    return str(Path(source).absolute()) if Path(source).is_dir() else source
+
+
 @dataclass(frozen=True, slots=True)
 class ZeroShot:
     """The most similar class of each image, and the softmax over classes [N, classes] at CLIP's own temperature."""

@@ -15,6 +15,7 @@ from steerwright.images import Sample
 from steerwright.models.select import read_model
 from steerwright.prompts.concept_table import read_concept_prompts
 from steerwright.scoring.axis_judge import axis_phrases
+from steerwright.scoring.clip import scorer_here
 from steerwright.scoring.erasure_samples import STEERED, concepts_of, named_rows, tuning_rows
 from steerwright.steering.latents.edits import LatentRecipe
 from steerwright.steering.latents.erasure import ConceptChange, LatentChanges, parse_methods
@@ -61,8 +62,6 @@ def search_latents(
         notes=work / "notes", what="shards of unsteered pictures",
     )  # fmt: skip
     values = axis_phrases(table, axes, SEASONS_WORLD)
-    # A folder, or a name that open_clip knows.
-    scorer = str(Path(clip).absolute()) if Path(clip).is_dir() else clip
     jobs = [
         SearchJob(
             tools=tools, saes=saes.absolute(), moments=moments.absolute(), target=concept, method=method,
@@ -74,7 +73,7 @@ def search_latents(
             ),
             samples=tuple(samples[row] for row in rows[concept]),
             named=tuple(named_rows(tuning, concept)[row] for row in rows[concept]),
-            axes=values, clip=scorer, rule="least" if method == STEERED else "best", goal=goal, floor=floor,
+            axes=values, clip=scorer_here(clip), rule="least" if method == STEERED else "best", goal=goal, floor=floor,
         )
         for method, by_axis in candidates.items()
         for concept in concepts

@@ -2,23 +2,23 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import polars as pl
-import torch
 
 from seasons.label_set import SEASONS_WORLD
-from steerwright.dag import Dep, Out, Param, map_shards, progress
+from steerwright.dag import Dep, Out, Param, map_shards
 from steerwright.errors import UserError
-from steerwright.experiments.draw import Condition, ModelTools, draw, draw_samples
-from steerwright.experiments.operating_point import Tried, operating_point
+from steerwright.experiments.draw import Condition, ModelTools, draw
+from steerwright.experiments.operating_point import operating_point
+from steerwright.experiments.tuning import KeptBy, Tuning, try_candidates
 from steerwright.images import Sample, load_images, picture_path
 from steerwright.models.select import read_model
 from steerwright.prompts.concepts import Concept
 from steerwright.prompts.suite import evenly
-from steerwright.scoring.clip import ClipScorer
+from steerwright.scoring.clip import ClipScorer, scorer_here
 from steerwright.scoring.edits import judged_edits
-from steerwright.scoring.judges import ConceptJudge, kept_by, labels_kept
+from steerwright.scoring.judges import ConceptJudge
 from steerwright.scoring.labels import LabelScorer
 from steerwright.scoring.perceptual import Perceptual
 from steerwright.scoring.samples import EditSample
@@ -40,10 +40,11 @@ def latent_winter(
     tuning_prompts: Annotated[int, Param()],
     tuning_seeds: Annotated[list[int], Param()],
     goal: Annotated[float, Param()],
-    kept: Annotated[Literal["labels", "prompt", "directional"], Param()],
+    kept: Annotated[KeptBy, Param()],
     floor: Annotated[float, Param()],
     seeds: Annotated[list[int], Param()],
     random_seed: Annotated[int, Param()],
+    work: Annotated[Path, Out("tried", resume=True)],
     pictures: Annotated[Path, Out("pictures", resume=True)],
     trials: Annotated[Path, Out("trials.parquet")],
     images: Annotated[Path, Out("images.parquet")],
@@ -52,32 +53,29 @@ def latent_winter(
     """Choose recipe and strength on the tuning prompts, then steer the scored ones, beside random latents."""
     spec, identity = read_model(model)
     tools = ModelTools.here(spec, identity.digest)
-    loaded, texts = tools.load(), json.loads(prompts.read_text())
+    texts = json.loads(prompts.read_text())
 
     def changes(recipe: LatentRecipe, strength: float, random: int | None = None) -> LatentChanges:
         one = ConceptChange(concept=concept, recipe=recipe, strength=strength, action="add", random=random)
         return LatentChanges(saes.absolute(), moments.absolute(), (one,))
 
     name, wanted = _shown(concept, concepts)
-    judge = ConceptJudge(ClipScorer(scorers["clip"]), SEASONS_WORLD)
     tried_recipes = parse_towards(recipes, "latents.winter.recipes")
     options = [(one.recipe, strength) for one in tried_recipes for strength in one.strengths]
     tuning = evenly([row["prompt"] for row in texts["tuning"]], tuning_prompts)
-    samples = [Sample(text, seed, "") for text in tuning for seed in tuning_seeds]
-    asked = [one.prompt for one in samples]
-    plain = judge.see(draw_samples(loaded, samples, []))
-    lacking = torch.tensor([wanted.kind(text) != "contains" for text in asked])
-    tried: list[Tried] = []
-    for number, (recipe, strength) in enumerate(options):
-        progress(number, len(options), "candidates")
-        seen = judge.see(draw_samples(loaded, samples, changes(recipe, strength).edits(loaded)))
-        if kept == "labels":
-            same = labels_kept(seen.labels, plain.labels, wanted.label)
-        else:
-            meant = [text if wanted.kind(text) == "contains" else f"{text} {wanted.text}" for text in asked]
-            same = kept_by(kept, judge.clip, seen.embeddings, plain.embeddings, asked, meant)
-        tried.append(Tried(Candidate((str(number),), strength), judge.probability(seen, wanted)[lacking].mean().item(),
-                           same.mean().item()))  # fmt: skip
+    samples = tuple(
+        Sample(text, seed, f"unsteered/{number}-{seed}.png")
+        for number, text in enumerate(tuning)
+        for seed in tuning_seeds
+    )
+    meant = tuple(
+        one.prompt if wanted.kind(one.prompt) == "contains" else f"{one.prompt} {wanted.text}" for one in samples
+    )
+    clip = scorer_here(scorers["clip"])
+    tried = try_candidates(
+        Tuning(tools, work.absolute(), samples, meant, "add", wanted, wanted, kept, clip, SEASONS_WORLD),
+        [(Candidate((str(number),), one[1]), changes(*one)) for number, one in enumerate(options)], name, map_shards,
+    )  # fmt: skip
     best = operating_point(tried, goal=goal, floor=floor)
     recipe, strength = options[tried.index(best)]
     pl.DataFrame(
@@ -102,7 +100,7 @@ def latent_winter(
     }  # fmt: skip
     draw(tools, [(Condition(name, change), made[name]) for name, change in conditions.items()], pictures, map_shards)
     classifier = None if scorers["labels"] == "clip" else LabelScorer.load(scorers["labels"], SEASONS_WORLD)
-    perceptual = Perceptual(scorers["lpips"])
+    judge, perceptual = ConceptJudge(ClipScorer(scorers["clip"]), SEASONS_WORLD), Perceptual(scorers["lpips"])
     edit = EditSpec(action="add", concept=name, suite="winter", strengths=(strength,), goal=goal)
     tables: list[pl.DataFrame] = []
     for some in made.values():
