@@ -1,4 +1,4 @@
-"""Candidates of an edit on tuning prompts: is the concept there as wanted, by CLIP, and was the rest kept?"""
+"""Changes tried on tuning prompts, in shards for any process: is what is wanted there, and was the rest kept?"""
 
 from __future__ import annotations
 
@@ -7,114 +7,167 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from steerwright.experiments.draw import Changes, Condition, ModelTools, draw, draw_samples
-from steerwright.experiments.operating_point import Tried
 from steerwright.files import atomic_write
 from steerwright.images import Sample, load_images
 from steerwright.models.threads import same_threads
 from steerwright.prompts.concepts import Concept
 from steerwright.prompts.label_set import LabelSet
 from steerwright.scoring.clip import ClipScorer
-from steerwright.scoring.judges import ConceptJudge, Seen, kept_by, labels_kept
-from steerwright.steering.attention import Action, Candidate
+from steerwright.scoring.judges import ConceptJudge, Judged, Seen, TuningJudge, kept_by, labels_kept
+from steerwright.scoring.target import Target
+from steerwright.steering.attention import Action
 
 KeptBy = Literal["labels", "prompt", "directional"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Tuning:
-    """What all candidates of an edit are tried on, and how their pictures are judged.
+class Measure(Protocol):
+    """What pictures are judged by, small, picklable and hashable: it goes to every process that tries changes."""
 
-    `samples`: their unsteered pictures lie in `folder`; `meant`: what each prompt would say if the edit were asked for
-    in words. `concept` is what the edit knows, `wanted` what pictures are to show, or not to show once it is erased;
-    they differ where one concept is replaced by another. `kept`: by what the rest is compared with the unsteered
-    picture. `clip`: folder or name of the judge.
-    """
+    def __hash__(self) -> int: ...
+
+    def see(self, images: NDArray[np.uint8]) -> Any:
+        """What a judge makes of pictures [n, h, w, 3]."""
+        ...
+
+    def numbers(self, seen: Any, unsteered: Any) -> dict[str, float]:
+        """The means that decide, of what was seen in steered pictures and in the unsteered ones beside them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """Where changes are tried: on `samples`, whose unsteered pictures lie in `folder`."""
 
     tools: ModelTools
     folder: Path
     samples: tuple[Sample, ...]
-    meant: tuple[str, ...]
-    action: Action
-    concept: Concept
-    wanted: Concept
-    kept: KeptBy
-    clip: str
-    labels: LabelSet
+    measure: Measure
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The unsteered pictures."""
+        return tuple(self.folder / one.path for one in self.samples)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrialJob:
-    """One candidate, what it changes, and the file that keeps what was found."""
+    """Changes to try, and the file that keeps what was measured; None: it is not kept."""
 
-    tuning: Tuning
-    candidate: Candidate
+    trials: Trials
     changes: Changes
-    file: Path
+    file: Path | None
 
 
-def try_candidates(
-    tuning: Tuning, candidates: Sequence[tuple[Candidate, Changes]], name: str,
+def try_all(
+    trials: Trials, changes: Sequence[Changes], name: str,
     map_shards: Callable[[Callable[[Any], Any], Sequence[Any], str], list[Any]],
-) -> list[Tried]:  # fmt: skip
-    """Every candidate of the edit `name` on the tuning prompts, in order; what was found before is read."""
-    draw(tuning.tools, [(Condition("unsteered"), tuning.samples)], tuning.folder, map_shards)
-    jobs = [
-        TrialJob(tuning, candidate, changes, tuning.folder / f"{name}-{number}.json")
-        for number, (candidate, changes) in enumerate(candidates)
-    ]
-    found = map_shards(try_candidate, jobs, f"candidates of {name}")
-    return [Tried(job.candidate, one["wanted"], one["kept"]) for job, one in zip(jobs, found, strict=True)]
+) -> list[dict[str, float]]:  # fmt: skip
+    """What the measure says of each of the `changes`, in order; what was found before is read from NAME-NUMBER.json."""
+    draw(trials.tools, [(Condition("unsteered"), trials.samples)], trials.folder, map_shards)
+    jobs = [TrialJob(trials, one, trials.folder / f"{name}-{number}.json") for number, one in enumerate(changes)]
+    return map_shards(try_changes, jobs, f"candidates of {name}")
 
 
-def try_candidate(job: TrialJob) -> dict[str, float]:
-    """`wanted`: mean probability of what is wanted where it can be seen; `kept`: mean share of the rest that was kept.
-
-    Adding is for all prompts that lack the concept; erasing and replacing can be seen only where there is one.
-    """
-    if job.file.is_file():
-        found: dict[str, float] = json.loads(job.file.read_text())
-        return found
-    on = job.tuning
-    model = on.tools.load()
-    with same_threads(on.tools.threads):
-        images = draw_samples(model, on.samples, job.changes.edits(model))
-        judge = _judge(on.clip, on.labels)
-        seen = judge.see(images)
-        paths = tuple(on.folder / one.path for one in on.samples)
-        plain = _see_unsteered(judge, paths, tuple(path.stat().st_mtime_ns for path in paths))
-    asked = [one.prompt for one in on.samples]
-    contains = torch.tensor([on.concept.kind(text) == "contains" for text in asked])
-    probability = judge.probability(seen, on.wanted)
-    shown = (1 - probability if on.action == "erase" else probability)[~contains if on.action == "add" else contains]
-    found = {"wanted": shown.mean().item(), "kept": _kept(on, judge, seen, plain, contains).mean().item()}
-    atomic_write(job.file, lambda path: path.write_text(json.dumps(found)))
+def try_changes(job: TrialJob) -> dict[str, float]:
+    """Draw the samples with the changes, and measure them beside the unsteered pictures."""
+    if job.file is not None and job.file.is_file():
+        known: dict[str, float] = json.loads(job.file.read_text())
+        return known
+    here = job.trials
+    model = here.tools.load()
+    with same_threads(here.tools.threads):
+        seen = here.measure.see(draw_samples(model, here.samples, job.changes.edits(model)))
+        found = here.measure.numbers(seen, see_unsteered(here))
+    if job.file is not None:
+        atomic_write(job.file, lambda path: path.write_text(json.dumps(found)))
     return found
 
 
-def _kept(on: Tuning, judge: ConceptJudge, seen: Seen, plain: Seen, contains: torch.Tensor) -> torch.Tensor:
-    if on.kept == "labels":
-        same = labels_kept(seen.labels, plain.labels, on.wanted.label)
-        if on.action == "add":
-            return same
-        # Where the concept is not, everything is to stay, also what the concept's label says.
-        return torch.where(contains, same, labels_kept(seen.labels, plain.labels, None))
-    # What is taken out of a prompt is no similarity that is to be kept.
-    reworded = on.kept == "prompt" and on.action != "add"
-    stays = on.meant if reworded else [one.prompt for one in on.samples]
-    return kept_by(on.kept, judge.clip, seen.embeddings, plain.embeddings, stays, on.meant)
+def see_unsteered(trials: Trials) -> Any:
+    """What the measure sees in the unsteered pictures, once for all that is tried."""
+    return _see(trials.measure, trials.paths, tuple(path.stat().st_mtime_ns for path in trials.paths))
 
 
 @lru_cache(maxsize=1)
-def _judge(clip: str, labels: LabelSet) -> ConceptJudge:
-    return ConceptJudge(ClipScorer(clip), labels)
+def _see(measure: Measure, paths: tuple[Path, ...], times: tuple[int, ...]) -> Any:  # noqa: ARG001
+    # `times` tells pictures that were drawn again under the same names.
+    return measure.see(load_images(paths))
 
 
 @lru_cache(maxsize=1)
-def _see_unsteered(judge: ConceptJudge, paths: tuple[Path, ...], times: tuple[int, ...]) -> Seen:  # noqa: ARG001
-    """The unsteered pictures, seen once for all candidates: `times` tells files that were written again."""
-    return judge.see(load_images(paths))
+def _clip(name: str) -> ClipScorer:
+    return ClipScorer(name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConceptMeasure:
+    """`wanted`: mean probability of the wanted concept, or of its absence where it is erased; `kept`: of the rest.
+
+    Adding is for all `prompts` that lack the `concept`; erasing and replacing can be seen only where there is one.
+    `meant`: what each prompt would say if the edit were asked for in words. `wanted` is another concept than `concept`
+    where one is replaced. `kept_by`: what of the unsteered picture is compared. `clip`: folder or name of the judge.
+    """
+
+    prompts: tuple[str, ...]
+    meant: tuple[str, ...]
+    action: Action
+    concept: Concept
+    wanted: Concept
+    kept_by: KeptBy
+    clip: str
+    labels: LabelSet
+
+    @property
+    def _judge(self) -> ConceptJudge:
+        return ConceptJudge(_clip(self.clip), self.labels)
+
+    def see(self, images: NDArray[np.uint8]) -> Seen:
+        return self._judge.see(images)
+
+    def numbers(self, seen: Seen, unsteered: Seen) -> dict[str, float]:
+        contains = torch.tensor([self.concept.kind(text) == "contains" for text in self.prompts])
+        probability = self._judge.probability(seen, self.wanted)
+        shown = (1 - probability if self.action == "erase" else probability)[
+            ~contains if self.action == "add" else contains
+        ]
+        return {"wanted": shown.mean().item(), "kept": self._kept(seen, unsteered, contains).mean().item()}
+
+    def _kept(self, seen: Seen, unsteered: Seen, contains: torch.Tensor) -> torch.Tensor:
+        if self.kept_by == "labels":
+            same = labels_kept(seen.labels, unsteered.labels, self.wanted.label)
+            if self.action == "add":
+                return same
+            # Where the concept is not, everything is to stay, also what the concept's label says.
+            return torch.where(contains, same, labels_kept(seen.labels, unsteered.labels, None))
+        # What is taken out of a prompt is no similarity that is to be kept.
+        reworded = self.kept_by == "prompt" and self.action != "add"
+        stays = self.meant if reworded else self.prompts
+        return kept_by(self.kept_by, _clip(self.clip), seen.embeddings, unsteered.embeddings, stays, self.meant)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TargetMeasure:
+    """`target`: mean probability of the target; and of what was kept each measure that has one of the `floors`."""
+
+    prompts: tuple[str, ...]
+    target: Target
+    floors: tuple[str, ...]
+    clip: str
+
+    @property
+    def _judge(self) -> TuningJudge:
+        return TuningJudge(_clip(self.clip), self.target)
+
+    def see(self, images: NDArray[np.uint8]) -> Judged:
+        return self._judge.judge(images)
+
+    def numbers(self, seen: Judged, unsteered: Judged) -> dict[str, float]:
+        kept = self._judge.kept(seen, unsteered, self.prompts, self.floors)
+        return {"target": seen.wanted.mean().item(), **{name: one.mean().item() for name, one in kept.items()}}

@@ -9,8 +9,8 @@ import polars as pl
 from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param, map_shards
 from steerwright.experiments.draw import GivenEdits, ModelTools
-from steerwright.experiments.operating_point import operating_point
-from steerwright.experiments.tuning import KeptBy, Tuning, try_candidates
+from steerwright.experiments.operating_point import Tried, operating_point
+from steerwright.experiments.tuning import ConceptMeasure, KeptBy, Trials, try_all
 from steerwright.images import Sample
 from steerwright.models.attention_blocks import Attention, attention_blocks
 from steerwright.models.schedule import timesteps
@@ -58,24 +58,29 @@ def search_edits(
             for seed in seeds
         )
         concept = concepts[edit.concept]
-        found = load_vectors(vectors / f"{edit.concept}.safetensors", identity)
+        own = load_vectors(vectors / f"{edit.concept}.safetensors", identity)
         target = load_vectors(vectors / f"{edit.target}.safetensors", identity) if edit.target else None
 
-        def changes(candidate: Candidate, edit: Any = edit, found: Any = found, target: Any = target) -> GivenEdits:
+        def changes(candidate: Candidate, edit: Any = edit, own: Any = own, target: Any = target) -> GivenEdits:
             made = attention_edits(
-                edit.action, found, candidate.strength, blocks=blocks, timesteps=schedule,
+                edit.action, own, candidate.strength, blocks=blocks, timesteps=schedule,
                 recipe=edit.recipe(candidate.places), target=target,
             )  # fmt: skip
             check_branches(loaded, made)
             return GivenEdits(tuple(made))
 
-        meant = tuple(reworded_for(edit, concept, concepts, one.prompt) for one in samples)
-        tuning = Tuning(
-            tools, work.absolute(), samples, meant,
-            edit.action, concept, concepts[edit.target] if edit.target else concept, kept, scorer_here(clip),
-            SEASONS_WORLD,
+        asked = tuple(one.prompt for one in samples)
+        measure = ConceptMeasure(
+            asked, tuple(reworded_for(edit, concept, concepts, text) for text in asked), edit.action, concept,
+            concepts[edit.target] if edit.target else concept, kept, scorer_here(clip), SEASONS_WORLD,
         )  # fmt: skip
-        tried = try_candidates(tuning, [(one, changes(one)) for one in edit.candidates], name, map_shards)
+        found = try_all(
+            Trials(tools, work.absolute(), samples, measure),
+            [changes(one) for one in edit.candidates],
+            name,
+            map_shards,
+        )
+        tried = [Tried(one, **numbers) for one, numbers in zip(edit.candidates, found, strict=True)]
         best = operating_point(tried, goal=edit.goal, floor=floor)
         rows += [
             {"edit": name, "places": ", ".join(t.candidate.places), "strength": t.candidate.strength,

@@ -10,8 +10,8 @@ from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param, map_shards
 from steerwright.errors import UserError
 from steerwright.experiments.draw import Condition, ModelTools, draw
-from steerwright.experiments.operating_point import operating_point
-from steerwright.experiments.tuning import KeptBy, Tuning, try_candidates
+from steerwright.experiments.operating_point import Tried, operating_point
+from steerwright.experiments.tuning import ConceptMeasure, KeptBy, Trials, try_all
 from steerwright.images import Sample, load_images, picture_path
 from steerwright.models.select import read_model
 from steerwright.prompts.concepts import Concept
@@ -71,11 +71,14 @@ def latent_winter(
     meant = tuple(
         one.prompt if wanted.kind(one.prompt) == "contains" else f"{one.prompt} {wanted.text}" for one in samples
     )
-    clip = scorer_here(scorers["clip"])
-    tried = try_candidates(
-        Tuning(tools, work.absolute(), samples, meant, "add", wanted, wanted, kept, clip, SEASONS_WORLD),
-        [(Candidate((str(number),), one[1]), changes(*one)) for number, one in enumerate(options)], name, map_shards,
+    measure = ConceptMeasure(
+        tuple(one.prompt for one in samples), meant, "add", wanted, wanted, kept, scorer_here(scorers["clip"]),
+        SEASONS_WORLD,
     )  # fmt: skip
+    found = try_all(
+        Trials(tools, work.absolute(), samples, measure), [changes(*one) for one in options], name, map_shards
+    )
+    tried = [Tried(Candidate((str(number),), options[number][1]), **one) for number, one in enumerate(found)]
     best = operating_point(tried, goal=goal, floor=floor)
     recipe, strength = options[tried.index(best)]
     pl.DataFrame(

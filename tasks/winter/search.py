@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from seasons.label_set import SEASONS_WORLD
-from steerwright.dag import Dep, Out, Param, progress
+from steerwright.dag import Dep, Out, Param, map_shards, progress
+from steerwright.experiments.draw import GivenEdits, ModelTools
 from steerwright.experiments.floors import FLOORS, Floors
 from steerwright.experiments.search import (
     Configuration,
@@ -18,20 +19,18 @@ from steerwright.experiments.search import (
     search,
     trials_table,
 )
-from steerwright.models.generate import generate
-from steerwright.models.load import load_model
+from steerwright.experiments.tuning import TargetMeasure, TrialJob, Trials, see_unsteered, try_all, try_changes
+from steerwright.files import atomic_write
+from steerwright.images import Sample
 from steerwright.models.select import read_model
 from steerwright.prompts.suite import evenly
-from steerwright.scoring.clip import ClipScorer
-from steerwright.scoring.judges import TuningJudge
+from steerwright.scoring.clip import scorer_here
 from steerwright.scoring.target import read_target
-from steerwright.steering.algebra import Edit, EditBranch
-from steerwright.steering.apply import check_branches, steered_batches
+from steerwright.steering.algebra import EditBranch
+from steerwright.steering.apply import check_branches
 from steerwright.steering.operators import Units
 from steerwright.steering.text_encoder import edit_norm, text_edit
 from steerwright.vectors.formats.vectors_file import load_vectors
-
-BATCH = 16
 
 
 def search_strength(
@@ -58,38 +57,40 @@ def search_strength(
     from polars import read_parquet
 
     spec, identity = read_model(model)
-    loaded = load_model(spec, identity.digest)
+    tools = ModelTools.here(spec, identity.digest)
+    loaded = tools.load()
     directions = load_vectors(vectors, identity)
     wanted = read_target(target, SEASONS_WORLD)
     floors = Floors(fidelity_floor, prompt_floor, directional_floor)
-    judge = TuningJudge(ClipScorer(clip), wanted)
     texts = evenly([row["prompt"] for row in json.loads(prompts.read_text())["tuning"]], count)
-    asked = [text for text in texts for _ in seeds]
-    drawn = [seed for _ in texts for seed in seeds]
-    unsteered = judge.judge(generate(loaded, asked, drawn, batch_size=BATCH))
-
-    def edits_of(configuration: Configuration) -> list[Edit]:
-        return text_edit(directions, configuration.layers, configuration.strengths, branch=branch, units=units)
-
-    def evaluate(configuration: Configuration) -> Measured:
-        edits = edits_of(configuration)
-        check_branches(loaded, edits)
-        steered = generate(loaded, asked, drawn, edits=steered_batches(loaded, edits), batch_size=BATCH)
-        judged = judge.judge(steered)
-        kept = judge.kept(judged, unsteered, asked, floors.asked)
-        means = dict.fromkeys(FLOORS.values()) | {name: one.mean().item() for name, one in kept.items()}
-        return Measured(judged.wanted.mean().item(), **means)
-
-    work.mkdir(parents=True, exist_ok=True)
-    table = work / "trials.parquet"
+    samples = tuple(
+        Sample(text, seed, f"unsteered/{number}-{seed}.png") for number, text in enumerate(texts) for seed in seeds
+    )
+    measure = TargetMeasure(tuple(one.prompt for one in samples), wanted, floors.asked, scorer_here(clip))
+    tuning = Trials(tools, work.absolute(), samples, measure)
     layout = parse_space(space)
 
-    def keep(trials: list[Trial]) -> None:
-        partial = table.with_suffix(".partial")
-        trials_table(trials).write_parquet(partial)
-        partial.replace(table)
-        progress(len(trials), len(grid(layout)) + layout.refine_trials, "configurations")
+    def changes(configuration: Configuration) -> GivenEdits:
+        edits = text_edit(directions, configuration.layers, configuration.strengths, branch=branch, units=units)
+        check_branches(loaded, edits)
+        return GivenEdits(tuple(edits))
 
+    def evaluate(configuration: Configuration) -> Measured:
+        return _measured(try_changes(TrialJob(tuning, changes(configuration), None)))
+
+    table = work / "trials.parquet"
+
+    def keep(trials: list[Trial]) -> None:
+        atomic_write(table, trials_table(trials).write_parquet)
+        progress(len(trials), len(first) + layout.refine_trials, "configurations")
+
+    # The configurations of the grid do not depend on each other; what refines it is proposed one by one.
+    first = grid(layout)
+    measured = map(_measured, try_all(tuning, [changes(one) for one in first], "grid", map_shards))
+    known = dict(zip(first, measured, strict=True))
+    if table.exists():
+        known |= measured_before(read_parquet(table))
+    unsteered = see_unsteered(tuning).wanted.mean().item()
     trials = search(
         layout,
         evaluate,
@@ -97,8 +98,8 @@ def search_strength(
         prompt_floor=prompt_floor,
         directional_floor=directional_floor,
         goal=goal,
-        norm=lambda configuration: edit_norm(edits_of(configuration)),
-        known=measured_before(read_parquet(table)) if table.exists() else None,
+        norm=lambda configuration: edit_norm(changes(configuration).given),
+        known=known,
         on_trial=keep,
     )
     winner = best(trials)
@@ -111,9 +112,13 @@ def search_strength(
         f"{wanted.key}_probability": winner.target,
         **kept,
         "feasible": winner.feasible,
-        f"unsteered_{wanted.key}_probability": unsteered.wanted.mean().item(),
+        f"unsteered_{wanted.key}_probability": unsteered,
         "trials": len(trials),
     }
     chosen.write_text(json.dumps(found, indent=1) + "\n")
     reported = (f"{wanted.key}_probability", *kept, f"unsteered_{wanted.key}_probability", "trials")
     metrics.write_text(json.dumps({key: found[key] for key in reported}, indent=1) + "\n")
+
+
+def _measured(numbers: dict[str, float]) -> Measured:
+    return Measured(numbers["target"], *(numbers.get(name) for name in FLOORS.values()))
