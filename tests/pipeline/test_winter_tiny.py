@@ -54,6 +54,17 @@ def test_a_key_of_the_adaptive_strategy_reruns_images_scores_and_report_and_its_
     assert "ran" not in project.run("winter").values()
 
 
+def test_other_processes_search_and_draw_the_same(project: Any) -> None:
+    before = (project.root / "dvc.lock").read_text()
+    said = project.steerwright(
+        "run", "winter", "--no-prefect", "--only", "winter-search,winter-images", "--force",
+        "--runner", "processes", "--runner-workers", "2",
+    )  # fmt: skip
+    assert set(project.verdicts(said, "winter").values()) == {"ran"}
+    assert "shards of pictures" in said and "candidates of grid" in said
+    assert (project.root / "dvc.lock").read_text() == before
+
+
 def test_the_code_of_an_estimator_reruns_what_imports_it_and_an_unrelated_module_nothing(project: Any) -> None:
     for edited in ("steerwright/vectors/estimators/mean_difference.py", "tasks/world/clip.py"):
         with (project.root / edited).open("a") as file:
