@@ -1,5 +1,6 @@
 """Models of real shapes (SD 2.1, FLUX.1, five language models), random and small, saved to disk and loaded by path."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -299,3 +300,30 @@ def _language_tokenizer(shape: str) -> Any:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", pad_token="<pad>", **bos)
     tokenizer.chat_template = _CHATS.get(shape)
     return tokenizer
+
+
+@pytest.fixture
+def sd3_folder(shaped: Any, tmp_path: Path) -> Path:
+    """A tiny pipeline of the shape of SD3, on disk; its text encoders are those of the SDXL shape."""
+    import torch
+    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+
+    xl = shaped("sdxl").pipeline
+    encoder = xl.text_encoder_2
+    vae = copy.deepcopy(xl.vae)
+    vae.register_to_config(shift_factor=0.0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformer = SD3Transformer2DModel(
+            sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8,
+            num_attention_heads=4, joint_attention_dim=64, caption_projection_dim=32, pooled_projection_dim=24,
+            pos_embed_max_size=16,
+        )  # fmt: skip
+        # As initialised the last layer gives zeros, whatever runs before it.
+        torch.nn.init.normal_(transformer.proj_out.weight, std=0.2)
+    StableDiffusion3Pipeline(
+        transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(), vae=vae,
+        text_encoder=copy.deepcopy(encoder), tokenizer=xl.tokenizer_2, text_encoder_2=copy.deepcopy(encoder),
+        tokenizer_2=xl.tokenizer_2, text_encoder_3=None, tokenizer_3=None,
+    ).save_pretrained(tmp_path / "sd3")  # fmt: skip
+    return tmp_path / "sd3"

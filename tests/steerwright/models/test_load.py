@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from steerwright.errors import UserError
+from steerwright.models.families import family_of
 from steerwright.models.identify import fingerprint
 from steerwright.models.load import default_device, load_model
 from steerwright.models.spec import ModelSpec
@@ -168,3 +169,11 @@ def test_the_device_can_be_named_by_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("STEERWRIGHT_DEVICE", "gpu0")
     with pytest.raises(UserError, match="STEERWRIGHT_DEVICE='gpu0' is no device"):
         default_device()
+
+
+def test_a_pipeline_of_no_family_is_refused_and_never_taken_for_another(sd3_folder: Path) -> None:
+    from diffusers import StableDiffusion3Pipeline
+
+    pipeline = StableDiffusion3Pipeline.from_pretrained(sd3_folder, text_encoder_3=None, tokenizer_3=None)
+    with pytest.raises(UserError, match="denoises by a SD3Transformer2DModel, which is of none of the families"):
+        family_of(pipeline)

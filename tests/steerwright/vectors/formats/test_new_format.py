@@ -1,7 +1,6 @@
 """A new format of vectors files is one class: the command line writes and reads it, and nothing else knows of it."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,10 +27,8 @@ class Json(registry.VectorFormat):
         return file.read_bytes()[:1] == b"{"
 
     def read(self, file: Path, asked: registry.Asked) -> registry.Imported:
-        found = {
-            VectorKey(Hookpoint.parse(at)): normalised(torch.tensor(v))
-            for at, v in json.loads(file.read_text()).items()
-        }
+        rows = json.loads(file.read_text())
+        found = {VectorKey(Hookpoint.parse(at)): normalised(torch.tensor(row)) for at, row in rows.items()}
         return registry.Imported(SteeringVectors(asked.concept or "none", MODEL, "json", "all", found), "hookpoints")
 
     def write(self, vectors: SteeringVectors, source: Path, output: Path, model: str | None) -> str:
@@ -40,21 +37,13 @@ class Json(registry.VectorFormat):
         return f"{len(rows)} as JSON"
 
 
-@pytest.fixture
-def known() -> Iterator[None]:
-    registry.register(Json())
-    yield
-    del registry.FORMATS["json"]
-
-
-def test_a_new_format_is_written_and_read_by_the_command_line(known: None, tmp_path: Path) -> None:
+def test_a_new_format_is_written_and_read_by_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.FORMATS, "json", Json())
     raw = torch.tensor([3.0, 4.0])
     ours, theirs, back = (tmp_path / name for name in ("ours.safetensors", "theirs.json", "back.safetensors"))
     save_vectors(SteeringVectors("joy", MODEL, "", "all", {VectorKey(Hookpoint("a.b")): normalised(raw)}), ours)
-    for words in (
-        ("export", ours, "--format", "json", "-o", theirs),
-        ("import", theirs, "--concept", "joy", "-o", back),
-    ):
+    there, here = ("export", ours, "--format", "json", "-o", theirs), ("import", theirs, "--concept", "joy", "-o", back)
+    for words in (there, here):
         result = CliRunner().invoke(app, ["vectors", *map(str, words)], catch_exceptions=False)
         assert result.exit_code == 0, result.output
     assert json.loads(theirs.read_text()) == {"a.b:out": pytest.approx([3.0, 4.0])}
