@@ -16,7 +16,7 @@ from steerwright.activations.attention import attention_moments
 from steerwright.models.attention_blocks import attention_blocks
 from steerwright.models.load import load_model
 from steerwright.models.spec import ModelSpec
-from steerwright.prompts.contrast_pairs import ContrastPair
+from steerwright.prompts.suite import ContrastPair
 
 COUNTS = (10, 100, 1000)
 

@@ -40,7 +40,7 @@ from steerwright.models.generate import Batch, run_pipeline
 from steerwright.models.load import LoadedModel, load_model
 from steerwright.models.schedule import timesteps
 from steerwright.models.spec import ModelSpec
-from steerwright.prompts.contrast_pairs import ContrastPair
+from steerwright.prompts.suite import ContrastPair
 from steerwright.steering.apply import steered_batches
 from steerwright.steering.attention import Action, attention_edits
 from steerwright.vectors.direction import normalised

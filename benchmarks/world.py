@@ -25,9 +25,8 @@ from seasons.scene import Scene, sample_scenes
 from steerwright.models.generate import generate
 from steerwright.models.load import load_model
 from steerwright.models.spec import ModelSpec
-from steerwright.scoring.clip import ClipScorer
+from steerwright.scoring.clip import ClipScorer, zero_shot_labels
 from steerwright.scoring.labels import LabelScorer, Predictions
-from steerwright.scoring.zero_shot_labels import zero_shot_labels
 
 RENDERED_SEED, CAPTIONS_SEED = 902, 903
 BARS = {

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from steerwright.files import LFS_START, LFS_WORDS
 from steerwright.former_name import header_of
 
 Kind = Literal[
     "lfs", "page", "json", "gguf", "npy", "npz", "pickle", "lora", "embedding", "controlnet", "adapter", "sae", "saev",
     "model", "own_vectors", "own_npz", "own_sae", "tensors",
 ]  # fmt: skip
-_LFS = b"version https://git-lfs.github.com/spec/"
 # How torch.save began before it wrote zip archives: a pickle of its magic number.
 _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 MOST_HEADER = 100_000_000
@@ -38,10 +38,6 @@ class FileKind:
     names: frozenset[str] = frozenset()
 
 
-LFS_WORDS = (
-    "a Git LFS pointer, which stands for the file: run `git lfs install` and `git lfs pull` in its repository, or "
-    "download the file itself"
-)
 _WORDS: dict[Kind, str] = {
     "lfs": LFS_WORDS,
     "page": "a web page or an error message, not the file that was meant: download it again from its own address",
@@ -94,7 +90,7 @@ def kind_of(path: Path) -> FileKind | None:
         # Before all others: a header's length may begin with their bytes (640 is 80 02, 19280 is PK).
         if begins_as_safetensors(path):
             return _safetensors(path)
-        if start.startswith(_LFS):
+        if start.startswith(LFS_START):
             return _kind("lfs")
         if start.lstrip()[:1] == b"<":
             return _kind("page")
@@ -118,23 +114,6 @@ def begins_as_safetensors(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(9)
     return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= min(MOST_HEADER, path.stat().st_size - 8)
-
-
-def is_lfs_pointer(path: Path) -> bool:
-    """Whether `path` is what git leaves in place of a large file that it has not fetched."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_LFS)) == _LFS
-    except OSError:
-        return False
-
-
-def lfs_pointer_in(folder: Path | None) -> str | None:
-    """A sentence about the first file in `folder`, at any depth, that is a Git LFS pointer; None without one."""
-    # A pointer has fewer than 200 bytes.
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder is not None else []
-    found = next((path for path in files if path.stat().st_size < 1024 and is_lfs_pointer(path)), None)
-    return None if found is None else f"{found} is {LFS_WORDS}."
 
 
 def _kind(kind: Kind, names: Iterable[str] = ()) -> FileKind:

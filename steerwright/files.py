@@ -114,3 +114,29 @@ def check_new_folder(folder: Path, replaceable: Callable[[Path], bool]) -> None:
 
 def _unwritable(folder: Path, error: Exception) -> UserError:
     return UserError(f"{folder} cannot be written: {getattr(error, 'strerror', None) or error}.")
+
+
+# What git leaves in place of a large file that it has not fetched.
+
+LFS_START = b"version https://git-lfs.github.com/spec/"
+LFS_WORDS = (
+    "a Git LFS pointer, which stands for the file: run `git lfs install` and `git lfs pull` in its repository, or "
+    "download the file itself"
+)
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether `path` is what git leaves in place of a large file that it has not fetched."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(LFS_START)) == LFS_START
+    except OSError:
+        return False
+
+
+def lfs_pointer_in(folder: Path | None) -> str | None:
+    """A sentence about the first file in `folder`, at any depth, that is a Git LFS pointer; None without one."""
+    # A pointer has fewer than 200 bytes.
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder is not None else []
+    found = next((path for path in files if path.stat().st_size < 1024 and is_lfs_pointer(path)), None)
+    return None if found is None else f"{found} is {LFS_WORDS}."

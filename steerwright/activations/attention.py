@@ -25,7 +25,7 @@ from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.load import LoadedModel
 from steerwright.models.running import Branch
 from steerwright.models.schedule import timesteps
-from steerwright.prompts.contrast_pairs import ContrastPair
+from steerwright.prompts.suite import ContrastPair
 
 Moments = dict[tuple[AttentionBlock, Branch], PairedMoments]
 

@@ -35,9 +35,8 @@ from steerwright.errors import UserError
 from steerwright.files import atomic_write, enough_space, link_or_copy
 from steerwright.models.families import family_of
 from steerwright.models.generate import Batch, Options, batches, generate_batches, image_size
-from steerwright.models.load import LoadedModel, default_device, load_once
+from steerwright.models.load import LoadedModel, default_device, load_once, same_threads
 from steerwright.models.schedule import timesteps
-from steerwright.models.threads import same_threads
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,14 +14,12 @@ from steerwright.cli.generate import InOrder, generate
 from steerwright.cli.run import run
 from steerwright.cli.sae import sae
 from steerwright.cli.vectors import vectors
+from steerwright.dag import up_to_date
 from steerwright.dag.project import find_root
 from steerwright.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
-from pathlib import Path
-
-from steerwright.dag import up_to_date
 
 # `steerwright dag`: the declarations as dvc.yaml, and as a tree.
 
@@ -145,8 +144,8 @@ def lab(
     from steerwright.lab.app import close, launch
     from steerwright.lab.fitting import Recipe
     from steerwright.lab.workbench import Workbench
-    from steerwright.models.hub import EMBEDDED_LANGUAGE
-    from steerwright.models.language.select import select_language_model
+    from steerwright.models.identify import EMBEDDED_LANGUAGE
+    from steerwright.models.language.spec import select_language_model
 
     root = find_root()
     params = load_params(root)

@@ -182,7 +182,7 @@ def choose_model(name: str | None) -> ModelSpec:
     Folders of params.yaml are relative to the project; here they come out relative to the working directory.
     Raises UserError for a name that is neither, and outside of a project for everything but a folder.
     """
-    from steerwright.models.hub import EMBEDDED
+    from steerwright.models.identify import EMBEDDED
     from steerwright.models.select import select_model
 
     project = _project()
@@ -198,8 +198,8 @@ def choose_model(name: str | None) -> ModelSpec:
 
 def choose_language_model(name: str | None) -> tuple[LanguageSpec, Mapping[str, Mapping[str, Any]]]:
     """As `choose_model`, of a language model, without a name the embedded one; with what it may fall back to."""
-    from steerwright.models.hub import EMBEDDED_LANGUAGE
-    from steerwright.models.language.select import is_language_folder, select_language_model
+    from steerwright.models.identify import EMBEDDED_LANGUAGE
+    from steerwright.models.language.spec import is_language_folder, select_language_model
 
     project = _project()
     if project is None:
@@ -220,7 +220,7 @@ def is_language(name: str | None) -> bool:
 
     UserError, as of `choose_model`, for a name that is no model.
     """
-    from steerwright.models.language.select import is_language_folder
+    from steerwright.models.language.spec import is_language_folder
 
     project = _project()
     params = {} if project is None else project[1]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from steerwright.activations.store.reader import Store
 from steerwright.concepts.concept_table import ConceptLabels, Images, TableOptions, concept_table
-from steerwright.concepts.rows import ImageReader, LatentPass
+from steerwright.concepts.rows import ImageReader, ImageRows, LatentPass
 from steerwright.concepts.scores import ConceptMoments
 from steerwright.concepts.select_latents import probe_aurocs, probe_table
 from steerwright.concepts.token_means import StepEntries, TokenSums
@@ -28,7 +28,6 @@ from steerwright.stats.ranks import auroc_of
 
 if TYPE_CHECKING:
     import polars as pl
-from steerwright.concepts.rows import ImageRows
 
 # A probe on so many prompts is as good as it gets, and its rows' means fit into memory whatever the store holds.
 PROBE_PROMPTS = 4096

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from steerwright.concepts.scores import MOMENT_SCORES, ConceptMoments, moment_scores
+from steerwright.concepts.scores import MOMENT_SCORES, ConceptMoments, moment_scores, share_difference
 from steerwright.concepts.token_means import StepEntries
 from steerwright.errors import UserError
-from steerwright.stats.ranks import StepRanks, auroc
+from steerwright.stats.ranks import LatentRanks, StepRanks, auroc
 from steerwright.stats.significance import LabelPermutations, permutation_p_values, q_values
 
 if TYPE_CHECKING:
     import polars as pl
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import polars as pl
-import polars as pl
-import torch
-from torch import Tensor
-
-from steerwright.concepts.scores import share_difference
-from steerwright.stats.ranks import LatentRanks
 
 
 @dataclass(frozen=True, slots=True)

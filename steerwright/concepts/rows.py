@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from steerwright.activations.store.reader import Store
+from steerwright.concepts.token_means import TokenSums
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.running import Branch
+from steerwright.sae.latents import SparseLatents
+from steerwright.sae.sae import Sae
 
 if TYPE_CHECKING:
     import pyarrow as pa
-from steerwright.concepts.token_means import TokenSums
-from steerwright.sae.latents import SparseLatents
-from steerwright.sae.sae import Sae
 
 # Rows that are handed on at once.
 _PIECE = 2**14

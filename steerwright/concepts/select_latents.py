@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Literal
-
-from torch import Tensor
-
-from steerwright.concepts.scores import ConceptMoments, moment_scores
-from steerwright.errors import UserError
-
-if TYPE_CHECKING:
-    import polars as pl
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from steerwright.concepts.concept_table import ConceptLabels
+from steerwright.concepts.scores import ConceptMoments, moment_scores
+from steerwright.errors import UserError
 from steerwright.stats.ranks import auroc_of
 from steerwright.vectors.estimators.logistic_probe import logistic_probe
 

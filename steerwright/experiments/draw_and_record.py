@@ -13,8 +13,7 @@ from steerwright.activations.shard_plan import CollectedPrompt, ShardJob
 from steerwright.activations.store.rows import Rows
 from steerwright.files import link_or_copy, save_picture
 from steerwright.images import picture_name
-from steerwright.models.load import LoadedModel
-from steerwright.models.threads import same_threads
+from steerwright.models.load import LoadedModel, same_threads
 from steerwright.prompts.concept_table import hash_bits
 
 

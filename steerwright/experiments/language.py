@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-from steerwright.errors import UserError
-from steerwright.files import atomic_write
-from steerwright.models.language.load import LanguageModel
-from steerwright.models.threads import same_threads
-from steerwright.scoring.language.fluency import costs, under
-from steerwright.scoring.language.text_table import Decoding, text_table
-from steerwright.steering.language.generate import Completion, Sampling, complete
-from steerwright.steering.language.sweep import ROWS, asked_with_seeds
-
-if TYPE_CHECKING:
-    import polars as pl
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 
-from steerwright.models.language.load import language_device, load_language_model
+from steerwright.errors import UserError, UserErrors
+from steerwright.files import atomic_write
+from steerwright.models.fingerprint import Fingerprint
+from steerwright.models.language.load import LanguageModel, language_device, load_language_model
 from steerwright.models.language.memory import weight_bytes
 from steerwright.models.language.spec import LanguageSpec
-from steerwright.models.threads import OncePerThread
-from steerwright.steering.language.edits import Alternation
-from steerwright.steering.language.sweep import SteeringWay, sweep_layer
+from steerwright.models.load import OncePerThread, same_threads
+from steerwright.scoring.language.fluency import costs, under
+from steerwright.scoring.language.text_table import Decoding, text_table
+from steerwright.steering.algebra import Edit
+from steerwright.steering.language.edits import Alternation, text_edits
+from steerwright.steering.language.generate import Completion, Sampling, complete
+from steerwright.steering.language.sweep import ROWS, SteeringWay, asked_with_seeds, sweep_layer, sweep_layers
+from steerwright.vectors.estimators.random_direction import random_like
+from steerwright.vectors.formats.vectors_file import load_vectors
+from steerwright.vectors.mixing import mix, parse_mix, takes_turns
 from steerwright.vectors.steering_vectors import SteeringVectors
 
 if TYPE_CHECKING:
     import polars as pl
-from collections.abc import Mapping
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field
-
-from steerwright.errors import UserErrors
-from steerwright.models.fingerprint import Fingerprint
-from steerwright.steering.algebra import Edit
-from steerwright.steering.language.edits import text_edits
-from steerwright.steering.language.sweep import sweep_layers
-from steerwright.vectors.estimators.random_direction import random_like
-from steerwright.vectors.formats.vectors_file import load_vectors
-from steerwright.vectors.mixing import mix, parse_mix, takes_turns
 
 # A language model for work that several processes of this machine may share.
 

@@ -1,24 +1,18 @@
 """Search for the layers and strengths of the edit: an exhaustive grid, then Optuna's TPE near the best of it."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
-
-from steerwright.experiments.floors import Floors
-
-if TYPE_CHECKING:
-    import optuna
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steerwright.errors import UserError, UserErrors
-from steerwright.experiments.floors import Kept
+from steerwright.experiments.floors import Floors, Kept
 
 if TYPE_CHECKING:
+    import optuna
     import polars
 
 

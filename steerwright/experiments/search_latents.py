@@ -21,7 +21,7 @@ from steerwright.experiments.draw import ModelTools, draw_samples
 from steerwright.experiments.operating_point import Tried, operating_point
 from steerwright.files import atomic_write
 from steerwright.images import Sample, load_images
-from steerwright.models.threads import same_threads
+from steerwright.models.load import same_threads
 from steerwright.scoring.axis_judge import AxisJudge, SeenOnAxis
 from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.erasure_target import ErasureTarget

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from steerwright.experiments.draw import Changes, Condition, ModelTools, draw, draw_samples
 from steerwright.files import atomic_write
 from steerwright.images import Sample, load_images
-from steerwright.models.threads import same_threads
+from steerwright.models.load import same_threads
 from steerwright.prompts.concepts import Concept
 from steerwright.prompts.label_set import LabelSet
 from steerwright.scoring.clip import ClipScorer
@@ -27,7 +27,7 @@ from steerwright.steering.attention import Action
 KeptBy = Literal["labels", "prompt", "directional"]
 
 
-class Measure(Protocol):
+class TuningMeasure(Protocol):
     """What pictures are judged by, small, picklable and hashable: it goes to every process that tries changes."""
 
     def __hash__(self) -> int: ...
@@ -48,7 +48,7 @@ class Trials:
     tools: ModelTools
     folder: Path
     samples: tuple[Sample, ...]
-    measure: Measure
+    measure: TuningMeasure
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -96,7 +96,7 @@ def see_unsteered(trials: Trials) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _see(measure: Measure, paths: tuple[Path, ...], times: tuple[int, ...]) -> Any:  # noqa: ARG001
+def _see(measure: TuningMeasure, paths: tuple[Path, ...], times: tuple[int, ...]) -> Any:  # noqa: ARG001
     # `times` tells pictures that were drawn again under the same names.
     return measure.see(load_images(paths))
 

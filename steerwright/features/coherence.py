@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from steerwright.errors import UserError
-from steerwright.features.latent_blocks import latent_blocks
+from steerwright.features.prompt_shuffles import prompt_codes
+from steerwright.features.s_matrix import latent_blocks
 from steerwright.features.top_images import top_images
 from steerwright.sae.products import weighted_rows
 from steerwright.stats.significance import q_values
@@ -170,13 +171,6 @@ def unit_rows(embeddings: ArrayLike) -> Tensor:
     if bad.any():
         raise UserError(f"The embedding of image {int(bad.nonzero()[0])} has no direction; embed the images again.")
     return rows / length
-
-
-def prompt_codes(prompts: Sequence[Hashable]) -> tuple[NDArray[np.int64], int]:
-    """Prompts numbered in the order of their first image, int64 [images], and how many there are."""
-    index: dict[Hashable, int] = {}
-    codes = np.array([index.setdefault(prompt, len(index)) for prompt in prompts], dtype=np.int64)
-    return codes, len(index)
 
 
 def _pairwise(sums: Tensor, count: Tensor) -> Tensor:

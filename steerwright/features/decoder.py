@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from steerwright.sae.sae import Sae
 
 if TYPE_CHECKING:
     import polars as pl
-import math
 
 # Elements of a block of similarities: 64 MiB of float32.
 _BLOCK = 2**24

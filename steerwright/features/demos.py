@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from steerwright.errors import UserError
 from steerwright.experiments.steered_pictures import SeededPrompt
-from steerwright.prompts.suite import evenly
-
-if TYPE_CHECKING:
-    import polars as pl
-from typing import TYPE_CHECKING
-
-from steerwright.features.responsiveness import responsiveness
+from steerwright.prompts.concept_table import evenly
 
 if TYPE_CHECKING:
     import polars as pl
@@ -76,3 +77,87 @@ def demo_trials(judged: pl.DataFrame, kept: int) -> pl.DataFrame:
     )
     marked = found.join(ranks, on=image, how="left", maintain_order="left")
     return marked.with_columns(pl.col("kept").fill_null(False) & pl.col("best"))
+
+
+# How much pictures change when a latent's direction is added and taken away, and which images to try that on.
+
+log = logging.getLogger(__name__)
+
+
+def responsiveness(plus: ArrayLike, minus: ArrayLike) -> NDArray[np.float64]:
+    """Score of LPIPS distances d+ and d- (any one shape) of the two steered pictures from the unsteered one.
+
+    1/2 (d+ + d-) (1/2 + 1/2 min / max): the mean distance, halved where only one side changes anything; 0 where neither
+    does. The formula of seed 004, which says how much a picture changes and not into what.
+    """
+    first, second = np.broadcast_arrays(np.asarray(plus, dtype=np.float64), np.asarray(minus, dtype=np.float64))
+    if (first < 0).any() or (second < 0).any() or not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise ValueError("a distance is negative or not finite")
+    larger = np.maximum(first, second)
+    balance = np.divide(np.minimum(first, second), larger, out=np.zeros_like(larger), where=larger > 0)
+    return np.asarray((first + second) / 2 * (0.5 + 0.5 * balance))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DemoCandidates:
+    """Images for demos of one latent: `table` has latent, image, score, by score descending; `low` and `high` are the
+    scores between which they lie, `in_band` how many images there do, `wanted` how many were asked for."""
+
+    table: pl.DataFrame
+    low: float
+    high: float
+    in_band: int
+    wanted: int
+
+    @property
+    def short(self) -> int:
+        """How many are lacking."""
+        return self.wanted - len(self.table)
+
+
+def demo_candidates(
+    scores: NDArray[np.floating],
+    latent: int,
+    *,
+    low: float = 70,
+    high: float = 95,
+    count: int = 10,
+    alive_above: float = 0.0,
+    prompts: Sequence[object] | None = None,
+    seed: int = 0,
+) -> DemoCandidates:
+    """`count` images in which the latent is clearly active but not at its very strongest.
+
+    `scores` [images]: its pooled activation in every image of a finished matrix. Percentiles `low` to `high` (both
+    inside, linearly interpolated) are those of the scores above `alive_above`. Of the images there, a random choice by
+    `seed` and the latent's number; with `prompts` [images] at most one of each prompt, its strongest. Fewer than
+    `count` are logged and counted in `short`; UserError for a latent that is active nowhere.
+    """
+    import polars as pl
+
+    if not 0 <= low < high <= 100:
+        raise UserError(f"Percentiles {low} to {high} are no band within 0 to 100.")
+    active = scores[scores > alive_above]
+    if not len(active):
+        raise UserError(
+            f"Latent {latent} is active in none of {len(scores)} images, so it has no demo; choose another."
+        )
+    bottom, top = np.percentile(active, [low, high])
+    inside = np.flatnonzero((scores > alive_above) & (scores >= bottom) & (scores <= top))
+    if prompts is not None:
+        strongest: dict[object, int] = {}
+        for image in inside[np.lexsort((inside, -scores[inside]))].tolist():
+            strongest.setdefault(prompts[image], image)
+        inside = np.sort(np.array(list(strongest.values()), dtype=np.int64))
+    chosen = np.random.default_rng((seed, latent)).permutation(inside)[:count]
+    chosen = chosen[np.lexsort((chosen, -scores[chosen]))]
+    if len(chosen) < count:
+        log.warning(
+            "latent %d: %d demo candidates, not %d: only so many of its %d active images lie in percentiles %g to %g",
+            latent, len(chosen), count, len(active), low, high,
+        )  # fmt: skip
+    table = pl.DataFrame(
+        {"latent": [latent] * len(chosen), "image": chosen, "score": scores[chosen].astype(np.float64)},
+        schema={"latent": pl.Int64, "image": pl.Int64, "score": pl.Float64},
+    )
+    return DemoCandidates(table, float(bottom), float(top), len(inside), count)

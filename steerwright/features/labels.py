@@ -14,9 +14,8 @@ from torch import Tensor
 
 from steerwright.errors import UserError
 from steerwright.features.area_interval import area_interval
-from steerwright.features.coherence import prompt_codes
-from steerwright.features.latent_blocks import latent_blocks
-from steerwright.features.prompt_shuffles import prompt_shuffles
+from steerwright.features.prompt_shuffles import prompt_codes, prompt_shuffles
+from steerwright.features.s_matrix import latent_blocks
 from steerwright.stats.ranks import Entries, LatentRanks, auroc, latent_ranks
 
 ASKED = "asked_"

@@ -8,6 +8,7 @@ where both dictionaries are of one space. Both are inner products of unit vector
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,15 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from steerwright.errors import UserError
-from steerwright.features.coherence import prompt_codes
-from steerwright.features.latent_blocks import latent_blocks
-from steerwright.features.prompt_shuffles import prompt_shuffles
-from steerwright.features.s_matrix import SMatrix, Statistic
+from steerwright.features.prompt_shuffles import prompt_codes, prompt_shuffles
+from steerwright.features.s_matrix import SMatrix, Statistic, latent_blocks
 from steerwright.features.token_maps import TokenMaps
 
 if TYPE_CHECKING:
     import polars as pl
-from dataclasses import dataclass
 
 # One-to-one pairs of the most similar vectors of two sets.
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 # Draws for each order that is asked for, after which there seem to be no more.
 _PATIENCE = 100
+
+
+def prompt_codes(prompts: Sequence[Hashable]) -> tuple[NDArray[np.int64], int]:
+    """Prompts numbered in the order of their first image, int64 [images], and how many there are."""
+    index: dict[Hashable, int] = {}
+    codes = np.array([index.setdefault(prompt, len(index)) for prompt in prompts], dtype=np.int64)
+    return codes, len(index)
 
 
 def prompt_shuffles(

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from steerwright.errors import UserError
-from steerwright.features.coherence import prompt_codes
-from steerwright.features.latent_blocks import latent_blocks
+from steerwright.features.prompt_shuffles import prompt_codes
+from steerwright.features.s_matrix import latent_blocks
 from steerwright.features.top_images import top_images
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from steerwright.features.latent_blocks import latent_blocks
-from steerwright.features.s_matrix import SMatrix, Statistic
+from steerwright.features.s_matrix import SMatrix, Statistic, latent_blocks
 from steerwright.features.top_images import top_images
 
 if TYPE_CHECKING:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import html
+import importlib.machinery
 import os
 import shutil
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from steerwright.errors import UserError
@@ -17,11 +21,6 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from steerwright.lab.workbench import Workbench
-import importlib.machinery
-import sys
-from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
-from types import ModuleType
 
 HOST = "127.0.0.1"
 UPLOAD_LIMIT = "16mb"

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from steerwright.errors import UserError
+from steerwright.files import atomic_write
+from steerwright.former_name import current
+from steerwright.lab.checks import checked_name
 from steerwright.models.fingerprint import Fingerprint, same_digest
-from steerwright.vectors.formats.vectors_file import load_vectors
+from steerwright.vectors.formats.vectors_file import load_vectors, save_vectors
 from steerwright.vectors.steering_vectors import SteeringVectors
 
 if TYPE_CHECKING:
     from steerwright.prompts.concept_library import LibraryConcept
-from collections.abc import Iterator
-from dataclasses import asdict, field
-
-from steerwright.files import atomic_write
-from steerwright.former_name import current
-from steerwright.lab.checks import checked_name
-from steerwright.vectors.formats.vectors_file import save_vectors
 
 Origin = Literal["built-in", "yours"]
 POLICY = "content"

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from steerwright.errors import UserError
 from steerwright.lab.checks import MOST_OWN, checked_choice, checked_name
 from steerwright.lab.concepts import ConceptChoice, ConceptEntry, MeasuredConcept, OwnConcepts, Pair
 from steerwright.lab.fitting import Recipe, fit_library, library_sides
 from steerwright.lab.jobs import FairQueue
-from steerwright.models.hub import EMBEDDED_LANGUAGE
+from steerwright.models.fingerprint import Fingerprint
+from steerwright.models.identify import EMBEDDED_LANGUAGE, fingerprint
+from steerwright.vectors.estimators.mean_difference import mean_difference
 
 if TYPE_CHECKING:
     from steerwright.models.language.load import LanguageModel
@@ -24,26 +31,6 @@ if TYPE_CHECKING:
     from steerwright.prompts.concept_library import LibraryConcept
     from steerwright.scoring.language.judges import TextLabels
     from steerwright.vectors.steering_vectors import SteeringVectors
-import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from steerwright.models.fingerprint import Fingerprint
-from steerwright.models.identify import fingerprint
-
-if TYPE_CHECKING:
-    from steerwright.models.language.load import LanguageModel
-    from steerwright.models.language.spec import LanguageSpec
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import torch
-from torch import Tensor
-
-from steerwright.vectors.estimators.mean_difference import mean_difference
-
-if TYPE_CHECKING:
-    from steerwright.models.language.load import LanguageModel
 
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from steerwright.errors import UserError
 
 if TYPE_CHECKING:
-    from steerwright.models.hub import Sourced
+    from steerwright.models.identify import Sourced
 
 log = logging.getLogger(__name__)
 

@@ -4,26 +4,63 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
 from steerwright.errors import UserError
-from steerwright.file_kind import lfs_pointer_in
+from steerwright.files import lfs_pointer_in
 from steerwright.former_name import setting
 from steerwright.models.building import building
 from steerwright.models.custom_code import NO_CODE, check_adapters, check_components, code_refused
 from steerwright.models.families import FAMILIES, denoiser
 from steerwright.models.fingerprint import Fingerprint, check_expected
-from steerwright.models.hub import ask_hub, cached_commit, model_folder, resolve_commit, unavailable
+from steerwright.models.identify import ask_hub, cached_commit, model_folder, resolve_commit, unavailable
 from steerwright.models.identify import fingerprint as identify
 from steerwright.models.spec import ModelSpec
-from steerwright.models.threads import OncePerThread
 
 if TYPE_CHECKING:
     from diffusers import FluxPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
+
+# One loaded thing for each thread, for as long as the same one is asked for.
+
+Thing = TypeVar("Thing")
+
+
+class OncePerThread(Generic[Thing]):
+    """Holds what a thread loaded last; the old one goes before a new one comes, since both may not fit into memory."""
+
+    def __init__(self) -> None:
+        self._held = threading.local()
+
+    def get(self, key: object, load: Callable[[], Thing]) -> Thing:
+        """What this thread holds under `key`, loaded where it holds another or none."""
+        if getattr(self._held, "key", None) != key:
+            self._held.key = self._held.thing = None
+            self._held.thing = load()
+            self._held.key = key
+        thing: Thing = self._held.thing
+        return thing
+
+
+# Compute with a given number of threads: another number rounds otherwise.
+
+
+@contextmanager
+def same_threads(count: int) -> Iterator[None]:
+    """Inside the block torch computes with `count` threads, those of the process that planned the work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from steerwright.models.building import building
 from steerwright.models.custom_code import check_components
 from steerwright.models.families.flux import Flux, text_length
 from steerwright.models.hookpoints import Hookpoint, cut_input, cut_output, resolve
-from steerwright.models.hub import config_folder
+from steerwright.models.identify import config_folder
 from steerwright.models.spec import ModelSpec
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}

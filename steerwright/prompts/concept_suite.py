@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from steerwright.errors import UserError, UserErrors
-from steerwright.prompts.concept_grid import ConceptGrid, concept_grid
-
-if TYPE_CHECKING:
-    import polars as pl
-from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import BaseModel, ConfigDict
-
-from steerwright.prompts.concept_grid import Axis
+from steerwright.prompts.concept_grid import Axis, ConceptGrid, concept_grid, spread
 from steerwright.prompts.concept_table import SPLITS, Split, hash_bits, prompt_schema, seeds
 from steerwright.prompts.concepts import read_list
-
-if TYPE_CHECKING:
-    import polars as pl
-from typing import TYPE_CHECKING
-
-from pydantic import field_validator
-
-from steerwright.prompts.concept_grid import spread
 from steerwright.text_file import read_text_file, text_lines
 
 if TYPE_CHECKING:

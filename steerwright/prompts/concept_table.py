@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from steerwright.errors import UserError
 
@@ -17,6 +17,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 COLUMNS = ("id", "prompt", "split", "template", "seed")
 # Seeds are whole numbers that JSON and float64 hold exactly.
 _SEED_BITS = 53
+T = TypeVar("T")
 
 
 def read_concept_prompts(path: Path) -> pl.DataFrame:
@@ -54,3 +55,10 @@ def seeds(ids: Sequence[str], salt: int) -> list[int]:
 def hash_bits(text: str, bits: int) -> int:
     """The first bits of the text's SHA-256, as a number."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> (64 - bits)
+
+
+def evenly(texts: Sequence[T], count: int) -> list[T]:
+    """`count` of the texts, spread evenly over their order; all of them if there are no more."""
+    if count >= len(texts):
+        return list(texts)
+    return [texts[index * len(texts) // count] for index in range(count)]

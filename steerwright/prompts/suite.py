@@ -1,11 +1,11 @@
 """Prompt suites: the prompts that are steered, and those that settings are tuned on."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from steerwright.errors import UserErrors
-from steerwright.prompts.table import read_table
+from steerwright.text_file import read_table
 
 T = TypeVar("T")
 
@@ -27,8 +27,25 @@ def check_disjoint(scored: dict[int, str], tuning: dict[int, str], scored_path: 
         raise UserErrors("Prompts are tuned on and scored at once; take them out of the tuning set:", both)
 
 
-def evenly(texts: Sequence[T], count: int) -> list[T]:
-    """`count` of the texts, spread evenly over their order; all of them if there are no more."""
-    if count >= len(texts):
-        return list(texts)
-    return [texts[index * len(texts) // count] for index in range(count)]
+# Contrast pairs: two prompts that differ in the concept and in nothing else.
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastPair:
+    """A prompt with the concept and the same prompt with its opposite."""
+
+    id: int
+    positive: str
+    negative: str
+
+
+def read_contrast_pairs(path: Path) -> list[ContrastPair]:
+    """Pairs of a CSV with the columns ID, positive and negative, in order of id.
+
+    Raises UserError as `read_table` does, and UserErrors for pairs whose two sides are the same text.
+    """
+    pairs = [ContrastPair(key, *texts) for key, texts in sorted(read_table(path, ["positive", "negative"]).items())]
+    same = [f"ID {pair.id}: both sides are {pair.positive!r}" for pair in pairs if pair.positive == pair.negative]
+    if same:
+        raise UserErrors(f"{path} has pairs without a contrast:", same)
+    return pairs

@@ -11,13 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from steerwright.errors import UserError
-from steerwright.file_kind import lfs_pointer_in
-from steerwright.files import NewFolder
+from steerwright.files import NewFolder, lfs_pointer_in
 from steerwright.former_name import current
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.activations import ACTIVATIONS, Activation
-from steerwright.sae.input_norm import ConstantNorm, InputNorm, NoNorm, PerRow, ScaleBy, Standardise
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import ConstantNorm, InputNorm, NoNorm, PerRow, Sae, ScaleBy, Standardise
 from steerwright.sae.site import Site, require_fit
 
 # What the folder of an autoencoder says about it, in config.json: everything but its tensors.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from steerwright.errors import UserError
 from steerwright.images import Sample
-from steerwright.prompts.suite import evenly
+from steerwright.prompts.concept_table import evenly
 from steerwright.scoring.erasure_target import ErasureTarget
 
 if TYPE_CHECKING:

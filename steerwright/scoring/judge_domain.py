@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steerwright.errors import UserErrors
-from steerwright.models.language.select import select_language_model
-from steerwright.models.language.spec import LanguageSpec
+from steerwright.models.language.spec import LanguageSpec, select_language_model
 from steerwright.models.select import select_model
 from steerwright.models.spec import ModelSpec
 

@@ -12,9 +12,8 @@ from torch.nn.functional import normalize
 
 from steerwright.prompts.concepts import Concept
 from steerwright.prompts.label_set import LabelSet
-from steerwright.scoring.clip import ClipScorer, paired_similarity
+from steerwright.scoring.clip import ClipScorer, paired_similarity, zero_shot_labels
 from steerwright.scoring.target import ShownConcept, Target
-from steerwright.scoring.zero_shot_labels import zero_shot_labels
 
 
 @dataclass(frozen=True, slots=True)

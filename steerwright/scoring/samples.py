@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from steerwright.errors import UserErrors
 from steerwright.images import Sample, picture_path
+from steerwright.prompts.concept_table import evenly
 from steerwright.prompts.concepts import Concept
-from steerwright.prompts.suite import evenly
 from steerwright.steering.attention import EditSpec, parse_edits
 
 Steering = Literal["none", "edit", "random"]

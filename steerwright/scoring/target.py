@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from steerwright.errors import UserErrors
 from steerwright.prompts.concepts import check_shown
-from steerwright.prompts.contrast_pairs import ContrastPair
+from steerwright.prompts.suite import ContrastPair
 
 if TYPE_CHECKING:
     from steerwright.prompts.label_set import LabelSet

@@ -9,7 +9,7 @@ from steerwright.dag import Dep, Out, Param, code_digest, previous_output, progr
 from steerwright.models.attention_blocks import Attention, attention_blocks
 from steerwright.models.load import load_model
 from steerwright.models.select import read_model
-from steerwright.prompts.contrast_pairs import ContrastPair
+from steerwright.prompts.suite import ContrastPair
 
 
 def collect_attention(

@@ -15,7 +15,7 @@ from steerwright.images import Sample
 from steerwright.models.attention_blocks import Attention, attention_blocks
 from steerwright.models.schedule import timesteps
 from steerwright.models.select import read_model
-from steerwright.prompts.suite import evenly
+from steerwright.prompts.concept_table import evenly
 from steerwright.scoring.clip import scorer_here
 from steerwright.scoring.samples import EditPlan, reworded_for
 from steerwright.steering.apply import check_branches

@@ -10,8 +10,7 @@ from steerwright.dag import Dep, Out, Param, map_shards, progress
 from steerwright.experiments.draw import ModelTools, draw
 from steerwright.experiments.steered_pictures import SeededPrompt, SteeredSite, Steering, plan_steered
 from steerwright.features.chosen_latents import chosen_latents, label_changes, label_of
-from steerwright.features.demos import demo_trials, neutral_prompts
-from steerwright.features.responsiveness import demo_candidates
+from steerwright.features.demos import demo_candidates, demo_trials, neutral_prompts
 from steerwright.features.s_matrix import SMatrix
 from steerwright.features.top_images import top_images
 from steerwright.models.select import read_model

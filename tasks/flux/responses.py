@@ -8,8 +8,7 @@ import polars as pl
 from steerwright.dag import Dep, Out, Param, map_shards
 from steerwright.experiments.draw import ModelTools, draw
 from steerwright.experiments.steered_pictures import SteeredSite, Steering, plan_steered
-from steerwright.features.demos import neutral_prompts
-from steerwright.features.responsiveness import responsiveness
+from steerwright.features.demos import neutral_prompts, responsiveness
 from steerwright.models.select import read_model
 from steerwright.prompts.concept_table import read_concept_prompts
 from steerwright.scoring.picture_judge import PictureJudge

@@ -10,7 +10,7 @@ from steerwright.activations.text_encoder import Engine
 from steerwright.dag import Dep, Out, Param, code_digest, previous_output, progress
 from steerwright.models.language.encode import Padding
 from steerwright.models.language.load import load_language_model
-from steerwright.models.language.select import read_language_model
+from steerwright.models.language.spec import read_language_model
 from steerwright.vectors.language import Contrast, contrast_texts, role_of, unread
 
 log = logging.getLogger(__name__)

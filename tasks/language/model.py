@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from steerwright.dag import Dep, Out, Param
 from steerwright.models.language.load import load_or_fall_back
-from steerwright.models.language.select import select_language_model
+from steerwright.models.language.spec import select_language_model
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ import polars as pl
 from steerwright.dag import Dep, Out, Param
 from steerwright.errors import UserError
 from steerwright.prompts.concept_library import check_held_out, chosen_concepts, read_libraries
-from steerwright.prompts.suite import check_disjoint, evenly, read_prompts
+from steerwright.prompts.concept_table import evenly
+from steerwright.prompts.suite import check_disjoint, read_prompts
 from steerwright.scoring.judge_domain import check_judges
 
 

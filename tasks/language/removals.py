@@ -6,7 +6,7 @@ from typing import Annotated
 
 from steerwright.dag import Dep, Out, Param
 from steerwright.models.language.load import load_language_model
-from steerwright.models.language.select import read_language_model
+from steerwright.models.language.spec import read_language_model
 from steerwright.vectors.estimators.registry import EstimatorName
 from steerwright.vectors.formats.vectors_file import save_vectors
 from steerwright.vectors.language import removal_vectors

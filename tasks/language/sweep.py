@@ -7,7 +7,7 @@ import polars as pl
 
 from steerwright.dag import Dep, Out, Param, map_shards
 from steerwright.experiments.language import LanguageTools, SweepShard, all_vectors, write_sweep_shard
-from steerwright.models.language.select import read_language_model
+from steerwright.models.language.spec import read_language_model
 from steerwright.steering.language.generate import Sampling
 from steerwright.steering.language.sweep import SteeringWay, sweep_layers
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from steerwright.activations.residuals import pooled_texts
 from steerwright.activations.store.reader import open_store
 from steerwright.dag import Dep, Out, Param, progress
-from steerwright.models.language.select import read_language_model
+from steerwright.models.language.spec import read_language_model
 from steerwright.stats.ranks import auroc_of
 from steerwright.vectors.estimators.registry import EstimatorName
 from steerwright.vectors.formats.vectors_file import save_vectors

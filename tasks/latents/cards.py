@@ -23,7 +23,7 @@ from steerwright.models.hookpoints import as_tokens
 from steerwright.models.load import LoadedModel, load_model
 from steerwright.models.running import carries_prompt
 from steerwright.models.select import read_model
-from steerwright.prompts.suite import evenly
+from steerwright.prompts.concept_table import evenly
 from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import load_sae, require_hookpoint
 from steerwright.scoring.erasure_target import ErasureTarget

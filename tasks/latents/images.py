@@ -13,8 +13,7 @@ from steerwright.dag import Dep, Out, Param, map_shards
 from steerwright.errors import UserError
 from steerwright.experiments.draw import Condition, ModelTools, draw, draw_samples
 from steerwright.models.select import read_model
-from steerwright.prompts.concept_table import read_concept_prompts
-from steerwright.prompts.suite import evenly
+from steerwright.prompts.concept_table import evenly, read_concept_prompts
 from steerwright.scoring.erasure_samples import (
     STEERED,
     UNSTEERED,

@@ -14,8 +14,8 @@ from steerwright.experiments.operating_point import Tried, operating_point
 from steerwright.experiments.tuning import ConceptMeasure, KeptBy, Trials, try_all
 from steerwright.images import Sample, load_images, picture_path
 from steerwright.models.select import read_model
+from steerwright.prompts.concept_table import evenly
 from steerwright.prompts.concepts import Concept
-from steerwright.prompts.suite import evenly
 from steerwright.scoring.clip import ClipScorer, scorer_here
 from steerwright.scoring.edits import judged_edits
 from steerwright.scoring.judges import ConceptJudge

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from seasons.label_set import SEASONS_WORLD
 from steerwright.dag import Dep, Out, Param
 from steerwright.errors import UserError
-from steerwright.prompts.contrast_pairs import read_contrast_pairs
-from steerwright.prompts.suite import check_disjoint
+from steerwright.prompts.suite import check_disjoint, read_contrast_pairs
 from steerwright.prompts.suite import read_prompts as read_suite
 from steerwright.scoring.judge_domain import check_judges
 from steerwright.scoring.metrics import METRICS

@@ -16,14 +16,13 @@ from steerwright.dag import Dep, Out, Param, progress
 from steerwright.experiments.dose import resistance_groups
 from steerwright.images import load_images, picture_path
 from steerwright.prompts.label_set import LabelSet
-from steerwright.scoring.clip import ClipScorer
+from steerwright.scoring.clip import ClipScorer, zero_shot_labels
 from steerwright.scoring.judgements import CONDITIONS
 from steerwright.scoring.labels import LabelScorer
 from steerwright.scoring.metrics import MeasuredPictures, measured
 from steerwright.scoring.perceptual import Perceptual
 from steerwright.scoring.target import ShownConcept, Target, column, read_target
 from steerwright.scoring.winter import score_winter, write_metrics, write_plots
-from steerwright.scoring.zero_shot_labels import zero_shot_labels
 from steerwright.stats.bootstrap import Bootstrap
 
 

@@ -23,7 +23,7 @@ from steerwright.experiments.tuning import TargetMeasure, TrialJob, Trials, see_
 from steerwright.files import atomic_write
 from steerwright.images import Sample
 from steerwright.models.select import read_model
-from steerwright.prompts.suite import evenly
+from steerwright.prompts.concept_table import evenly
 from steerwright.scoring.clip import scorer_here
 from steerwright.scoring.target import read_target
 from steerwright.steering.algebra import EditBranch

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from steerwright.file_kind import kind_of, lfs_pointer_in
+from steerwright.file_kind import kind_of
+from steerwright.files import lfs_pointer_in
 from steerwright.torch_file import is_torch_file
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 3463726498\n"

@@ -10,8 +10,7 @@ from steerwright.errors import UserError, UserErrors
 from steerwright.prompts.concept_library import read_library
 from steerwright.prompts.concept_suite import UnlearnCanvas, concept_prompts, parse_suite, read_unlearn_canvas
 from steerwright.prompts.concepts import read_list
-from steerwright.prompts.contrast_pairs import read_contrast_pairs
-from steerwright.prompts.suite import read_prompts
+from steerwright.prompts.suite import read_contrast_pairs, read_prompts
 from steerwright.report.submission import decode_submission
 from steerwright.text_file import csv_rows, read_text_file, text_lines
 

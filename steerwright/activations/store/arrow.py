@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,6 @@ from steerwright.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-from dataclasses import dataclass
 
 _VALUES = "values"
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +21,6 @@ from steerwright.models.hookpoints import Hookpoint
 
 if TYPE_CHECKING:
     import pyarrow as pa
-import os
-import time
-from collections import OrderedDict
-from collections.abc import Sequence
 
 NO_STEP = -1
 """The step of rows of a text encoder, which has none."""

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from steerwright.dag.dvc import lock as dvc_lock
+from steerwright.dag.dvc import lockfile as dvc_lock
 from steerwright.dag.project import state_folder
 from steerwright.errors import UserError
 

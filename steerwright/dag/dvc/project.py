@@ -17,7 +17,7 @@ from typing import Any
 
 from steerwright.dag import environment
 from steerwright.dag.dvc import cache_objects, lockfile
-from steerwright.dag.dvc import lock as dvc_lock
+from steerwright.dag.dvc import lockfile as dvc_lock
 from steerwright.dag.outcome import OutputRecord
 from steerwright.dag.project import queue
 from steerwright.errors import UserError

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from steerwright.dag.dvc import cache_objects, lockfile
-from steerwright.dag.dvc import lock as dvc_lock
+from steerwright.dag.dvc import lockfile as dvc_lock
 from steerwright.dag.dvc.cache_objects import Damage
 from steerwright.dag.project import queue, state_folder, write_atomically
 from steerwright.errors import UserError

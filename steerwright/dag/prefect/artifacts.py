@@ -8,19 +8,16 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steerwright.dag.outcome import Outcome, OutputRecord
+from steerwright.dag.outcome import Outcome, OutputRecord, PlannedStage
 from steerwright.dag.prefect.settings import every
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-from collections import Counter
-from collections.abc import Sequence
-
-from steerwright.dag.outcome import PlannedStage
 
 logger = logging.getLogger(__name__)
 

@@ -204,6 +204,6 @@ def known_concepts(workbench: Workbench) -> tuple[str, ...]:
 def neutral_prompts(workbench: Workbench) -> tuple[str, ...]:
     """The project's tuning prompts: requests that ask for no concept."""
     from steerwright.lab.operations.blend import PROMPTS
-    from steerwright.prompts.table import read_table
+    from steerwright.text_file import read_table
 
     return tuple(text for (text,) in read_table(workbench.root / PROMPTS, ["prompt"]).values())

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 from steerwright.errors import UserError
 from steerwright.lab.checks import checked_choice, checked_number, checked_text, checked_whole
-from steerwright.report.html.page import Html
+from steerwright.lab.lessons.experiment import Answers, AnswerShare
+from steerwright.report.html.page import Html, el
 
 if TYPE_CHECKING:
     from steerwright.lab.lessons.experiment import Experiment
-from collections.abc import Sequence
-
-from steerwright.lab.lessons.experiment import Answers, AnswerShare
-from steerwright.report.html.page import el
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
 
 from steerwright.errors import UserError
 from steerwright.lab.checks import MOST_CONCEPTS, checked_choice, checked_number, checked_text
 from steerwright.lab.concepts import ConceptEntry
+from steerwright.lab.jobs import Job
+from steerwright.lab.workbench import read_answers
 from steerwright.vectors.steering_vectors import SteeringVectors
 
 if TYPE_CHECKING:
@@ -17,26 +23,7 @@ if TYPE_CHECKING:
     from steerwright.lab.workbench import Workbench
     from steerwright.models.language.load import LanguageModel
     from steerwright.steering.algebra import Edit
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from steerwright.lab.jobs import Job
-
-if TYPE_CHECKING:
-    from steerwright.lab.workbench import Workbench
-    from steerwright.models.language.load import LanguageModel
-    from steerwright.steering.algebra import Edit
     from steerwright.steering.language.generate import Completion, Sampling
-import math
-from typing import TYPE_CHECKING, Literal
-
-import torch
-
-from steerwright.lab.workbench import read_answers
-
-if TYPE_CHECKING:
-    from steerwright.lab.workbench import Workbench
-    from steerwright.steering.language.generate import Completion
 
 
 HEAVIEST = 10.0
@@ -156,7 +143,7 @@ def requests(workbench: Workbench, prompt: Any, seed: int, temperature: float) -
     Greedy answers to one prompt would all be the same, so there is one of them then.
     """
     if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
-        from steerwright.prompts.table import read_table
+        from steerwright.text_file import read_table
 
         found = [text for (text,) in read_table(workbench.root / PROMPTS, ["prompt"]).values()][:MOST_PROMPTS]
         return found, [seed + place for place in range(len(found))]

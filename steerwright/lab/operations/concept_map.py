@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from steerwright.errors import UserError
 from steerwright.lab.checks import checked_choice, checked_layer, checked_seed, checked_strength, checked_text
 from steerwright.lab.concepts import POLICY
 from steerwright.lab.jobs import Job
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from steerwright.lab.workbench import Workbench
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
-
 from steerwright.lab.operations.separability import pair_activations
 
 if TYPE_CHECKING:

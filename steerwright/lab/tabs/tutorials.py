@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gradio as gr
 
-from steerwright.lab.jobs import Stop, follow
+from steerwright.lab.checks import checked_choice
+from steerwright.lab.jobs import Job, Stop, follow
 from steerwright.lab.lessons import LESSONS
-from steerwright.lab.lessons.experiment import known_concepts
+from steerwright.lab.lessons.experiment import Experiment, known_concepts
 from steerwright.lab.lessons.lesson import (
     LESSON_STYLE,
     Control,
@@ -22,12 +23,38 @@ from steerwright.lab.lessons.lesson import (
     Words,
     start,
 )
-from steerwright.lab.operations.lessons import lesson as lesson_named
-from steerwright.lab.operations.lessons import run_step, step_of
 from steerwright.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
 from steerwright.lab.style import lead, progress
 from steerwright.lab.workbench import Workbench
 from steerwright.report.html.page import Html, el
+
+# Taking the lessons: which there are, and running one step's experiment with what the reader set.
+
+
+def lesson_named(name: Any) -> Lesson:
+    """A lesson by its name; UserError that names those there are."""
+    known = {one.name: one for one in LESSONS}
+    return known[checked_choice(name, known, "lesson")]
+
+
+def step_of(lesson: Lesson, name: Any) -> LessonStep:
+    """A step of `lesson` by its name; UserError that names those there are."""
+    known = {one.name: one for one in lesson.steps}
+    return known[checked_choice(name, known, "step")]
+
+
+def run_step(
+    workbench: Workbench, lesson_name: Any, step_name: Any, values: Mapping[str, Any], job: Job | None = None
+) -> LessonOutcome:
+    """Run the experiment of a step on the model, with `values` by the names of the step's controls.
+
+    What is missing in `values` is as the page sets it first. Raises UserError for an unknown lesson, step or value, and
+    where the lab's model is one whose texts it cannot judge; Cancelled when the job is stopped.
+    """
+    step = step_of(lesson_named(lesson_name), step_name)
+    experiment = Experiment(workbench, job)
+    return step.run(experiment, step.checked(values, known_concepts(workbench)))
+
 
 _LEAD = (
     "Six lessons. Each step asks you to find something out, runs the experiment on the model that is loaded here, and "

@@ -10,7 +10,7 @@ from steerwright.errors import UserError
 from steerwright.models.building import building
 from steerwright.models.custom_code import NO_CODE, code_refused, wants_code
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.models.hub import config_folder
+from steerwright.models.identify import config_folder
 from steerwright.models.language.layers import block_hookpoints
 from steerwright.models.language.spec import LanguageSpec
 

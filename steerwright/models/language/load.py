@@ -13,19 +13,18 @@ from typing import Any
 import torch
 
 from steerwright.errors import UserError
-from steerwright.file_kind import lfs_pointer_in
+from steerwright.files import lfs_pointer_in
 from steerwright.former_name import setting
 from steerwright.models.building import building
 from steerwright.models.custom_code import NO_CODE, check_adapters, code_refused, wants_code
 from steerwright.models.fingerprint import Fingerprint, check_expected
 from steerwright.models.hookpoints import Hookpoint
-from steerwright.models.hub import ask_hub, cached_commit, model_folder, unavailable
+from steerwright.models.identify import ask_hub, cached_commit, model_folder, unavailable
 from steerwright.models.identify import fingerprint as identify
 from steerwright.models.language.layers import block_hookpoints
 from steerwright.models.language.memory import NotEnoughMemory, check_memory, ran_out
 from steerwright.models.language.reading import check_reading
-from steerwright.models.language.select import select_language_model
-from steerwright.models.language.spec import LanguageSpec
+from steerwright.models.language.spec import LanguageSpec, select_language_model
 from steerwright.models.load import default_device
 
 # What loading reads: never a pickle, and none of the copies of the weights in other formats.

@@ -7,8 +7,7 @@ import polars as pl
 
 from steerwright.report.flux.pictures import Pictures
 from steerwright.report.html import figures as drawing
-from steerwright.report.html.page import Html, el
-from steerwright.report.html.style import CARD_STYLE
+from steerwright.report.html.page import CARD_STYLE, Html, el
 
 
 class ReportFolder:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from steerwright.report.html.style import STYLE_SHEET
+from steerwright.report.html.theme import DARK, LIGHT
 
 if TYPE_CHECKING:
     import polars as pl
@@ -91,3 +91,23 @@ def picture(path: Path) -> tuple[str, tuple[int, int]]:
 def data_uri(kind: str, content: bytes) -> str:
     """`content` as an address."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+# The page's style sheet: quiet, readable on a phone, light and dark, and on paper.
+
+
+def _variables(colours: dict[str, str]) -> str:
+    return "".join(f"--{name}:{value};" for name, value in colours.items())
+
+
+STYLE_SHEET = (
+    f":root{{color-scheme:light dark;{_variables(LIGHT)}}}"
+    f"@media screen and (prefers-color-scheme:dark){{:root{{{_variables(DARK)}}}}}"
+    + Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+)
+
+GRID_STYLE = Path(__file__).with_name("grids.css").read_text(encoding="utf-8")
+"""What pages with grids of pictures add."""
+
+CARD_STYLE = GRID_STYLE + Path(__file__).with_name("cards.css").read_text(encoding="utf-8")
+"""What pages with cards of latents add."""

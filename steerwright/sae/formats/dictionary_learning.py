@@ -26,8 +26,7 @@ from steerwright.sae.formats.fold import (
     one_dtype,
     unit_decoder,
 )
-from steerwright.sae.input_norm import NoNorm
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import NoNorm, Sae
 
 _WEIGHTS, _CONFIG = "ae.pt", "config.json"
 _PREFIXES = ("_orig_mod.", "module.")

@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from steerwright.errors import UserError
-from steerwright.file_kind import LFS_WORDS, is_lfs_pointer, kind_of
+from steerwright.file_kind import kind_of
+from steerwright.files import LFS_WORDS, is_lfs_pointer
 from steerwright.torch_file import is_npz_file, is_torch_file, load_torch
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".pkl", ".bin")

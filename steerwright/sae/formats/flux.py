@@ -21,8 +21,7 @@ from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.activations import Activation, Relu, TopK
 from steerwright.sae.formats.files import CheckpointFiles, Unfit, validated
 from steerwright.sae.formats.fold import ImportedSae, Tensors, add_subtraction, fold_input_norm, one_dtype
-from steerwright.sae.input_norm import NoNorm
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import NoNorm, Sae
 from steerwright.sae.site import Site
 
 _NAMES = {"pre_bias", "encoder.weight", "encoder.bias", "decoder.weight"}

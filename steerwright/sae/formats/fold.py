@@ -11,8 +11,7 @@ from torch import Tensor
 from steerwright.errors import UserError
 from steerwright.sae.activations import Gated, JumpRelu
 from steerwright.sae.formats.files import Unfit
-from steerwright.sae.input_norm import InputNorm, NoNorm, PerRow, ScaleBy, Standardise
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import InputNorm, NoNorm, PerRow, Sae, ScaleBy, Standardise
 
 # SAELens folds by norms of at least so much.
 _SMALLEST_NORM = 1e-8

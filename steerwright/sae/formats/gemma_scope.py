@@ -16,8 +16,7 @@ from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.activations import JumpRelu
 from steerwright.sae.formats.files import CheckpointFiles, Unfit
 from steerwright.sae.formats.fold import ImportedSae, Tensors, fold_input_norm, fold_subtraction, one_dtype
-from steerwright.sae.input_norm import NoNorm
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import NoNorm, Sae
 from steerwright.sae.site import Site
 
 _WEIGHTS, _CONFIG = "params.npz", "config.json"

@@ -29,8 +29,7 @@ from steerwright.sae.formats.fold import (
     is_layer_norm,
     one_dtype,
 )
-from steerwright.sae.input_norm import NoNorm
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import NoNorm, Sae
 from steerwright.sae.site import Site
 
 _CONFIG, _WEIGHTS = "config.json", "state_dict.pth"

@@ -32,8 +32,7 @@ from steerwright.sae.formats.fold import (
     is_layer_norm,
     one_dtype,
 )
-from steerwright.sae.input_norm import ConstantNorm, InputNorm, NoNorm
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import ConstantNorm, InputNorm, NoNorm, Sae
 from steerwright.sae.site import Site
 
 # cfg.json of SAELens, as it is since version 6, and what its earlier versions mean.

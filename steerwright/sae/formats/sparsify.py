@@ -28,8 +28,7 @@ from steerwright.sae.formats.fold import (
     is_layer_norm,
     one_dtype,
 )
-from steerwright.sae.input_norm import InputNorm, NoNorm, PerRow
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import InputNorm, NoNorm, PerRow, Sae
 from steerwright.sae.site import Site
 
 _WEIGHTS, _CONFIG = "sae.safetensors", "cfg.json"

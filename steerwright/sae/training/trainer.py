@@ -13,16 +13,14 @@ from torch.nn import functional
 
 from steerwright.sae.activations import Activation
 from steerwright.sae.architectures import ARCHITECTURES
-from steerwright.sae.input_norm import NoNorm, ScaleBy
 from steerwright.sae.products import above, largest
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import NoNorm, Sae, ScaleBy
 from steerwright.sae.site import Site
 from steerwright.sae.training.config import SaeConfig
-from steerwright.sae.training.dense_step import dense_step
 from steerwright.sae.training.gradients import StepOutcome
 from steerwright.sae.training.losses import AuxK, Sparsity
 from steerwright.sae.training.selection import PreActivations
-from steerwright.sae.training.sparse_step import Decoding, sparse_step
+from steerwright.sae.training.steps import Decoding, dense_step, sparse_step
 from steerwright.sae.training.weights import AdamMoments, SaeWeights
 
 PIECE = 1 << 26

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,7 +17,6 @@ from steerwright.steering.language.log_probs import next_token_log_probs, writte
 
 if TYPE_CHECKING:
     from steerwright.steering.algebra import Edit
-import re
 
 ROWS = 64
 

@@ -5,24 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-
-from steerwright.errors import UserError
-
-if TYPE_CHECKING:
-    import polars as pl
-from typing import Any
-
 from numpy.typing import NDArray
 from torch import Tensor
 
+from steerwright.errors import UserError
 from steerwright.models.building import building
 from steerwright.models.custom_code import NO_CODE, check_adapters, code_refused, wants_code
-from steerwright.models.hub import pinned_commit
+from steerwright.models.identify import pinned_commit
 from steerwright.scoring.language.text_classifier import TextClassifier, load_text_classifier
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class TextJudge:

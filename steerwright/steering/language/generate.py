@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from steerwright.arguments import as_many, seed_list, text_list, whole
+from steerwright.arguments import as_many, number, seed_list, text_list, whole
 from steerwright.errors import UserError
 from steerwright.models.language.encode import Encoded, encode, pad_id
 from steerwright.models.language.load import LanguageModel
@@ -18,9 +19,6 @@ from steerwright.steering.language.apply import check_rows, steer_text
 
 if TYPE_CHECKING:
     from steerwright.models.language.token_places import TokenPlaces
-import math
-
-from steerwright.arguments import number
 
 OnToken = Callable[[int, int], None]
 

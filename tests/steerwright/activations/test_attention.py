@@ -12,7 +12,7 @@ from steerwright.activations.store.reader import open_store
 from steerwright.activations.store.rows import token_grid
 from steerwright.errors import UserError
 from steerwright.models.attention_blocks import attention_blocks
-from steerwright.prompts.contrast_pairs import ContrastPair
+from steerwright.prompts.suite import ContrastPair
 from tasks.attention.vectors import moments_of_rows
 
 PAIRS = [ContrastPair(i, f"a b {'a ' * i}", f"b a {'b ' * i}") for i in range(5)]

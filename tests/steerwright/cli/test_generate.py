@@ -24,7 +24,7 @@ from steerwright.models.generate import generate
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.load import LoadedModel
 from steerwright.models.schedule import timesteps
-from steerwright.prompts.contrast_pairs import ContrastPair
+from steerwright.prompts.suite import ContrastPair
 from steerwright.steering.apply import steer
 from steerwright.steering.attention import AttentionRecipe, attention_edits
 from steerwright.steering.pictures import Picture, add, as_grid, erase, make_pictures, open_model

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from steerwright.dag.dvc import cache_objects
-from steerwright.dag.dvc import lock as dvc_lock
+from steerwright.dag.dvc import lockfile as dvc_lock
 from steerwright.dag.dvc.repair import repair_cache
 from tests.synthetic_project import Checkout
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from steerwright.dag.dvc import lock as dvc_lock
 from steerwright.dag.dvc import lockfile
+from steerwright.dag.dvc import lockfile as dvc_lock
 from tests.synthetic_project import HERE, Checkout, copy_checkout
 
 BIN = Path(sys.executable).parent

@@ -12,6 +12,7 @@ from PIL import Image
 
 from steerwright.activations.record import record
 from steerwright.concepts.scores import ConceptMoments, save_concept_moments
+from steerwright.experiments.draw import survey
 from steerwright.models.generate import generate
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.activations import TopK
@@ -20,7 +21,6 @@ from steerwright.sae.sae_file import save_sae
 from steerwright.sae.site import Site
 from steerwright.scoring.latent_shots import read_shots, timings
 from steerwright.scoring.unlearning import check_pictures
-from steerwright.steering.gate_survey import survey
 from steerwright.steering.latents.edits import presence_gate
 from steerwright.steering.latents.erasure import load_places
 from steerwright.steering.latents.gates import image_means

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from steerwright.errors import UserError
-from steerwright.features.responsiveness import demo_candidates, responsiveness
+from steerwright.features.demos import demo_candidates, responsiveness
 
 
 def test_the_score_is_the_published_formula() -> None:

@@ -35,7 +35,7 @@ def best_images(column: NDArray[np.float32], prompts: list[int], top: int, above
 def test_each_latent_is_as_a_loop_has_it(
     s_matrix_of: Callable[..., SMatrix], monkeypatch: pytest.MonkeyPatch, elements: int
 ) -> None:
-    monkeypatch.setattr("steerwright.features.latent_blocks.BLOCK", elements)
+    monkeypatch.setattr("steerwright.features.s_matrix.BLOCK", elements)
     values = sample(50, 12)
     found = statistics(s_matrix_of(values), alive_above=1e-4, top=5)
     active = values > 1e-4

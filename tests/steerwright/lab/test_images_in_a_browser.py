@@ -33,8 +33,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
 
     from steerwright.lab.app import close, launch
     from steerwright.lab.workbench import Workbench
-    from steerwright.models.hub import EMBEDDED_LANGUAGE
-    from steerwright.models.language.select import select_language_model
+    from steerwright.models.identify import EMBEDDED_LANGUAGE
+    from steerwright.models.language.spec import select_language_model
 
     root = tmp_path_factory.mktemp("lab")
     for name in ("models", "data"):

@@ -19,7 +19,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The whole page on a free port of this machine, in a project of its own."""
     from steerwright.lab.app import close, launch
     from steerwright.lab.workbench import Workbench
-    from steerwright.models.hub import EMBEDDED_LANGUAGE
+    from steerwright.models.identify import EMBEDDED_LANGUAGE
     from steerwright.models.language.spec import LanguageSpec
 
     root = tmp_path_factory.mktemp("lab")

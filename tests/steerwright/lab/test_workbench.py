@@ -11,7 +11,7 @@ from steerwright.lab.operations.library import import_concept, rename_concept
 from steerwright.lab.operations.mix_concepts import keep_mix
 from steerwright.lab.workbench import Outline, Workbench
 from steerwright.models.folder_digest import content_digest
-from steerwright.models.hub import EMBEDDED_LANGUAGE
+from steerwright.models.identify import EMBEDDED_LANGUAGE
 from steerwright.models.language.load import load_language_model
 from steerwright.models.language.spec import LanguageSpec
 from steerwright.vectors.formats.vectors_file import load_vectors, save_vectors

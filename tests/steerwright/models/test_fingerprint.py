@@ -263,7 +263,7 @@ def test_weights_are_read_once_and_again_when_they_change(
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a commit in an empty cache of the hub; the hub itself is not asked."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("steerwright.models.hub.ask_hub", lambda spec: COMMIT)
+    monkeypatch.setattr("steerwright.models.identify.ask_hub", lambda spec: COMMIT)
     cached = tmp_path / "hub" / "models--someone--tiny"
     write(cached / "refs" / "main", COMMIT)
     return cached / "snapshots" / COMMIT

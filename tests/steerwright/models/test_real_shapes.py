@@ -22,7 +22,7 @@ from steerwright.models.generate import Batch, batches, generate, run_pipeline
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.running import track
 from steerwright.models.schedule import timesteps
-from steerwright.prompts.contrast_pairs import ContrastPair
+from steerwright.prompts.suite import ContrastPair
 from steerwright.steering.algebra import Edit
 from steerwright.steering.apply import check_branches, steer, steered_batches
 from steerwright.steering.attention import AttentionRecipe, attention_edits

@@ -10,7 +10,7 @@ from steerwright.dag.params import load_params
 from steerwright.errors import UserError
 from steerwright.models.select import select_model
 from steerwright.prompts.concepts import contrast_pairs, parse_concepts
-from steerwright.prompts.contrast_pairs import read_contrast_pairs
+from steerwright.prompts.suite import read_contrast_pairs
 from steerwright.scoring.samples import parse_seeds
 from steerwright.scoring.target import check_pairs, parse_target
 from steerwright.steering.attention import parse_edits

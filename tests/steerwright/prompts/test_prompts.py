@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from steerwright.errors import UserError, UserErrors
-from steerwright.prompts.contrast_pairs import ContrastPair, read_contrast_pairs
-from steerwright.prompts.suite import check_disjoint, evenly, read_prompts
+from steerwright.prompts.concept_table import evenly
+from steerwright.prompts.suite import ContrastPair, check_disjoint, read_contrast_pairs, read_prompts
 
 
 def _file(folder: Path, content: str | bytes) -> Path:

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from steerwright.sae.activations import AbsTopK, Activation, Gated, GroupMax, JumpRelu, Relu, TopK
-from steerwright.sae.input_norm import ConstantNorm, InputNorm, NoNorm, PerRow, ScaleBy, Standardise
 from steerwright.sae.latents import SparseLatents
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import ConstantNorm, InputNorm, NoNorm, PerRow, Sae, ScaleBy, Standardise
 
 WIDTH, SIZE, K = 12, 60, 5
 

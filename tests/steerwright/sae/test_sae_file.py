@@ -8,8 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from steerwright.errors import UserError
 from steerwright.sae.activations import AbsTopK, Activation, Gated, GroupMax, JumpRelu, Relu, TopK
-from steerwright.sae.input_norm import ConstantNorm, InputNorm, NoNorm, PerRow, ScaleBy, Standardise
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import ConstantNorm, InputNorm, NoNorm, PerRow, Sae, ScaleBy, Standardise
 from steerwright.sae.sae_file import Provenance, describe_sae, load_extra, load_sae, save_sae
 from steerwright.sae.site import Site
 

@@ -9,7 +9,7 @@ import torch
 from seasons.label_set import SEASONS_WORLD
 from steerwright.errors import UserErrors
 from steerwright.experiments.projection import at_once
-from steerwright.prompts.contrast_pairs import ContrastPair
+from steerwright.prompts.suite import ContrastPair
 from steerwright.scoring.metrics import METRICS
 from steerwright.scoring.target import ShownConcept, Target, check_pairs, parse_target, read_target, write_target
 from steerwright.scoring.winter import flat_metrics, score_winter

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from seasons.label_set import SEASONS_WORLD
 from seasons.labels import LABELS
-from steerwright.scoring.clip import ClipScorer
-from steerwright.scoring.zero_shot_labels import zero_shot_labels
+from steerwright.scoring.clip import ClipScorer, zero_shot_labels
 
 WORDS = [word for values in LABELS.values() for word in values]
 MEANING = {"snow": "winter", "noon": "day", "daylight": "day", "city": "street", "field": "meadow", "indoors": "room"}

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from steerwright.experiments.draw import is_gated_by_image, survey
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.activations import TopK
 from steerwright.sae.sae import Sae
 from steerwright.steering.algebra import Edit
 from steerwright.steering.apply import steer
-from steerwright.steering.gate_survey import is_gated_by_image, survey
 from steerwright.steering.latents.gates import LatentsInImage, image_means, token_values
 from steerwright.steering.latents.operators import AddLatents, EditLatents, LatentPart, ScaleLatents
 

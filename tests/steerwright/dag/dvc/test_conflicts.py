@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from steerwright.dag.dvc import cache_objects, repair
-from steerwright.dag.dvc import lock as dvc_lock
+from steerwright.dag.dvc import lockfile as dvc_lock
 from tests.synthetic_project import GIT, Checkout
 
 MARKED = "a\n<<<<<<< HEAD\nb\n||||||| base\nc\n=======\nd\n>>>>>>> theirs\ne\n"

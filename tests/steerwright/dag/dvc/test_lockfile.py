@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from steerwright.dag.dvc import lock as dvc_lock
 from steerwright.dag.dvc import lockfile, repair
+from steerwright.dag.dvc import lockfile as dvc_lock
 
 LOCK = """\
 schema: '2.0'

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from steerwright.lab.workbench import Workbench
-from steerwright.models.hub import EMBEDDED_LANGUAGE
+from steerwright.models.identify import EMBEDDED_LANGUAGE
 from steerwright.models.language.spec import LanguageSpec
 
 ROOT = Path(__file__).parents[4]

@@ -13,7 +13,7 @@ from steerwright.lab.lessons import LESSONS
 from steerwright.lab.lessons.directions import pair_agreement
 from steerwright.lab.lessons.experiment import Answers, AnswerShare, Experiment, known_concepts
 from steerwright.lab.lessons.lesson import LayerSlider, LessonStep, Number, OneOf, Words, start
-from steerwright.lab.operations.lessons import lesson, run_step, step_of
+from steerwright.lab.tabs.tutorials import lesson_named, run_step, step_of
 from steerwright.lab.workbench import Workbench
 from steerwright.steering.language.generate import Completion
 from steerwright.steering.language.log_probs import token_log_probs
@@ -36,7 +36,7 @@ def test_lessons_and_their_steps_have_names_of_their_own() -> None:
 
 @pytest.mark.parametrize(("lesson_name", "step_name"), STEPS)
 def test_what_a_step_is_set_to_first_is_something_that_it_takes(lesson_name: str, step_name: str) -> None:
-    step = step_of(lesson(lesson_name), step_name)
+    step = step_of(lesson_named(lesson_name), step_name)
     known = ("happy", "sad", "pirate")
     first = {control.name: start(control, known, 8) for control in step.controls}
     left_open = [control.name for control in step.controls if first[control.name] == ""]

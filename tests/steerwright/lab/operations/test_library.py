@@ -34,8 +34,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Any:
     import yaml
 
     from steerwright.lab.workbench import Workbench
-    from steerwright.models.hub import EMBEDDED_LANGUAGE
-    from steerwright.models.language.select import select_language_model
+    from steerwright.models.identify import EMBEDDED_LANGUAGE
+    from steerwright.models.language.spec import select_language_model
 
     root = tmp_path_factory.mktemp("lab")
     for name in ("models", "data"):

@@ -10,8 +10,12 @@ from ruamel.yaml import YAML
 
 from steerwright.errors import UserError, UserErrors
 from steerwright.models.identify import fingerprint
-from steerwright.models.language.select import is_language_folder, read_language_model, select_language_model
-from steerwright.models.language.spec import LanguageSpec
+from steerwright.models.language.spec import (
+    LanguageSpec,
+    is_language_folder,
+    read_language_model,
+    select_language_model,
+)
 from steerwright.models.select import select_model
 from steerwright.models.spec import ModelSpec
 

@@ -11,9 +11,9 @@ import pytest
 from steerwright.report.language.content import CONDITIONS, KINDS, LanguageContent, nothing
 from steerwright.report.language.figures import RATES, ColourScale, rate_table, ratio_table, ratios, short
 from steerwright.report.language.frontier import front, frontier_table
+from steerwright.report.language.page import vectors_part
 from steerwright.report.language.parts import Beside
 from steerwright.report.language.texts import comparison, comparisons, concept_texts
-from steerwright.report.language.vectors_part import vectors_part
 from tasks.language.report import judge_name, read_table, what_was_done
 
 Make = Callable[..., LanguageContent]

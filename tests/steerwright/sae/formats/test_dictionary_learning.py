@@ -12,8 +12,7 @@ from steerwright.errors import UserError
 from steerwright.sae.activations import AbsTopK, Gated, JumpRelu, Relu, TopK
 from steerwright.sae.formats.fold import ImportedSae
 from steerwright.sae.formats.registry import export_checkpoint, read_checkpoint
-from steerwright.sae.input_norm import PerRow
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import PerRow, Sae
 
 N, D, K = 8, 4, 3
 

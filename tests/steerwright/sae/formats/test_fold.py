@@ -18,8 +18,7 @@ from steerwright.sae.formats.fold import (
     one_dtype,
     unit_decoder,
 )
-from steerwright.sae.input_norm import NoNorm, ScaleBy, Standardise
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import NoNorm, Sae, ScaleBy, Standardise
 
 N, D = 16, 5
 GATED = Gated(torch.linspace(-0.5, 0.5, N), torch.linspace(0.5, -0.5, N), torch.linspace(-1, 1, N))

@@ -13,8 +13,7 @@ import torch
 from steerwright.sae.activations import AbsTopK, Gated, GroupMax, JumpRelu, Relu, TopK
 from steerwright.sae.formats.fold import ImportedSae
 from steerwright.sae.formats.registry import export_checkpoint, read_checkpoint
-from steerwright.sae.input_norm import ConstantNorm, PerRow, ScaleBy, Standardise
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import ConstantNorm, PerRow, Sae, ScaleBy, Standardise
 
 pytestmark = pytest.mark.slow
 

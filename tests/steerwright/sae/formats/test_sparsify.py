@@ -14,8 +14,7 @@ from steerwright.errors import UserError
 from steerwright.sae.activations import GroupMax, Relu, TopK
 from steerwright.sae.formats.fold import ImportedSae
 from steerwright.sae.formats.registry import export_checkpoint, read_checkpoint
-from steerwright.sae.input_norm import ConstantNorm, PerRow
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import ConstantNorm, PerRow, Sae
 
 N, D, K = 12, 6, 3
 Save = Callable[..., Path]

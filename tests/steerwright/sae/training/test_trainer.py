@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from steerwright.sae.activations import JumpRelu, TopK
-from steerwright.sae.input_norm import NoNorm, ScaleBy
+from steerwright.sae.sae import NoNorm, ScaleBy
 from steerwright.sae.site import Site
 from steerwright.sae.training.config import SaeConfig
 from steerwright.sae.training.trainer import Trainer

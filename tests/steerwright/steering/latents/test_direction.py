@@ -5,8 +5,7 @@ import torch
 
 from steerwright.errors import UserError
 from steerwright.sae.activations import Relu
-from steerwright.sae.input_norm import ConstantNorm, InputNorm, NoNorm, ScaleBy, Standardise
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import ConstantNorm, InputNorm, NoNorm, Sae, ScaleBy, Standardise
 from steerwright.sae.site import Site
 from steerwright.steering.algebra import edited
 from steerwright.steering.latents.direction import MODES, latent_steering, row_direction

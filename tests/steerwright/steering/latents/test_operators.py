@@ -9,8 +9,7 @@ from torch import Tensor
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.activations import Relu, TopK
-from steerwright.sae.input_norm import ConstantNorm, ScaleBy
-from steerwright.sae.sae import Sae
+from steerwright.sae.sae import ConstantNorm, Sae, ScaleBy
 from steerwright.steering.algebra import Edit, edited
 from steerwright.steering.latents.gates import WhereLatents
 from steerwright.steering.latents.operators import (

@@ -1,6 +1,6 @@
 import pytest
 
-from steerwright.lab.operations.depth import STAGES, layers_of, stage_of
+from steerwright.lab.charts.charts import STAGES, layers_of, stage_of
 
 
 def test_thirty_two_layers_are_four_stages_of_eight() -> None:
