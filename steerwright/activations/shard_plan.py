@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from steerwright.activations.store.format import MANIFEST, Shard, read_manifest, shard_key
 from steerwright.activations.store.rows import dtype_name
-from steerwright.errors import UserError, UserErrors
+from steerwright.errors import UserError, UserErrors, problems_at
 from steerwright.models.families import family_of, in_denoiser
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.generate import image_size
@@ -138,8 +138,7 @@ def parse_collection(values: Mapping[str, object], where: str = "latents.activat
     try:
         return Collection.model_validate(values)
     except ValidationError as error:
-        problems = [f"{'.'.join([where, *map(str, e['loc'])])}: {e['msg']}" for e in error.errors()]
-        raise UserErrors("params.yaml: these activations cannot be collected:", problems) from None
+        raise UserErrors("params.yaml: these activations cannot be collected:", problems_at(error, where)) from None
 
 
 def plan_collection(

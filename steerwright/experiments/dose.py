@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from steerwright.errors import UserErrors
+from steerwright.errors import UserErrors, problems_at
 
 # What a strategy decides for one prompt.
 
@@ -104,6 +104,6 @@ def resistance_groups(words: Mapping[str, Any], prompts: Sequence[str]) -> list[
         # Multipliers play no part in the grouping; the strategy's own checks of the lists do.
         grouping = Keywords(kind="keywords", multipliers=Multipliers(high=3, medium=2, low=1), **words)
     except ValidationError as error:
-        problems = [f"{'.'.join(['resistance', *map(str, one['loc'])])}: {one['msg']}" for one in error.errors()]
+        problems = problems_at(error, "resistance")
         raise UserErrors("The words of resistance in params.yaml are not valid:", problems) from None
     return [resistance(grouping, prompt)[0] for prompt in prompts]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from steerwright.errors import UserError, UserErrors
+from steerwright.errors import UserError, UserErrors, problems_at
 from steerwright.experiments.floors import Floors, Kept
 
 if TYPE_CHECKING:
@@ -91,11 +91,7 @@ def parse_space(params: Mapping[str, Any], where: str = "search.space") -> Searc
     try:
         return SearchSpace.model_validate(dict(params))
     except ValidationError as error:
-        problems = [
-            f"{'.'.join([where, *map(str, problem['loc'])])}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors()
-        ]
-        raise UserErrors("The search space in params.yaml is not valid:", problems) from error
+        raise UserErrors("The search space in params.yaml is not valid:", problems_at(error, where)) from None
 
 
 def grid(space: SearchSpace) -> list[Configuration]:

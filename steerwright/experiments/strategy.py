@@ -7,7 +7,7 @@ from typing import Annotated, Any, assert_never
 from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from steerwright.errors import UserErrors
+from steerwright.errors import UserErrors, problems_at
 from steerwright.experiments.closed_loop import Attempt, ClosedLoop, Generate, Score, closed_loop_doses
 from steerwright.experiments.dose import Dose, Keywords, keyword_doses
 from steerwright.experiments.projection import Calibration, Projection, projection_doses
@@ -35,12 +35,8 @@ def parse_strategy(params: Mapping[str, Any], where: str = "strategy") -> Keywor
     try:
         return _ADAPTER.validate_python(dict(params))
     except ValidationError as error:
-        problems = []
-        for problem in error.errors():
-            # The first part of the path is the discriminator's value, which is no key in params.yaml.
-            path = ".".join([where, *map(str, problem["loc"][1:])])
-            problems.append(f"{path}: {problem['msg'].removeprefix('Value error, ')}")
-        raise UserErrors("The adaptive strategy in params.yaml is not valid:", problems) from error
+        problems = problems_at(error, where, skip=1)
+        raise UserErrors("The adaptive strategy in params.yaml is not valid:", problems) from None
 
 
 def doses(

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from steerwright.errors import UserError, UserErrors
+from steerwright.errors import UserError, UserErrors, problems_at
 from steerwright.models.fingerprint import Fingerprint, library_versions
 from steerwright.models.spec import ModelSpec
 
@@ -31,8 +31,7 @@ def select_model(name: str, models: Mapping[str, Mapping[str, Any]]) -> ModelSpe
         try:
             return ModelSpec(name=name, **models[name])
         except ValidationError as error:
-            problems = [f"models.{name}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            raise UserErrors("params.yaml: this model cannot be used:", problems) from None
+            raise UserErrors("params.yaml: this model cannot be used:", problems_at(error, "models", name)) from None
     folder = Path(name)
     if (folder / "model_index.json").is_file():
         found = _class_name(folder)

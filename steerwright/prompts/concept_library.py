@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from steerwright.errors import UserError, UserErrors
+from steerwright.errors import UserError, UserErrors, problems_at
 from steerwright.text_file import read_text_file
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -164,4 +164,4 @@ def _with_texts(content: Any, instead: Mapping[str, str]) -> Any:
 def _problems(name: str, error: ValidationError | TypeError) -> list[str]:
     if isinstance(error, TypeError):  # a key that is no text
         return [f"{name}: {error}"]
-    return [f"{'.'.join(map(str, (name, *one['loc'])))}: {one['msg']}" for one in error.errors()]
+    return problems_at(error, name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from steerwright.errors import UserError, UserErrors
+from steerwright.errors import UserError, UserErrors, problems_at
 from steerwright.prompts.concept_grid import Axis, ConceptGrid, concept_grid, spread
 from steerwright.prompts.concept_table import SPLITS, Split, hash_bits, prompt_schema, seeds
 from steerwright.prompts.concepts import read_list
@@ -182,7 +182,7 @@ def parse_suite(
     try:
         return TypeAdapter[ConceptGrid | UnlearnCanvas | PromptLines](Suite).validate_python({"kind": "grid", **values})
     except ValidationError as error:
-        problems = [f"{'.'.join([where, *map(str, e['loc'][1:])])}: {e['msg']}" for e in error.errors()]
+        problems = problems_at(error, where, skip=1)
         raise UserErrors("params.yaml: these prompts cannot be made:", problems) from None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
-from steerwright.errors import UserError, UserErrors
+from steerwright.errors import UserError, UserErrors, problems_at
 from steerwright.prompts.suite import ContrastPair
 from steerwright.text_file import read_text_file, text_lines
 
@@ -98,7 +98,7 @@ def parse_concepts(params: Mapping[str, Any], labels: LabelSet, where: str = "co
         try:
             found[name] = Concept.model_validate(values, context=labels)
         except ValidationError as error:
-            problems += [f"{where}.{'.'.join([name, *map(str, e['loc'])])}: {e['msg']}" for e in error.errors()]
+            problems += problems_at(error, where, name)
     if problems or not found:
         raise UserErrors("These concepts cannot be used:", problems or [f"{where}: there is none"])
     return found

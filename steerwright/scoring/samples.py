@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from steerwright.errors import UserErrors
+from steerwright.errors import UserErrors, problems_at
 from steerwright.images import Sample, picture_path
 from steerwright.prompts.concept_table import evenly
 from steerwright.prompts.concepts import Concept
@@ -65,8 +65,7 @@ def parse_seeds(params: Mapping[str, Any], suite: str, where: str = "attention.i
     try:
         return Seeds.model_validate(params[suite])
     except ValidationError as error:
-        problems = [f"{where}.{'.'.join([suite, *map(str, e['loc'])])}: {e['msg']}" for e in error.errors()]
-        raise UserErrors("These seeds cannot be used:", problems) from None
+        raise UserErrors("These seeds cannot be used:", problems_at(error, where, suite)) from None
 
 
 def edit_samples(

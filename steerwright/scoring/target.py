@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
-from steerwright.errors import UserErrors
+from steerwright.errors import UserErrors, problems_at
 from steerwright.prompts.concepts import check_shown
 from steerwright.prompts.suite import ContrastPair
 
@@ -146,10 +146,7 @@ def parse_target(
             try:
                 found[name] = ShownConcept.model_validate(concepts[name], context=labels)
             except ValidationError as error:
-                problems += [
-                    f"{'.'.join([there, name, *map(str, e['loc'])])}: {e['msg'].removeprefix('Value error, ')}"
-                    for e in error.errors()
-                ]
+                problems += problems_at(error, there, name)
             continue
         label = labels.label_of(name)
         if label is None:

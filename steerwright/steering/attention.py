@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor
 
 from steerwright.arguments import number, whole
-from steerwright.errors import UserError, UserErrors
+from steerwright.errors import UserError, UserErrors, problems_at
 from steerwright.models.attention_blocks import AttentionBlock, ChosenAttention, chosen_blocks
 from steerwright.models.schedule import nearest
 from steerwright.steering.algebra import EDIT_BRANCHES, Bound, Cap, Edit, EditBranch, KeepNorm, Unbounded
@@ -317,7 +317,7 @@ def parse_edits(params: Mapping[str, Any], concepts: set[str], suites: set[str],
         try:
             spec = EditSpec.model_validate(values)
         except ValidationError as error:
-            problems += [f"{where}.{'.'.join([name, *map(str, e['loc'])])}: {e['msg']}" for e in error.errors()]
+            problems += problems_at(error, where, name)
             continue
         for key, wanted, known in (
             ("concept", spec.concept, concepts),

@@ -37,7 +37,7 @@ from steerwright.arguments import (
     strength_number,
     text_list,
 )
-from steerwright.errors import UserError, UserErrors
+from steerwright.errors import UserError, UserErrors, problems_at
 from steerwright.models.attention_blocks import attention_blocks
 from steerwright.models.generate import check_guidance, generate, image_size
 from steerwright.models.load import LoadedModel, load_model
@@ -190,8 +190,7 @@ def open_model(
     try:
         spec = ModelSpec(**asked)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise UserErrors(f"{source} cannot be opened so:", problems) from None
+        raise UserErrors(f"{source} cannot be opened so:", problems_at(error)) from None
     model = load_model(spec)
     check_guidance(model, guidance)
     return model

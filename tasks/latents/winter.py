@@ -24,7 +24,7 @@ from steerwright.scoring.perceptual import Perceptual
 from steerwright.scoring.samples import EditSample
 from steerwright.steering.attention import Candidate, EditSpec
 from steerwright.steering.latents.edits import LatentRecipe
-from steerwright.steering.latents.erasure import ConceptChange, LatentChanges, parse_towards
+from steerwright.steering.latents.erasure import ConceptChange, LatentChanges, parse_candidates
 
 
 def latent_winter(
@@ -60,7 +60,7 @@ def latent_winter(
         return LatentChanges(saes.absolute(), moments.absolute(), (one,))
 
     name, wanted = _shown(concept, concepts)
-    tried_recipes = parse_towards(recipes, "latents.winter.recipes")
+    tried_recipes = parse_candidates(recipes, "latents.winter.recipes")
     options = [(one.recipe, strength) for one in tried_recipes for strength in one.strengths]
     tuning = evenly([row["prompt"] for row in texts["tuning"]], tuning_prompts)
     samples = tuple(

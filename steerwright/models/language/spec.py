@@ -18,7 +18,7 @@ from pydantic import (
     model_serializer,
 )
 
-from steerwright.errors import UserError, UserErrors
+from steerwright.errors import UserError, UserErrors, problems_at
 from steerwright.models.fingerprint import Fingerprint, library_versions
 from steerwright.models.spec import Dtype
 
@@ -83,8 +83,7 @@ def select_language_model(name: str, models: Mapping[str, Mapping[str, Any]]) ->
         try:
             return LanguageSpec(name=name, **models[name])
         except ValidationError as error:
-            problems = [f"models.{name}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            raise UserErrors("params.yaml: this model cannot be used:", problems) from None
+            raise UserErrors("params.yaml: this model cannot be used:", problems_at(error, "models", name)) from None
     folder = Path(name)
     if is_language_folder(folder):
         config = _config(folder)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from steerwright.errors import UserError, UserErrors
+from steerwright.errors import UserError, UserErrors, problems_at
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.folder_digest import content_digest, digest_of
 from steerwright.models.hookpoints import Hookpoint
@@ -38,7 +38,7 @@ def parse_training(
     try:
         found = TrainingAmounts.model_validate(amounts)
     except ValidationError as error:
-        problems += [f"{where}.{_dotted(e['loc'])}: {_plain(e['msg'])}" for e in error.errors()]
+        problems += problems_at(error, where)
     if found is not None and found.batch_rows > found.pool_rows // 2:
         problems.append(
             f"{where}.pool_rows: {found.pool_rows} rows hold fewer than two batches of {found.batch_rows}; rows of one "
@@ -57,7 +57,7 @@ def parse_training(
         try:
             config = SaeConfig.model_validate({key: value for key, value in values.items() if key not in _WHERE})
         except ValidationError as error:
-            problems += [f"{'.'.join([place, *map(str, e['loc'])])}: {_plain(e['msg'])}" for e in error.errors()]
+            problems += problems_at(error, place)
         hookpoint = _hookpoint(values.get("hookpoint"), known, f"{place}.hookpoint", problems)
         steps = _steps(values.get("steps"), f"{place}.steps", problems)
         if config is not None and hookpoint is not None:
@@ -100,14 +100,6 @@ def by_steps(planned: Mapping[str, Planned]) -> dict[tuple[int, ...] | None, dic
     return groups
 
 
-def _dotted(place: tuple[Any, ...]) -> str:
-    return ".".join(map(str, place))
-
-
-def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ")
-
-
 # Autoencoders that were trained elsewhere, as params.yaml names them among those that are trained here.
 
 
@@ -132,7 +124,7 @@ def split_imported(saes: Mapping[str, Any], where: str) -> tuple[dict[str, Any],
         try:
             imported[name] = ImportedEntry.model_validate(values)
         except ValidationError as error:
-            problems += [f"{'.'.join([where, name, *map(str, e['loc'])])}: {e['msg']}" for e in error.errors()]
+            problems += problems_at(error, where, name)
     if problems:
         raise UserErrors("params.yaml: these autoencoders cannot be taken:", problems)
     return train, imported

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from steerwright.concepts.scores import load_concept_moments
-from steerwright.errors import UserError, UserErrors
+from steerwright.errors import UserError, UserErrors, problems_at
 from steerwright.models.load import LoadedModel
 from steerwright.models.schedule import timesteps
 from steerwright.sae.sae_file import load_sae
@@ -60,10 +60,7 @@ def parse_methods(
                 try:
                     parsed = Candidates.model_validate(one)
                 except ValidationError as error:
-                    problems += [
-                        f"{'.'.join([where, method, axis, str(number), *map(str, e['loc'])])}: {e['msg']}"
-                        for e in error.errors()
-                    ]
+                    problems += problems_at(error, where, method, axis, number)
                 else:
                     tries += [(parsed.recipe, strength) for strength in parsed.strengths]
             if axis in by_axis and not by_axis[axis]:
@@ -108,31 +105,15 @@ class LatentChanges:
         ]
 
 
-# Steering towards a concept by its latents: what params.yaml says, and the candidates that it makes.
-
-
-class Towards(BaseModel):
-    """A recipe at several strengths, tried in this order on tuning prompts: the least first."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    recipe: LatentRecipe
-    strengths: tuple[float, ...] = Field(min_length=1)
-
-
-def parse_towards(params: Sequence[Mapping[str, Any]], where: str) -> list[Towards]:
-    """The recipes in their order. Raises UserErrors with every problem as `where.number.key: message`."""
-    found: list[Towards] = []
+def parse_candidates(params: Sequence[Mapping[str, Any]], where: str) -> list[Candidates]:
+    """Recipes in their order. Raises UserErrors with every problem as `where.number.key: message`."""
+    found: list[Candidates] = []
     problems: list[str] = []
     for number, values in enumerate(params):
-        given = {key: value for key, value in values.items() if key != "strengths"}
         try:
-            found.append(Towards.model_validate({"recipe": given, "strengths": values.get("strengths", ())}))
+            found.append(Candidates.model_validate(values))
         except ValidationError as error:
-            problems += [
-                f"{'.'.join([where, str(number), *(str(part) for part in e['loc'] if part != 'recipe')])}: {e['msg']}"
-                for e in error.errors()
-            ]
+            problems += problems_at(error, where, number)
     if problems or not found:
         raise UserErrors("params.yaml: these recipes cannot be tried:", problems or [f"{where}: there is none"])
     return found

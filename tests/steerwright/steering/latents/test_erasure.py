@@ -41,7 +41,7 @@ def test_every_problem_is_named_with_its_place() -> None:
     text = str(caught.value)
     for expected in (
         "latents.search.methods.steered.season.0.tops:",
-        "latents.search.methods.steered.season.1: Value error, `factor` belongs to",
+        "latents.search.methods.steered.season.1: `factor` belongs to",
         "latents.search.methods.steered: there is no recipe for the axis object",
         "latents.search.methods.saeuron.season: give at least one recipe",
     ):
