@@ -4,7 +4,7 @@ import numpy as np
 
 from seasons.labels import PLACE_PHRASES, SEASON_ADJECTIVES, SEASON_PHRASES, TIME_PHRASES
 from seasons.scene import Scene
-from steerwright.prompts.article import with_article
+from steerwright.prompts.label_set import with_article
 
 OPENINGS = ("a photo of ", "a picture of ", "an image of ", "a painting of ", "", "")
 

@@ -13,8 +13,7 @@ from seasons.labels import (
     TIME_PHRASES,
     TIMES,
 )
-from steerwright.prompts.article import with_article
-from steerwright.prompts.label_set import LabelSet
+from steerwright.prompts.label_set import LabelSet, with_article
 
 # How CLIP is asked for the values, as ensembles of phrases.
 CLIP_SEASON_PHRASES: dict[str, tuple[str, ...]] = {

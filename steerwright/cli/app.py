@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steerwright.cli.command_line import CommandLine
+from steerwright.cli.choices import CommandLine
 from steerwright.cli.estimate import estimate
 from steerwright.cli.generate import InOrder, generate
 from steerwright.cli.run import run

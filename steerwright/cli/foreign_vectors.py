@@ -113,7 +113,7 @@ class Gguf(VectorFormat):
     def read(self, file: Path, asked: Asked) -> Imported:
         from steerwright.cli.choices import choose_language_model
         from steerwright.models.identify import fingerprint
-        from steerwright.models.language.architecture import read_architecture
+        from steerwright.models.language.reading import read_architecture
         from steerwright.vectors.formats.gguf import read_gguf
 
         model = _model(file, asked)
@@ -155,7 +155,7 @@ class Plain(VectorFormat):
     def read(self, file: Path, asked: Asked) -> Imported:
         from steerwright.cli.choices import choose_language_model, is_language
         from steerwright.models.identify import fingerprint
-        from steerwright.models.language.architecture import read_architecture
+        from steerwright.models.language.reading import read_architecture
         from steerwright.vectors.formats.plain_file import read_plain
 
         model = _model(file, asked)
@@ -209,7 +209,7 @@ def refuse_other(file: Path) -> None:
 def _kind(found: SteeringVectors, asked: str | None) -> str:
     """What the model's config calls its architecture."""
     from steerwright.cli.choices import choose_language_model
-    from steerwright.models.language.architecture import read_architecture
+    from steerwright.models.language.reading import read_architecture
 
     for place in (found.model.name, found.model.source) if asked is None else (asked,):
         try:

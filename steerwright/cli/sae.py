@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from steerwright.cli.command_line import CommandLine
+from steerwright.cli.choices import CommandLine
 from steerwright.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerwright.cli.command_line import CommandLine
+from steerwright.cli.choices import CommandLine
 from steerwright.cli.foreign_vectors import refuse_other, unwritable, write_whole
 from steerwright.errors import UserError
 from steerwright.vectors.formats import registry

@@ -17,8 +17,7 @@ from steerwright.models.language.load import LanguageModel, language_device, loa
 from steerwright.models.language.memory import weight_bytes
 from steerwright.models.language.spec import LanguageSpec
 from steerwright.models.load import OncePerThread, same_threads
-from steerwright.scoring.language.fluency import costs, under
-from steerwright.scoring.language.text_table import Decoding, text_table
+from steerwright.scoring.language.fluency import Decoding, costs, text_table, under
 from steerwright.steering.algebra import Edit
 from steerwright.steering.language.edits import Alternation, text_edits
 from steerwright.steering.language.generate import Completion, Sampling, complete

@@ -24,7 +24,7 @@ from steerwright.images import Sample, load_images
 from steerwright.models.load import same_threads
 from steerwright.scoring.axis_judge import AxisJudge, SeenOnAxis
 from steerwright.scoring.clip import ClipScorer
-from steerwright.scoring.erasure_target import ErasureTarget
+from steerwright.scoring.erasure_samples import ErasureTarget
 from steerwright.steering.attention import Candidate
 from steerwright.steering.latents.edits import LatentRecipe
 from steerwright.steering.latents.erasure import ConceptChange, LatentChanges

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from steerwright.errors import UserError
-from steerwright.features.area_interval import area_interval
 from steerwright.features.prompt_shuffles import prompt_codes, prompt_shuffles
 from steerwright.features.s_matrix import latent_blocks
-from steerwright.stats.ranks import Entries, LatentRanks, auroc, latent_ranks
+from steerwright.stats.ranks import Entries, LatentRanks, area_interval, auroc, latent_ranks
 
 ASKED = "asked_"
 

@@ -55,3 +55,11 @@ def _patterns(labels: LabelSet, label: str) -> dict[str, re.Pattern[str]]:
         value: re.compile(r"\b(" + "|".join(map(re.escape, labels.named_by[label][value])) + r")\b")
         for value in labels.values[label]
     }
+
+
+# The indefinite article of a noun.
+
+
+def with_article(noun: str) -> str:
+    """`a boat`, `an umbrella`."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from steerwright.errors import UserError
-from steerwright.prompts.article import with_article
-from steerwright.prompts.label_set import LabelSet
+from steerwright.prompts.label_set import LabelSet, with_article
 from steerwright.scoring.clip import ClipScorer
 from steerwright.scoring.labels import LabelScorer
 

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
 from steerwright.errors import UserError
-from steerwright.images import Sample
+from steerwright.images import Sample, load_images
 from steerwright.prompts.concept_table import evenly
-from steerwright.scoring.erasure_target import ErasureTarget
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,3 +96,89 @@ def steered_samples(
         )
         for one in unsteered
     ]  # fmt: skip
+
+
+# The pictures of erasing on disk: which there are, and where.
+
+REFERENCE = "reference"
+TIMINGS = ("target", "method", "strength", "seconds_per_picture")
+COLUMNS = ("target", "method", "strength", "operating", "prompt_id", "prompt", "seed", "path")
+
+
+def read_shots(path: Path) -> pl.DataFrame:
+    """The table of pictures: target (null: no edit), method (`unsteered`, `reference`, or what was done), strength,
+    operating, prompt_id, prompt, seed, path (within the folder of pictures). UserError if it is none."""
+    try:
+        table = pl.read_parquet(path)
+    except FileNotFoundError:
+        raise UserError(f"There is no {path}; run the stage that makes the pictures.") from None
+    if missing := [column for column in COLUMNS if column not in table.columns]:
+        raise UserError(f"{path} has no column {' and no column '.join(missing)}; make the pictures again.")
+    return table.with_columns(
+        pl.col("target").cast(pl.String), pl.col("prompt_id").cast(pl.String), pl.col("strength").cast(pl.Float64)
+    )
+
+
+def scored_shots(shots: pl.DataFrame) -> pl.DataFrame:
+    """The pictures that count, the unsteered ones first."""
+    scored = shots.filter(pl.col("method") != REFERENCE)
+    return pl.concat([scored.filter(method=UNSTEERED), scored.filter(pl.col("method") != UNSTEERED)])
+
+
+def reference_shots(shots: pl.DataFrame) -> pl.DataFrame:
+    """Unsteered pictures that say what a sound one looks like: those of other prompts, else the scored ones."""
+    reference = shots.filter(method=REFERENCE)
+    return reference if reference.height else shots.filter(method=UNSTEERED)
+
+
+def timings(shots: pl.DataFrame) -> pl.DataFrame | None:
+    """Seconds a picture of every condition, where the table says how long its pictures took (`seconds_per_picture`)."""
+    if "seconds_per_picture" not in shots.columns:
+        return None
+    return shots.group_by(TIMINGS[:3], maintain_order=True).agg(pl.col(TIMINGS[3]).mean()).drop_nulls(TIMINGS[3])
+
+
+def load_pictures(folder: Path, names: Sequence[str]) -> NDArray[np.uint8]:
+    """Pixels [n, H, W, 3] of the files `names` in `folder`. UserError for a picture that is not there."""
+    return load_images([folder / name for name in names])
+
+
+# What is erased: one concept of an axis, such as `season:winter`, or several together.
+
+TOGETHER = " + "
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureTarget:
+    """Concepts (axis, value) that one edit erases together, in order; nearly always one."""
+
+    concepts: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "ErasureTarget":
+        """From `season:winter`, or `season:winter + object:car`. UserError for anything else."""
+        found: list[tuple[str, str]] = []
+        for part in text.split(TOGETHER):
+            axis, colon, value = part.strip().partition(":")
+            if not (axis and colon and value) or (axis, value) in found:
+                raise UserError(
+                    f"{text!r} names no target of erasing; write axis:value, such as season:winter, "
+                    f"several different ones with {TOGETHER.strip()!r} between them."
+                )
+            found.append((axis, value))
+        return cls(tuple(found))
+
+    def __str__(self) -> str:
+        return TOGETHER.join(f"{axis}:{value}" for axis, value in self.concepts)
+
+    def __len__(self) -> int:
+        return len(self.concepts)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes that the concepts belong to, each once."""
+        return tuple(dict.fromkeys(axis for axis, _ in self.concepts))
+
+    def values(self, axis: str) -> tuple[str, ...]:
+        """The values of `axis` that are erased."""
+        return tuple(value for named, value in self.concepts if named == axis)

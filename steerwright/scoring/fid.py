@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 
 from steerwright.errors import UserError
 from steerwright.models.building import building
-from steerwright.scoring.perceptual_backbone import load_perceptual_backbone
+from steerwright.scoring.perceptual import load_perceptual_backbone
 
 EMBEDDED = "models/seasons-lpips"
 INCEPTION = "inception"

@@ -21,12 +21,11 @@ from typing import Any
 
 import polars as pl
 
-from steerwright.scoring.erasure_target import TOGETHER, ErasureTarget
+from steerwright.scoring.erasure_samples import TOGETHER, UNSTEERED, ErasureTarget
 from steerwright.scoring.fid import frechet_distance
 from steerwright.stats.bootstrap import Bootstrap, Interval
 from steerwright.stats.target_bootstrap import TargetBootstrap
 
-UNSTEERED = "unsteered"
 ASKED = "asked_"
 PICTURE = ("prompt_id", "seed")
 KEYS = ("target", "method", "strength", *PICTURE)
@@ -35,7 +34,6 @@ SCHEMA = {
     "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64, "prompts": pl.Int64, "images": pl.Int64,
 }  # fmt: skip
 CHANGES = ("lpips",)
-TIMINGS = ("target", "method", "strength", "seconds_per_picture")
 RATIOS = {"ira_relative": ("ira", "ira_unsteered"), "cra_relative": ("cra", "cra_unsteered")}
 
 

@@ -14,9 +14,8 @@ import polars as pl
 
 from steerwright.dag import Dep, Out, Param
 from steerwright.scoring.language.aggregate import perplexity_ratio
-from steerwright.scoring.language.fluency import distinct
+from steerwright.scoring.language.fluency import distinct, shown
 from steerwright.scoring.language.judges import TextJudge
-from steerwright.scoring.language.text_table import shown
 from steerwright.stats.bootstrap import Bootstrap
 from steerwright.steering.language.edits import TextUnits
 from steerwright.vectors.mixing import parse_mix

@@ -17,7 +17,7 @@ from steerwright.experiments.language import (
     write_answers_shard,
 )
 from steerwright.models.language.spec import read_language_model
-from steerwright.scoring.language.text_table import Decoding
+from steerwright.scoring.language.fluency import Decoding
 from steerwright.steering.language.generate import Sampling
 from steerwright.steering.language.sweep import SteeringWay
 

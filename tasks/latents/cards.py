@@ -26,9 +26,8 @@ from steerwright.models.select import read_model
 from steerwright.prompts.concept_table import evenly
 from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import load_sae, require_hookpoint
-from steerwright.scoring.erasure_target import ErasureTarget
-from steerwright.scoring.latent_shots import read_shots
-from steerwright.scoring.unlearning import STEERED, UNSTEERED
+from steerwright.scoring.erasure_samples import UNSTEERED, ErasureTarget, read_shots
+from steerwright.scoring.unlearning import STEERED
 
 
 def latent_cards(

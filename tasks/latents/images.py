@@ -15,15 +15,16 @@ from steerwright.experiments.draw import Condition, ModelTools, draw, draw_sampl
 from steerwright.models.select import read_model
 from steerwright.prompts.concept_table import evenly, read_concept_prompts
 from steerwright.scoring.erasure_samples import (
+    COLUMNS,
     STEERED,
+    TOGETHER,
     UNSTEERED,
     ErasureSample,
+    ErasureTarget,
     named_rows,
     steered_samples,
     unsteered_samples,
 )
-from steerwright.scoring.erasure_target import TOGETHER, ErasureTarget
-from steerwright.scoring.latent_shots import COLUMNS
 from steerwright.steering.latents.erasure import ConceptChange, LatentChanges
 
 RANDOM = "random"

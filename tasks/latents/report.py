@@ -18,10 +18,10 @@ from steerwright.report.latents.page import write_latents_report as write_page
 from steerwright.report.latents.words import concepts_of, number
 from steerwright.report.provenance import RunProvenance, file_hashes, library_versions
 from steerwright.sae.training.curves import read_curves
+from steerwright.scoring.erasure_samples import UNSTEERED, read_shots
 from steerwright.scoring.fid import fid_name
-from steerwright.scoring.latent_shots import read_shots
 from steerwright.scoring.perceptual import score_name
-from steerwright.scoring.unlearning import ANSWER_SCHEMA, UNSTEERED
+from steerwright.scoring.unlearning import ANSWER_SCHEMA
 
 
 def write_latents_report(

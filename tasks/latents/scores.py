@@ -15,13 +15,20 @@ from steerwright.prompts.concept_table import read_concept_prompts
 from steerwright.scoring.artifacts import FOLDS, ArtifactDetector
 from steerwright.scoring.axis_judge import AxisJudge, axis_phrases, unknown_values
 from steerwright.scoring.clip import ClipScorer
-from steerwright.scoring.erasure_target import ErasureTarget
+from steerwright.scoring.erasure_samples import (
+    UNSTEERED,
+    ErasureTarget,
+    load_pictures,
+    read_shots,
+    reference_shots,
+    scored_shots,
+    timings,
+)
 from steerwright.scoring.fid import FidFeatures
 from steerwright.scoring.labels import LabelScorer
-from steerwright.scoring.latent_shots import load_pictures, read_shots, reference_shots, scored_shots, timings
 from steerwright.scoring.metrics import PicturePairs, changes
 from steerwright.scoring.perceptual import Perceptual
-from steerwright.scoring.unlearning import ASKED, PICTURE, UNSTEERED, answers, flat_metrics, sequences, unlearning
+from steerwright.scoring.unlearning import ASKED, PICTURE, answers, flat_metrics, sequences, unlearning
 from steerwright.stats.bootstrap import Bootstrap
 
 

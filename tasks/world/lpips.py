@@ -14,7 +14,7 @@ from seasons.render import render_all
 from seasons.scene import Scene, sample_scenes
 from seasons.training import Draws, Schedule, fit, to_unit_range
 from steerwright.dag import Out, Param
-from steerwright.scoring.perceptual_backbone import CHANNELS, PerceptualBackbone, save_perceptual_backbone
+from steerwright.scoring.perceptual import CHANNELS, PerceptualBackbone, save_perceptual_backbone
 
 
 def train_perceptual(

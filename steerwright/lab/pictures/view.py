@@ -10,10 +10,9 @@ from PIL import Image
 
 from steerwright.lab.pictures.features import LabFeature
 from steerwright.lab.pictures.kit import PictureChange
-from steerwright.report.html.overlays import overlay
+from steerwright.report.html.overlays import SCALE, overlay
 from steerwright.report.html.page import Html, data_uri, el
 from steerwright.report.html.theme import decimal, percent
-from steerwright.report.latents.heat import SCALE
 
 Pixels = NDArray[np.uint8]
 

@@ -6,14 +6,19 @@ one after what the model remembers is computed as in a whole text, and that padd
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from steerwright.errors import UserError
+from steerwright.models.building import building
+from steerwright.models.custom_code import NO_CODE, code_refused, wants_code
 from steerwright.models.hookpoints import Hookpoint, tensor_out
-from steerwright.models.language.layers import module_at
+from steerwright.models.identify import config_folder
+from steerwright.models.language.layers import block_hookpoints, module_at
+from steerwright.models.language.spec import LanguageSpec
 
 _SHORT, _MORE, _NEW = 4, 3, 4
 _WINDOW = 64  # of a window of attention up to so many tokens, what is beyond it is looked at too
@@ -98,3 +103,34 @@ def _written(model: Any, last: Hookpoint, ids: Tensor, mask: Tensor, padding: in
 def _ids(vocabulary: int, count: int, device: torch.device) -> Tensor:
     """Different ids from all over the vocabulary."""
     return torch.linspace(vocabulary // 7, vocabulary - 1 - vocabulary // 11, count, device=device).long()
+
+
+# What a language model's config alone says of it: its layers, its width and its kind, without reading weights.
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageArchitecture:
+    """`kind` is the config's model_type (mistral, phi3, gpt2); `hookpoints` the residual stream after each block."""
+
+    kind: str
+    hookpoints: tuple[Hookpoint, ...]
+    width: int
+
+
+def read_architecture(spec: LanguageSpec) -> LanguageArchitecture:
+    """The architecture of `spec`; kilobytes are downloaded where they must be. UserError where it cannot be had."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = config_folder(spec)
+    try:
+        config = AutoConfig.from_pretrained(str(folder), **NO_CODE)
+        with building(), torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, **NO_CODE)
+    except Exception as error:  # as in load.py: a config can be wrong in any way
+        if wants_code(error):
+            raise code_refused(f"Model {spec.name!r}", spec.source, folder) from error
+        first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"Model {spec.name!r}: {spec.source} is no causal language model ({first}).") from error
+    return LanguageArchitecture(
+        str(config.model_type), block_hookpoints(model), int(config.get_text_config().hidden_size)
+    )

@@ -6,13 +6,13 @@ from typing import Any
 import polars as pl
 
 from steerwright.report.flux.features import Example, Feature, clear_label, feature_key, seen_of, value_name
-from steerwright.report.flux.pictures import Pictures
+from steerwright.report.flux.report_folder import Pictures
 from steerwright.report.flux.statistics import Ends
 from steerwright.report.flux.words import between, chip, density, points_between
 from steerwright.report.html.labelled_grid import signed
+from steerwright.report.html.overlays import SCALE
 from steerwright.report.html.page import Html, el
 from steerwright.report.html.theme import decimal, percent
-from steerwright.report.latents.heat import SCALE
 
 NEIGHBOURS, HIGHEST = 5, 4
 

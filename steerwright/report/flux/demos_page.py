@@ -8,8 +8,7 @@ import polars as pl
 from steerwright.report.flux import figures
 from steerwright.report.flux.content import FluxContent
 from steerwright.report.flux.features import Feature
-from steerwright.report.flux.pictures import Pictures
-from steerwright.report.flux.report_folder import ReportFolder
+from steerwright.report.flux.report_folder import Pictures, ReportFolder
 from steerwright.report.flux.words import Head, cell, chip, nothing, row_head, sortable
 from steerwright.report.html.labelled_grid import GridCell, LabelledGrid, arrange_grid, signed
 from steerwright.report.html.page import Html, el, join, section

@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from steerwright.features.area_interval import area_interval
 from steerwright.features.truth import area_by_score, wilson_interval
 from steerwright.report.flux.content import LayerContent
 from steerwright.report.flux.features import Feature
 from steerwright.stats.bootstrap import Bootstrap
+from steerwright.stats.ranks import area_interval
 
 PARTS = 5
 ALIVE, ABLE = "all alive latents", "latents active in enough prompts"

@@ -8,10 +8,10 @@ import polars as pl
 from PIL import Image
 
 from steerwright.report.attention.tables import slug
+from steerwright.report.html.overlays import grey_overlay, png, shown_steps, strip
 from steerwright.report.html.page import SMALL, Html, el, picture
 from steerwright.report.html.theme import DASH, THIN, decimal
 from steerwright.report.latents.content import LatentCard, TopPicture, concept_name
-from steerwright.report.latents.heat import overlay, png, shown_steps, strip
 
 WIDTH, HEIGHT = 300, 72
 COLOURS = ("adaptive", "random", "fixed", "prompt")
@@ -63,7 +63,7 @@ def _top(one: TopPicture, top: float) -> Html:
     source, size = picture(one.path)
     small = "small" if max(size) <= SMALL else None
     with Image.open(one.path) as opened:
-        covered = overlay(opened, one.maps.max(0), top)
+        covered = grey_overlay(opened, one.maps.max(0), top)
     plain = el("img", src=source, width=size[0], height=size[1], class_=small, alt=one.prompt, loading="lazy")
     heated = el("img", src=png(covered), width=covered.width, height=covered.height, class_=small, loading="lazy",
                 alt=f"Where it is active: {one.prompt}")  # fmt: skip

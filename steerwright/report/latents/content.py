@@ -11,8 +11,8 @@ import polars.selectors as cs
 from numpy.typing import NDArray
 
 from steerwright.report.provenance import RunProvenance
-from steerwright.scoring.erasure_target import TOGETHER
-from steerwright.scoring.unlearning import UNSTEERED, axes_of
+from steerwright.scoring.erasure_samples import TOGETHER, UNSTEERED
+from steerwright.scoring.unlearning import axes_of
 
 METHODS = (UNSTEERED, "steered", "ablation", "saeuron", "random")
 METHOD_NAMES = {

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from steerwright.report.html.figures import Draw
 from steerwright.report.html.theme import DASH, FROST, LIGHT, MINUS, THIN
 from steerwright.report.latents.content import MARKS, LatentsContent, colour, concept_name, mean_name, method_name
-from steerwright.scoring.erasure_target import ErasureTarget
+from steerwright.scoring.erasure_samples import ErasureTarget
 from steerwright.scoring.unlearning import QUESTIONS, STEERED
 
 RATES = {"ua": "UA: erased", "ira_relative": "IRA: axis kept", "cra_relative": "CRA: rest kept"}

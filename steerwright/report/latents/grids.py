@@ -13,8 +13,8 @@ from steerwright.report.html.page import SMALL, Html, el, picture
 from steerwright.report.html.sheets import fit_picture, font, shortened
 from steerwright.report.html.theme import DASH, LIGHT
 from steerwright.report.latents.content import LatentsContent, concept_name, method_name
-from steerwright.scoring.erasure_target import ErasureTarget
-from steerwright.scoring.unlearning import ASKED, UNSTEERED
+from steerwright.scoring.erasure_samples import UNSTEERED, ErasureTarget
+from steerwright.scoring.unlearning import ASKED
 
 KEPT_ROWS = 2
 Shown = dict[tuple[str | None, str, Any, int], Path]

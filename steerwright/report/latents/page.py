@@ -9,6 +9,7 @@ import polars as pl
 
 from steerwright.report.attention.tables import slug
 from steerwright.report.html import figures as drawing
+from steerwright.report.html.overlays import SCALE
 from steerwright.report.html.page import CARD_STYLE, Html, document, download, el, figure, join, section
 from steerwright.report.html.tables import sources, verdict
 from steerwright.report.html.theme import THIN
@@ -17,9 +18,9 @@ from steerwright.report.latents import cards, figures, tables
 from steerwright.report.latents import figures as quality
 from steerwright.report.latents.content import LatentsContent, concept_name, method_name
 from steerwright.report.latents.grids import LatentGrid, grid_sheet, grid_table, grids
-from steerwright.report.latents.heat import SCALE
 from steerwright.report.latents.words import counts, headlines
-from steerwright.scoring.unlearning import STEERED, UNSTEERED
+from steerwright.scoring.erasure_samples import UNSTEERED
+from steerwright.scoring.unlearning import STEERED
 
 
 @dataclass(frozen=True, slots=True)

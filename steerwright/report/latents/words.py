@@ -6,8 +6,9 @@ from typing import Any
 from steerwright.report.html.theme import THIN, decimal, percent, span
 from steerwright.report.html.words import Headline
 from steerwright.report.latents.content import LatentsContent, concept_name, mean_name
+from steerwright.scoring.erasure_samples import UNSTEERED
 from steerwright.scoring.metrics import changes
-from steerwright.scoring.unlearning import STEERED, UNSTEERED
+from steerwright.scoring.unlearning import STEERED
 
 
 def main_metrics() -> dict[str, tuple[str, str, bool]]:

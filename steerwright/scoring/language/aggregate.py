@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steerwright.scoring.language.fluency import distinct
-from steerwright.scoring.language.text_table import shown
+from steerwright.scoring.language.fluency import distinct, shown
 from steerwright.stats.bootstrap import Bootstrap, Interval
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from steerwright.sae.activations import TopK
 from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import save_sae
 from steerwright.sae.site import Site
-from steerwright.scoring.latent_shots import read_shots, timings
+from steerwright.scoring.erasure_samples import read_shots, timings
 from steerwright.scoring.unlearning import check_pictures
 from steerwright.steering.latents.edits import presence_gate
 from steerwright.steering.latents.erasure import load_places

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from steerwright.models import building as building_module
-from steerwright.models.language.architecture import read_architecture
 from steerwright.models.language.load import load_language_model
+from steerwright.models.language.reading import read_architecture
 from steerwright.models.language.spec import LanguageSpec
 from steerwright.models.load import load_model
 from steerwright.models.spec import ModelSpec

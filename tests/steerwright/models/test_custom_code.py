@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from steerwright.errors import UserError
-from steerwright.models.language.architecture import read_architecture
 from steerwright.models.language.load import load_language_model
+from steerwright.models.language.reading import read_architecture
 from steerwright.models.language.spec import LanguageSpec
 from steerwright.models.load import load_model
 from steerwright.models.spec import ModelSpec

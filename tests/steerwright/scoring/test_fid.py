@@ -12,11 +12,7 @@ from torch import Tensor
 
 from steerwright.errors import UserError
 from steerwright.scoring.fid import FidFeatures, features, fid_name, frechet_distance
-from steerwright.scoring.perceptual_backbone import (
-    PerceptualBackbone,
-    load_perceptual_backbone,
-    save_perceptual_backbone,
-)
+from steerwright.scoring.perceptual import PerceptualBackbone, load_perceptual_backbone, save_perceptual_backbone
 
 EMBEDDED = Path(__file__).parents[3] / "models/seasons-lpips"
 

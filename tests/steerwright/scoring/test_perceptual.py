@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from steerwright.errors import UserError
-from steerwright.scoring.perceptual import Perceptual, on_backbone
-from steerwright.scoring.perceptual_backbone import PerceptualBackbone, save_perceptual_backbone
+from steerwright.scoring.perceptual import Perceptual, PerceptualBackbone, on_backbone, save_perceptual_backbone
 
 
 class TwoMaps(nn.Module):

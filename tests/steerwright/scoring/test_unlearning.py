@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from steerwright.errors import UserError
-from steerwright.scoring.erasure_target import ErasureTarget
+from steerwright.scoring.erasure_samples import ErasureTarget
 from steerwright.scoring.unlearning import answers, check_pictures, flat_metrics, unlearning
 from steerwright.stats.bootstrap import Bootstrap
 

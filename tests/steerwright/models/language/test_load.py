@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from steerwright.errors import UserError
 from steerwright.models.identify import fingerprint
 from steerwright.models.language import load as loading
-from steerwright.models.language.architecture import read_architecture
 from steerwright.models.language.load import load_language_model, load_or_fall_back
 from steerwright.models.language.memory import NotEnoughMemory, weight_bytes
+from steerwright.models.language.reading import read_architecture
 from steerwright.models.language.spec import LanguageSpec
 
 CPU = torch.device("cpu")

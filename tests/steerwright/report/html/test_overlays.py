@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from steerwright.report.html.overlays import DIM, OPACITY, heat_limit, overlay, upsample
-from steerwright.report.latents.heat import SCALE
+from steerwright.report.html.overlays import DIM, OPACITY, SCALE, heat_limit, overlay, upsample
 
 
 def noise(height: int, width: int) -> np.ndarray:

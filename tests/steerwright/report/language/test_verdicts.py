@@ -88,6 +88,6 @@ def test_an_operating_point_in_words_leaves_out_what_is_not_known() -> None:
 
 
 def test_the_page_marks_what_the_judge_counts() -> None:
-    from steerwright.scoring.language import text_table
+    from steerwright.scoring.language import fluency as text_table
 
     assert PRESENT == text_table.PRESENT

@@ -15,7 +15,7 @@ from seasons.render import render
 from seasons.scene import Scene, sample_scene
 from steerwright.report.latents.content import LatentCard, LatentsContent, TopPicture
 from steerwright.report.provenance import RunProvenance
-from steerwright.scoring.erasure_target import ErasureTarget
+from steerwright.scoring.erasure_samples import ErasureTarget
 from steerwright.scoring.unlearning import answers, unlearning
 from steerwright.stats.bootstrap import Bootstrap
 

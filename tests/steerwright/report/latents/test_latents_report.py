@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from steerwright.report.html.overlays import SCALE, grey_overlay, heat, shown_steps, strip
 from steerwright.report.latents.content import LatentsContent
 from steerwright.report.latents.grids import grids
-from steerwright.report.latents.heat import SCALE, heat, overlay, shown_steps, strip
 from steerwright.report.latents.page import write_latents_report
 from steerwright.report.latents.words import headlines
 from tests.digests import digests
@@ -175,7 +175,7 @@ def test_heat_goes_from_dark_to_bright_and_a_map_lies_over_its_place() -> None:
     assert (heat(np.zeros((2, 2)), 0.0) == scale[0, 0]).all()
     values = np.zeros((8, 8))
     values[:4, :4] = 1.0
-    pixels = np.asarray(overlay(Image.new("RGB", (64, 64), (100, 100, 100)), values, 1.0)).astype(float)
+    pixels = np.asarray(grey_overlay(Image.new("RGB", (64, 64), (100, 100, 100)), values, 1.0)).astype(float)
     assert pixels[:24, :24].mean() > 150 and pixels[40:, 40:].mean() == pytest.approx(62, abs=1)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from steerwright.features.area_interval import area_interval
+from steerwright.stats.ranks import area_interval
 
 
 @pytest.mark.parametrize(("area", "m", "n"), [(0.8, 20, 40), (0.5, 10, 10), (0.97, 15, 200), (0.02, 30, 9)])
