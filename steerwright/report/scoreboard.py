@@ -9,8 +9,7 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from steerwright.report.html.page import Html, document, download, el
-from steerwright.report.html.tables import scrolling
+from steerwright.report.html.page import Html, document, download, el, scrolling
 from steerwright.report.html.theme import DASH, THIN, decimal, percent, span
 from steerwright.scoring.metrics import METRICS
 from steerwright.scoring.target import Target

@@ -21,9 +21,19 @@ from steerwright.report.attention.grid import Column, Grid, grid
 from steerwright.report.attention.tables import slug
 from steerwright.report.attention.words import asked, counts, headlines, operating_point
 from steerwright.report.html import figures
-from steerwright.report.html.page import GRID_STYLE, Html, document, download, el, figure, join, section
+from steerwright.report.html.page import (
+    GRID_STYLE,
+    Html,
+    document,
+    download,
+    el,
+    figure,
+    join,
+    section,
+    sources,
+    verdict,
+)
 from steerwright.report.html.sheets import fit_picture, font, shortened
-from steerwright.report.html.tables import sources, verdict
 from steerwright.report.html.theme import LIGHT, THIN
 from steerwright.report.html.words import Headline
 from steerwright.vectors.steering_vectors import NO_CONTROL

@@ -11,8 +11,7 @@ import polars.selectors as cs
 from steerwright.report.attention.content import COLOURS, CONDITION_NAMES, CONDITIONS, AttentionContent, EditTables
 from steerwright.report.attention.grid import Cell, Column, Grid
 from steerwright.report.attention.words import KIND_NAMES, around, measure_key, number
-from steerwright.report.html.page import SMALL, Html, el, picture
-from steerwright.report.html.tables import scrolling, verdict
+from steerwright.report.html.page import SMALL, Html, el, picture, scrolling, verdict
 from steerwright.report.html.theme import DASH, THIN, decimal, percent
 from steerwright.scoring.metrics import METRICS
 

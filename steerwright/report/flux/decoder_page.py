@@ -10,8 +10,7 @@ from steerwright.report.flux.content import FluxContent, LayerContent
 from steerwright.report.flux.features import Feature, clear_label, feature_key, value_name
 from steerwright.report.flux.report_folder import ReportFolder
 from steerwright.report.flux.words import Head, cell, chip, nothing, row_head, sortable
-from steerwright.report.html.page import Html, el, join, section
-from steerwright.report.html.tables import scrolling
+from steerwright.report.html.page import Html, el, join, scrolling, section
 from steerwright.report.html.theme import decimal
 
 NEIGHBOURS = 5

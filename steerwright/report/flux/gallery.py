@@ -19,8 +19,7 @@ from steerwright.report.flux.words import (
     row_head,
     sortable,
 )
-from steerwright.report.html.page import Html, el, section
-from steerwright.report.html.tables import verdict
+from steerwright.report.html.page import Html, el, section, verdict
 from steerwright.report.html.theme import THIN, decimal
 from steerwright.report.html.words import Headline
 from steerwright.report.latents.tables import listed

@@ -11,8 +11,7 @@ from steerwright.report.flux.content import FluxContent, LayerContent
 from steerwright.report.flux.features import Feature, clear_label, feature_key, value_name
 from steerwright.report.flux.report_folder import ReportFolder
 from steerwright.report.flux.words import MATCHED, Head, cell, chip, density, nothing, row_head, said, sortable, whole
-from steerwright.report.html.page import Html, el, section
-from steerwright.report.html.tables import scrolling
+from steerwright.report.html.page import Html, el, scrolling, section
 from steerwright.report.html.theme import DASH, decimal, percent
 from steerwright.report.latents.tables import listed
 

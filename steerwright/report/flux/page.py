@@ -33,8 +33,7 @@ from steerwright.report.flux.words import (
     sortable,
 )
 from steerwright.report.html.labelled_grid import draw_grid, signed
-from steerwright.report.html.page import Html, document, el, join, section
-from steerwright.report.html.tables import sources
+from steerwright.report.html.page import Html, document, el, join, section, sources
 from steerwright.report.html.theme import decimal, percent
 from steerwright.stats.bootstrap import Bootstrap
 

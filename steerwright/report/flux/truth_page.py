@@ -24,8 +24,7 @@ from steerwright.report.flux.words import (
     whole,
 )
 from steerwright.report.html.labelled_grid import LABELS
-from steerwright.report.html.page import Html, el, section
-from steerwright.report.html.tables import scrolling, verdict
+from steerwright.report.html.page import Html, el, scrolling, section, verdict
 from steerwright.report.html.theme import THIN, decimal, percent, span
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from steerwright.report.html.theme import DARK, LIGHT
+from steerwright.report.html.theme import DARK, DASH, LIGHT
+from steerwright.report.provenance import RunProvenance, flatten
 
 if TYPE_CHECKING:
     import polars as pl
@@ -111,3 +113,36 @@ GRID_STYLE = Path(__file__).with_name("grids.css").read_text(encoding="utf-8")
 
 CARD_STYLE = GRID_STYLE + Path(__file__).with_name("cards.css").read_text(encoding="utf-8")
 """What pages with cards of latents add."""
+
+
+# What tables and lists of facts are made of.
+
+
+def verdict(met: bool | None) -> Html:
+    """`yes`, `no`, or a dash."""
+    if met is None:
+        return Html(DASH)
+    return el("span", "yes" if met else "no", class_=f"verdict {'yes' if met else 'no'}")
+
+
+def sources(source: RunProvenance) -> Html:
+    """Provenance as lists of pairs, for any page."""
+    lists = [
+        ("Parameters", flatten(source.params)),
+        ("Hashes", dict(source.hashes)),
+        ("Versions", dict(source.versions)),
+    ]
+    shown = [join([el("h3", title), pairs(values)]) for title, values in lists if values]
+    first = [pairs(dict(source.facts))] if source.facts else []
+    return join([*first, el("div", *(el("div", part) for part in shown), class_="columns")])
+
+
+def pairs(values: dict[str, str]) -> Html:
+    """A list of names and values."""
+    return el("dl", *(join([el("dt", key), el("dd", value)]) for key, value in values.items()), class_="pairs")
+
+
+def scrolling(label: str, head: Sequence[Html], rows: Sequence[Html], wide: bool = True) -> Html:
+    """A table that scrolls within itself on a narrow screen, and can be scrolled by keyboard."""
+    table = el("table", el("thead", *head), el("tbody", *rows), class_="wide" if wide else None)
+    return el("div", table, class_="scroll", role="region", aria_label=label, tabindex=0)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from steerwright.report.html.page import Html, document, el, join, section
-from steerwright.report.html.tables import sources, verdict
+from steerwright.report.html.page import Html, document, el, join, section, sources, verdict
 from steerwright.report.html.theme import THIN, percent
 from steerwright.report.html.words import Headline
 from steerwright.report.language import figures as heat_tables

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 
 from steerwright.report.attention.tables import slug
 from steerwright.report.html.figures import Draw
-from steerwright.report.html.page import Html, el
-from steerwright.report.html.tables import scrolling, verdict
+from steerwright.report.html.page import Html, el, scrolling, verdict
 from steerwright.report.html.theme import DASH, LIGHT, THIN, decimal, percent, span
 from steerwright.report.language.content import (
     ASKED,

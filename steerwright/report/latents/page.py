@@ -10,8 +10,18 @@ import polars as pl
 from steerwright.report.attention.tables import slug
 from steerwright.report.html import figures as drawing
 from steerwright.report.html.overlays import SCALE
-from steerwright.report.html.page import CARD_STYLE, Html, document, download, el, figure, join, section
-from steerwright.report.html.tables import sources, verdict
+from steerwright.report.html.page import (
+    CARD_STYLE,
+    Html,
+    document,
+    download,
+    el,
+    figure,
+    join,
+    section,
+    sources,
+    verdict,
+)
 from steerwright.report.html.theme import THIN
 from steerwright.report.html.words import Headline
 from steerwright.report.latents import cards, figures, tables

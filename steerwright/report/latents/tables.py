@@ -7,8 +7,7 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from steerwright.report.html.page import Html, el
-from steerwright.report.html.tables import scrolling, verdict
+from steerwright.report.html.page import Html, el, scrolling, verdict
 from steerwright.report.html.theme import DASH, THIN, decimal
 from steerwright.report.latents.content import LatentsContent, colour, concept_name, mean_name, method_name
 from steerwright.report.latents.words import (

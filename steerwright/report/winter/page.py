@@ -8,11 +8,24 @@ from typing import Any
 
 import polars as pl
 
-from steerwright.report.html import figures, tables
-from steerwright.report.html.page import SMALL, Html, document, download, el, figure, join, picture, section
+from steerwright.report.html import figures
+from steerwright.report.html.page import (
+    SMALL,
+    Html,
+    document,
+    download,
+    el,
+    figure,
+    join,
+    picture,
+    section,
+    sources,
+    verdict,
+)
 from steerwright.report.html.sheets import TRIPTYCH, Triptych, contact_sheet
 from steerwright.report.html.theme import CONDITION_NAMES, THIN
 from steerwright.report.html.words import Headline, counts, headlines
+from steerwright.report.winter import tables
 from steerwright.report.winter.content import ReportContent, triptychs
 from steerwright.scoring.target import Target
 from steerwright.scoring.winter import rate_file
@@ -98,7 +111,7 @@ def _page(
             el("p", "How hard each prompt was pushed: its dose is a multiple of the fixed strength.", class_="muted"),
             tables.doses(content), el("p", link("doses"), class_="note data"),
         ])),
-        "provenance": ("Provenance", tables.provenance(content)),
+        "provenance": ("Provenance", sources(content.provenance)),
     }  # fmt: skip
     plots = _plots(content, svgs, link)
     body = [
@@ -127,7 +140,7 @@ def _headline(headline: Headline) -> Html:
         el(
             "span",
             f"Hoped for: {headline.bar.replace(' %', f'{THIN}%')}. Reached: ",
-            tables.verdict(headline.met),
+            verdict(headline.met),
             class_="bar",
         )
     ]

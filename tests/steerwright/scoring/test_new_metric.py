@@ -11,8 +11,8 @@ import pytest
 from seasons.label_set import SEASONS_WORLD
 from steerwright.files import save_picture
 from steerwright.images import picture_path
-from steerwright.report.html.tables import measurements, per_prompt
 from steerwright.report.scoreboard import measures
+from steerwright.report.winter.tables import measurements, per_prompt
 from steerwright.scoring.judgements import CONDITIONS
 from steerwright.scoring.metrics import METRICS, MeasuredPictures, Metric
 from steerwright.scoring.target import parse_target

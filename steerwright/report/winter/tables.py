@@ -1,15 +1,14 @@
-"""The page's tables."""
+"""The tables of the page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from steerwright.report.html.page import Html, el, join
+from steerwright.report.html.page import Html, el, join, scrolling, verdict
 from steerwright.report.html.theme import CONDITION_NAMES, DASH, GROUP_NAMES, THIN, decimal, percent, span
-from steerwright.report.provenance import RunProvenance, flatten
 from steerwright.scoring.metrics import METRICS
 from steerwright.scoring.target import column
 
@@ -130,13 +129,6 @@ def _whose(target: Target) -> str:
     return f"Share of pictures that changed {target.changes}"
 
 
-def verdict(met: bool | None) -> Html:
-    """`yes`, `no`, or a dash."""
-    if met is None:
-        return Html(DASH)
-    return el("span", "yes" if met else "no", class_=f"verdict {'yes' if met else 'no'}")
-
-
 def doses(content: ReportContent) -> Html:
     """Each prompt's multiplier with a bar, and the reason for it."""
     texts = dict(content.prompts.select("prompt_id", "prompt").iter_rows())
@@ -188,28 +180,6 @@ def per_prompt(table: pl.DataFrame, target: Target, names: Mapping[str, str] = C
     return scrolling("Every prompt", [el("tr", *top)], rows)
 
 
-def provenance(content: ReportContent) -> Html:
-    """Facts, parameters, hashes and versions as lists of pairs."""
-    return sources(content.provenance)
-
-
-def sources(source: RunProvenance) -> Html:
-    """Provenance as lists of pairs, for any page."""
-    lists = [
-        ("Parameters", flatten(source.params)),
-        ("Hashes", dict(source.hashes)),
-        ("Versions", dict(source.versions)),
-    ]
-    shown = [join([el("h3", title), pairs(values)]) for title, values in lists if values]
-    first = [pairs(dict(source.facts))] if source.facts else []
-    return join([*first, el("div", *(el("div", part) for part in shown), class_="columns")])
-
-
-def pairs(values: dict[str, str]) -> Html:
-    """A list of names and values."""
-    return el("dl", *(join([el("dt", key), el("dd", value)]) for key, value in values.items()), class_="pairs")
-
-
 def _estimate(row: dict[str, float] | None, rate: bool) -> Html:
     if row is None:
         return el("td", DASH, class_="n")
@@ -228,9 +198,3 @@ def _value(value: object) -> str:
     if isinstance(value, float):
         return decimal(value)
     return DASH if value is None else str(value)
-
-
-def scrolling(label: str, head: Sequence[Html], rows: Sequence[Html], wide: bool = True) -> Html:
-    """A table that scrolls within itself on a narrow screen, and can be scrolled by keyboard."""
-    table = el("table", el("thead", *head), el("tbody", *rows), class_="wide" if wide else None)
-    return el("div", table, class_="scroll", role="region", aria_label=label, tabindex=0)
