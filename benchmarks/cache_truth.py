@@ -1,13 +1,13 @@
-"""Is what is called up to date up to date, and only what changed called stale? Random changes, asked of both doors.
+"""Is what is called up to date up to date, and only what changed called stale? Random changes, asked of both commands.
 
     python -m benchmarks.cache_truth                    200 changes of a copy of the checkout, tiny parameters
     python -m benchmarks.cache_truth --flow everything --changes 40 --seed 3
 
 The copy steers a model of its own, in a folder outside the project whose UNet is a link, and is judged by a CLIP of its
 own. After each change `steerwright status` and `dvc status` must name exactly the stages that read what changed; it is
-taken back before the next one. Every twentieth change is run, by a door drawn at random: every stage that reads what
-changed must be computed, no stage may be that does not stand on one of these, both doors must then find nothing to do,
-and once the change is taken back dvc.lock must come back byte for byte. Changes are drawn again until a run concerns at
+taken back before the next one. Every twentieth change is run, by a command drawn at random: every stage that reads what
+changed must be computed, no stage may be that does not stand on one of these, both commands must then find nothing to
+do, and once the change is taken back dvc.lock must come back byte for byte. Changes are drawn again until a run concerns at
 most sixteen stages: a line in a module that all stages import would take an hour.
 
 What should be named is worked out without the engine: files by the wiring, code by the import graph of grimp, libraries
@@ -557,7 +557,7 @@ def try_changes(place: Place, numbers: list[int], options: argparse.Namespace) -
 
 
 def try_change(place: Place, kind: str, chance: random.Random, run: bool) -> Tried | None:
-    """Make a change, ask both doors, perhaps run one, and take it back; None for one that concerns too much to run."""
+    """Make a change, ask both commands, perhaps run one, and revert it; None for one that concerns too much to run."""
     lock = place.lock()
     wrong: list[str] = []
     door, other = chance.sample(["steerwright run", "dvc repro"], 2)

@@ -4,8 +4,8 @@
     python -m benchmarks.crash --runs 20 --synthetic         a small pipeline that only sleeps, in a few minutes
 
 Half of the runs are killed while `steerwright run` is at work and half while `dvc repro` is, the whole process group at
-once. The next run is by the same door; before `dvc repro` comes `steerwright repair`, and the table says if it mended
-anything. Work counts as done twice when a stage that had returned is started again, or when a finished unit (an image,
+once. The next run is by the same command; before `dvc repro` comes `steerwright repair`, and the table says if it
+mended anything. Work counts as done twice when a stage that had returned is started again, or when a finished unit (an image,
 a shard: see --units) that lay in the temporary folder at the kill is another file (inode, time) in the final output.
 Everything happens in copies of the checkout in a temporary folder. Exit code 1 if any run fails in any of this.
 """
@@ -28,7 +28,7 @@ from pathlib import Path
 from tests.synthetic_project import GIT, Checkout, copy_checkout, make_checkout
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DOORS = ("engine", "dvc")
+COMMANDS = ("engine", "dvc")
 Units = dict[str, tuple[int, int]]
 
 
@@ -82,7 +82,7 @@ def benchmark(pipeline: Pipeline, pristine: Checkout, home: Path, runs: int, see
     chance = random.Random(seed)
     seconds: dict[str, float] = {}
     expected: dict[str, str] = {}
-    for door in DOORS:
+    for door in COMMANDS:
         checkout = copy_checkout(pristine, home / f"undisturbed-{door}")
         start = time.monotonic()
         checkout.call(pipeline.command(checkout, door))
@@ -90,13 +90,13 @@ def benchmark(pipeline: Pipeline, pristine: Checkout, home: Path, runs: int, see
         found = checkout.hashes()
         print(f"undisturbed by {door}: {seconds[door]:.1f} s, {len(checkout.started())} stages computed", flush=True)
         if expected and found != expected:
-            print("FAILED: the two doors made different results:", *differences(expected, found), sep="\n  ")
+            print("FAILED: the two commands made different results:", *differences(expected, found), sep="\n  ")
             return 1
         expected = found
         shutil.rmtree(checkout.root)
     trials = []
     for number in range(1, runs + 1):
-        door = DOORS[number % 2]
+        door = COMMANDS[number % 2]
         after = chance.uniform(0.05, 0.98) * seconds[door]
         trial = Trial(number, door, after)
         checkout = copy_checkout(pristine, home / f"run-{number}")

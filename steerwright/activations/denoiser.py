@@ -65,7 +65,7 @@ def collect_shard(job: ShardJob, run: Run | None = None) -> Literal["kept", "col
     """Write the files of one shard, and the small file that says that they are whole, unless they are there already.
 
     "kept" if they were, in the folder or in an earlier version of it, which is then linked. In each thread the model
-    is loaded once, for all shards of the same one. `run`: in place of `collect_rows`, for whoever wants more of the
+    is loaded once, for all shards of the same one. `run`: in place of `collect_rows`, where a caller wants more of the
     same forwards. Raises UserError when the disk is full, or when this machine has another kind of device than the
     plan was made for.
     """

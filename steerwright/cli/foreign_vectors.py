@@ -51,7 +51,7 @@ class SteeringHogs(VectorFormat):
 
         model = _model(file, asked)
         _no_layers(asked)
-        # Before the model is loaded: whoever gives a wrong file hears so at once.
+        # Before the model is loaded, so that a wrong file is refused at once.
         layout = read_layout(file)
         loaded = _load(model)
         found = imported_vectors(

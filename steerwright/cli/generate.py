@@ -1,4 +1,4 @@
-"""`steerwright generate`: pictures or texts from prompts, plain or steered, for whoever only wants the result."""
+"""`steerwright generate`: pictures or texts from prompts, plain or steered, by one command."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def generate_texts(asked: Mapping[str, Any], order: Sequence[str]) -> None:
     seeds = read_seeds(asked["seed"], asked["count"])
     _check(asked)
     _check_greedy(asked, sampling, seeds)
-    # Before the model is loaded: whoever mistypes hears so at once.
+    # Before the model is loaded, so that a mistyped option is refused at once.
     settings = [read_mix(order, asked)] if asked["mix"] is not None else _settings(read_actions(order, asked))
     for found in settings:
         read_layers(found.get("layers"))

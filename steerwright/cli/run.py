@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 UI = "prefect server start"
-# Whoever forces the recipe of the embedded models by name means its frozen stages too.
+# Forcing the recipe of the embedded models by name includes its frozen stages.
 RECIPE = "world"
 
 

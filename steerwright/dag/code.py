@@ -60,7 +60,7 @@ Known = dict[str, Module]
 def code_closure(module: str, root: Path, known: Known | None = None) -> list[str]:
     """Files, relative to ``root`` and sorted, that importing ``module`` can run, and the data files beside them.
 
-    ``known`` is filled and read: whoever asks for many modules at once gives the same one, and each file is looked at
+    ``known`` is filled and read: give the same one for many modules, and each file is looked at
     once.
 
     Raises:

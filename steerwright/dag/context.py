@@ -1,4 +1,4 @@
-"""What a stage function may ask of whoever runs it: report progress, look at its last output, know its own code."""
+"""What a stage function may ask of its runner: report progress, look at its last output, know its own code."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from steerwright.dag.dvc.project import DvcProject
 from steerwright.dag.dvc.repair import repair
 from steerwright.dag.outcome import Outcome, OutputRecord, PlannedStage, Verdict
 from steerwright.dag.project import stage_lock_if_free
-from steerwright.dag.stage_folder import Workplace, clean, clean_others, materialise
+from steerwright.dag.stage_folder import StagingFolder, clean, clean_others, execute_stage
 from steerwright.errors import UserError
 
 __all__ = ["Outcome", "OutputRecord", "PlannedStage", "Session", "StageStatus", "open_session"]
@@ -259,7 +259,7 @@ class Session:
             place.remove()
         return "ran"
 
-    def _compute(self, stage: Any, force: bool, on_progress: ProgressSink | None) -> Workplace | None:
+    def _compute(self, stage: Any, force: bool, on_progress: ProgressSink | None) -> StagingFolder | None:
         declared = self.stages.get(stage.addressing)
         if declared is None or stage.cmd != declared.command:
             for out in stage.outs:
@@ -271,7 +271,7 @@ class Session:
             log.warning("%s: its code was edited since this process started; running it in a new one", declared.name)
             run_command(declared.name, f"{shlex.quote(sys.executable)} -m tasks {declared.name}", self.root, self.root)
             return None
-        return materialise(declared, self.root, "engine", force=force, sink=on_progress)
+        return execute_stage(declared, self.root, "engine", force=force, sink=on_progress)
 
     def _refuse_missing_inputs(self, stage: Any) -> None:
         missing = [str(dep) for dep in stage.deps if not dep.exists]

@@ -98,7 +98,7 @@ def queue(root: Path, name: str = "queue") -> Iterator[None]:
 
 @contextmanager
 def stage_lock(root: Path, stage: str) -> Iterator[None]:
-    """Only one process at a time computes a stage of this checkout, whichever door started it; others wait."""
+    """Only one process at a time computes a stage of this checkout, whichever command started it; others wait."""
     with open(_stage_file(root, stage), "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

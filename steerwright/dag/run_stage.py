@@ -1,4 +1,4 @@
-"""`python -m tasks STAGE`: the door through which `dvc repro` comes in."""
+"""`python -m tasks STAGE`: what `dvc repro` runs for each stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from steerwright.dag.dvc import cache_objects, lockfile
 from steerwright.dag.dvc import yaml as dvc_yaml
 from steerwright.dag.dvc.cache_objects import Damage
 from steerwright.dag.dvc.repair import check_cache
-from steerwright.dag.stage_folder import clean, materialise
+from steerwright.dag.stage_folder import clean, execute_stage
 from steerwright.errors import UserError
 from steerwright.loopback import go_direct
 from steerwright.terminal import write_what_can_be_written
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
         upstream = _upstream(stage, stages)
         _refuse_damaged_inputs(stage, root, [stages[name] for name in upstream], damages)
         clean(root, upstream.__contains__)
-        materialise(stage, root, "dvc", before_placing=watch.check if watch else lambda: None)
+        execute_stage(stage, root, "dvc", before_placing=watch.check if watch else lambda: None)
         environment.fill_in(root, stage.name)
     except UserError as error:
         sys.stderr.write(f"steerwright: {error}\n")
@@ -121,7 +121,7 @@ class ParentWatch:
         self.check()
 
     def check(self) -> None:
-        """End the process now if it has been orphaned; called before outputs are put in their places."""
+        """End the process now if its parent is gone; called before outputs are put in their places."""
         if _ancestors() != self.ancestors:
             os._exit(1)
 

@@ -1,6 +1,6 @@
 """The temporary folder in which a stage writes, and how its outputs get from there to their places.
 
-``artifacts/.tmp/<stage>.<key>/`` belongs to whoever holds the stage's lock. When the function has returned, the
+``artifacts/.tmp/<stage>.<key>/`` belongs to the process with the stage's lock. When the function has returned, the
 outputs are first marked finished there and then linked to their places; the folder goes once dvc.lock has them. So a
 kill between the end of the work and its record loses nothing: the next run with the same inputs only links again.
 """
@@ -28,11 +28,11 @@ from steerwright.errors import UserError
 
 log = logging.getLogger(__name__)
 
-Door = Literal["engine", "dvc"]
+StartedBy = Literal["engine", "dvc"]
 FINISHED = ".finished.json"
 
 
-class Workplace:
+class StagingFolder:
     """The temporary folder of one stage and one key; use it only while holding the stage's lock."""
 
     def __init__(self, root: Path, stage: Stage, key: str) -> None:
@@ -54,7 +54,7 @@ class Workplace:
                 remove(target)
             target.parent.mkdir(parents=True, exist_ok=True)
 
-    def finish(self, door: Door) -> None:
+    def finish(self, started_by: StartedBy) -> None:
         """Record that every output is here, whole.
 
         Raises:
@@ -65,7 +65,7 @@ class Workplace:
                 raise FileNotFoundError(
                     f"stage {self.stage.name}: {self.stage.function.__name__}() returned without writing `{argument}`"
                 )
-        text = json.dumps({"door": door, "files": self._listing()})
+        text = json.dumps({"started_by": started_by, "files": self._listing()})
         temporary = self.folder / f"{FINISHED}.writing"
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, self.folder / FINISHED)
@@ -77,10 +77,10 @@ class Workplace:
             record = json.loads(marker.read_text(encoding="utf-8"))
             if record["files"] != self._listing():
                 return False
-            if record["door"] == "engine":
+            if record["started_by"] == "engine":
                 return True
             # After the command DVC writes dvc.lock; a later dvc.lock means that the result was recorded since, and
-            # that whoever runs the stage now wants it computed again.
+            # that the caller wants the stage computed again.
             made = marker.stat().st_mtime_ns
             recorded = lockfile.recorded_at(self.root, made)
             return recorded is None or recorded < made
@@ -164,7 +164,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 # One short key for everything a stage is about to read: a run with the same key may go on where a killed one stopped.
 #
-# It is the same by either door. It is not what decides whether a stage is up to date: dvc.lock does that.
+# Both commands give the same one. It does not decide whether a stage is up to date: dvc.lock does that.
 
 # A larger file is told apart by size and time of change: reading a store of many gigabytes again would cost minutes.
 READ_UP_TO = 1 << 20
@@ -177,7 +177,7 @@ def code_digest_of(stage: Stage, root: Path) -> str:
     return hashlib.sha256(f"{code}\0{around}".encode()).hexdigest()
 
 
-def input_key(stage: Stage, params: dict[str, Any], root: Path) -> str:
+def resume_key(stage: Stage, params: dict[str, Any], root: Path) -> str:
     """16 hexadecimal digits of the stage's name, code, parameters and files; ``params`` is the whole params.yaml."""
     from steerwright.dag.params import look_up
 
@@ -215,18 +215,18 @@ def _add(total: Any, path: Path, above: tuple[tuple[int, int], ...] = ()) -> Non
 # Compute one declared stage: hand the function its inputs, let it write aside, put the outputs in place.
 
 
-def materialise(
+def execute_stage(
     stage: Stage,
     root: Path,
-    door: Door,
+    started_by: StartedBy,
     *,
     force: bool = False,
     sink: ProgressSink | None = None,
     before_placing: Callable[[], None] = lambda: None,
-) -> Workplace:
+) -> StagingFolder:
     """Run the stage's function, or take over what a killed run had finished, and place its outputs.
 
-    The workplace is returned so that the caller can remove it once dvc.lock holds the result.
+    The staging folder is returned so that the caller can remove it once dvc.lock holds the result.
 
     Raises:
         UserError: parameters or inputs are wrong, or the operating system refused to write.
@@ -234,8 +234,8 @@ def materialise(
     with stage_lock(root, stage.name), as_user_error(stage.name):
         params = load_params(root)
         given = {**arguments(stage, params), **_inputs(stage, root)}
-        key = input_key(stage, params, root)
-        place = Workplace(root, stage, key)
+        key = resume_key(stage, params, root)
+        place = StagingFolder(root, stage, key)
         clean_others(root, stage.name, place.folder.name)
         if force:
             place.remove()
@@ -244,7 +244,7 @@ def materialise(
         else:
             # Forced work is done again, not taken over from the last time.
             previous = _nothing if force else functools.partial(_previous, stage, root)
-            _compute(stage, root, place, given, door, sink, previous)
+            _compute(stage, root, place, given, started_by, sink, previous)
         before_placing()
         place.place()
         project.note("placed", stage.name, key)
@@ -254,9 +254,9 @@ def materialise(
 def _compute(
     stage: Stage,
     root: Path,
-    place: Workplace,
+    place: StagingFolder,
     given: dict[str, Any],
-    door: Door,
+    started_by: StartedBy,
     sink: ProgressSink | None,
     previous: Callable[[str], dict[str, Path]],
 ) -> None:
@@ -271,7 +271,7 @@ def _compute(
     project.note("started", stage.name, place.key)
     with context.running(running):
         stage.function(**given, **outs)
-    place.finish(door)
+    place.finish(started_by)
     project.note("finished", stage.name, place.key)
 
 

@@ -79,7 +79,7 @@ def demo_trials(judged: pl.DataFrame, kept: int) -> pl.DataFrame:
     return marked.with_columns(pl.col("kept").fill_null(False) & pl.col("best"))
 
 
-# How much pictures change when a latent's direction is added and taken away, and which images to try that on.
+# How much pictures change when a latent's direction is added or subtracted, and which images to try that on.
 
 log = logging.getLogger(__name__)
 

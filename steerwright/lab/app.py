@@ -114,7 +114,7 @@ def launch(
 ) -> tuple[gr.Blocks, str]:
     """Serve the page at `port` of this machine alone, and return at once with the page and its address.
 
-    The language model comes after it, while the browser draws the page; whoever asks for it sooner waits for it.
+    The language model comes after it, while the browser draws the page; a request that comes sooner waits for it.
     Requests are answered that name this machine, or one of `hosts`: the names under which a proxy of yours hands the
     page on.
 

@@ -13,9 +13,9 @@ from steerwright.errors import UserError
 
 MOST_JOBS = 24
 """So many jobs of each kind run or wait for a model at once; gradio answers a page's clicks in 40 threads."""
-_LOOK = 0.2  # seconds between two looks at whether whoever asked has gone away
+_LOOK = 0.2  # seconds between two looks at whether the client has gone away
 _PACE = 0.08  # seconds between two updates that are passed on: more are more than an eye follows
-_PATIENCE = 0.4  # seconds after which whoever follows is told that the work waits
+_PATIENCE = 0.4  # seconds after which a follower is told that the work waits
 
 
 class Cancelled(Exception):
@@ -77,7 +77,7 @@ class Update:
 
 
 class Entrance:
-    """Lets a number of jobs in; whoever comes beyond is told at once that the lab is busy."""
+    """Lets a number of jobs in; further ones are told at once that the lab is busy."""
 
     def __init__(self, whose: str, most: int = MOST_JOBS) -> None:
         self._whose, self._most = whose, most
@@ -186,7 +186,7 @@ def _start(
             job.check()
             result = work(job)
             _put(running, Update(1.0, "", running.latest.partial, result, done=True))
-        except BaseException as error:  # whatever it is, whoever follows must hear of it
+        except BaseException as error:  # whatever it is, its followers must hear of it
             with running.changed:
                 running.error = error
                 running.changed.notify_all()
@@ -230,7 +230,7 @@ _QUEUE_LOOK = 0.1  # seconds between two looks at whether somebody who waits has
 
 
 class FairLock:
-    """A lock that is given to whoever asked first (a plain lock may give it to the same thread again and again).
+    """A lock that is given in the order of requests (a plain lock may give it to the same thread again and again).
 
     The thread that holds it may take it again inside, as operations call one another.
     """

@@ -180,7 +180,7 @@ def _tell(error: Exception) -> None:
         case UserError():
             gr.Warning(html.escape(str(error)).replace("\n", "<br>"), title="Not done", duration=12)
         case Cancelled():
-            pass  # whoever stopped it knows; the line of progress says so too
+            pass  # the caller stopped it; the line of progress says so too
         case _:
             log.error("A request failed", exc_info=error)
             gr.Warning(

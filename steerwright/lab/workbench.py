@@ -49,8 +49,8 @@ class Workbench:
     """The lab's shared state. Cheap to make: models and concepts are loaded when they are first asked for.
 
     `root` is the project's folder, `models` the entries of params.yaml, `recipe` how the built-in concepts' vectors are
-    fitted where the pipeline has not done it. Everything here may be used by several threads; whoever runs a model does
-    so inside `turn(name)`.
+    fitted where the pipeline has not done it. Everything here may be used by several threads; a model is run
+    inside `turn(name)`.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Workbench:
         return self._outline
 
     def load_ahead(self) -> threading.Thread:
-        """Load the language model and fit the concepts in a thread; whoever asks for them waits until they are."""
+        """Load the language model and fit the concepts in a thread; a caller that asks for them waits."""
         thread = threading.Thread(target=self._load_ahead, name="lab-models", daemon=True)
         thread.start()
         return thread
@@ -238,7 +238,7 @@ class Workbench:
             with self.turn("language"):
                 complete(model, ["Hello."], [0], Sampling(max_new_tokens=1))
         except UserError as error:
-            # Whoever asks next gets it as its own.
+            # The next caller gets it as its own.
             log.debug("The model and its concepts could not be had ahead: %s", error)
 
     def _set(self, concepts: dict[str, ConceptEntry]) -> None:

@@ -17,7 +17,7 @@ from steerwright.errors import UserError
 def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
     """Relative posix name and path of every regular file at or below `folder`, sorted by name.
 
-    Links to files and folders are followed, since whoever loads a model from the folder follows them. A link back to
+    Links to files and folders are followed, as loading a model from the folder follows them. A link back to
     a folder that holds it adds nothing new and is left out; so are hidden files and folders. Raises UserError for a
     folder that is missing and for a link that leads nowhere.
     """

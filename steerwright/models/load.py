@@ -191,7 +191,7 @@ def _load_pipeline(spec: ModelSpec, dtype: torch.dtype, device_map: str | None) 
 def _from_hub(spec: ModelSpec, dtype: torch.dtype, device_map: str | None, commit: str, *, cached: bool) -> Any:
     from huggingface_hub import hf_hub_download
 
-    # Before the weights: whoever names a model that cannot be steered should not wait for gigabytes to hear so.
+    # Before the weights: a model that cannot be steered is refused without waiting for gigabytes.
     index = hf_hub_download(spec.source, _INDEX, revision=commit, local_files_only=cached)
     kind = _pipeline_class(spec, Path(index))
     return _from_pretrained(kind, spec, spec.source, dtype, device_map, revision=commit, local_files_only=cached)
@@ -205,7 +205,7 @@ def _from_pretrained(
     import diffusers.utils.logging
     import transformers.utils.logging
 
-    # Loading takes seconds; its bars would tear the lines of whoever shows progress of the whole.
+    # Loading takes seconds; its bars would tear the lines of a progress display of the whole.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     placed = {} if device_map is None else {"device_map": device_map}

@@ -141,7 +141,7 @@ def _weights(folder: Path, library: str) -> str:
     files = _weight_files(folder, library)
     if files:
         return tensors_digest(files)
-    # Weights in another form, or only some of them: whoever loads them says what is wrong.
+    # Weights in another form, or only some of them: loading says what is wrong.
     return content_digest(folder) if folder.is_dir() else "missing"
 
 
@@ -159,7 +159,7 @@ def _tokenizer_file(path: Path) -> str:
     if path.suffix == ".json":
         try:
             content = json.loads(path.read_bytes())
-        except ValueError:  # whoever loads it says so
+        except ValueError:  # loading says so
             return content_digest(path)
         if path.name == "tokenizer_config.json" and isinstance(content, dict):
             content = {key: value for key, value in content.items() if key not in _TOKENIZER_SAYS_NOTHING}
@@ -205,7 +205,7 @@ def _plain(value: Any) -> Any:
 
 
 def _object(path: Path) -> Values:
-    """The object in a JSON file; empty where there is no file, which whoever loads the model says."""
+    """The object in a JSON file; empty where there is no file, which loading the model reports."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Settings of an edit of attention layers that would change nothing: one set of rules for every door.
+"""Settings of an edit of attention layers that would change nothing: one set of rules.
 
 The command line, Python and params.yaml say by name what was given; nothing heavy is imported, so that a mistake is
 said before a model is loaded.

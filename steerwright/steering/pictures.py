@@ -1,4 +1,4 @@
-"""Steered pictures in a few lines, for whoever only wants the picture.
+"""Steered pictures in a few lines.
 
     from steerwright import add, erase, make_pictures, open_model
 

@@ -1,4 +1,4 @@
-"""The winter flow against a real server: what a person sees in Prefect, and what the two doors know of each other."""
+"""The winter flow against a real server: what Prefect shows, and what both commands know of each other."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_flow_shows_its_stages_and_what_the_engine_did_dvc_finds_up_to_date_an
     assert len(begins) == 1
     assert begins[0]["task_run_id"] is not None
 
-    # The other door has nothing to do.
+    # `dvc repro` has nothing to do.
     repro = checkout.run(sys.executable, "-m", "dvc", "repro")
     assert repro.count("Running stage") == 1 and "Running stage 'environment'" in repro
 

@@ -1,4 +1,4 @@
-"""The real winter pipeline on the embedded models, small, in a copy of the checkout: both doors, edits, reverts."""
+"""The real winter pipeline on the embedded models, small, in a copy of the checkout: both commands, edits, reverts."""
 
 import json
 import re

@@ -21,8 +21,8 @@ _VALUES = "values"
 class ArrowFile:
     """Opened when it is first asked for something.
 
-    Asking Arrow for a whole batch makes the system read all of it ahead, which is right for whoever goes through the
-    rows, and would read a store of terabytes for whoever only looks for them: hence the rest.
+    Asking Arrow for a whole batch makes the system read all of it ahead, which is right for going through the
+    rows, and would read a store of terabytes to look for some of them: hence the rest.
     """
 
     def __init__(self, path: Path) -> None:

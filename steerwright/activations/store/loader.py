@@ -51,7 +51,7 @@ class LoaderReport:
     sequential_rate: float
     """Of the disk, on the same files, front to back."""
     waited: float
-    """Seconds that whoever took the batches waited for them."""
+    """Seconds that the consumer waited for batches."""
 
     @property
     def share(self) -> float:

@@ -19,7 +19,7 @@ _IMAGE = TOKEN_TYPES.index("image")
 class RowBuffer:
     """Takes `Rows` of denoising steps; gives a record batch whenever `capacity` rows (at least an image) have gathered.
 
-    A batch lies in the buffer's own memory: whoever gets one is done with it before asking for the next. Rows keep the
+    A batch lies in the buffer's own memory: use it up before asking for the next. Rows keep the
     order in which they came; those that are not finite are left out and counted in `dropped`.
     """
 

@@ -62,7 +62,7 @@ class PoolHalf:
             torch.cuda.current_stream(self.rows.device).wait_event(self.filled)
 
     def release(self) -> None:
-        """Let whoever fills it wait for what the current stream has been asked to do."""
+        """Let the filling thread wait for what the current stream has been asked to do."""
         if self.drained is not None:
             self.drained.record(torch.cuda.current_stream(self.rows.device))
 
@@ -156,7 +156,7 @@ def _random(*words: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(words))
 
 
-# A thread that fills windows ahead of whoever draws from them, in order, with no more room than it was given.
+# A thread that fills windows ahead of the consumer, in order, with no more room than it was given.
 
 Window = TypeVar("Window")
 Room = TypeVar("Room")
@@ -208,7 +208,7 @@ class Prefetch(Generic[Window, Room]):
         found = self._ready.get()
         self.waited += time.perf_counter() - start
         if isinstance(found, _Failed):
-            self._ready.put(found)  # whoever asks again gets the same answer, and does not wait for ever
+            self._ready.put(found)  # a second call gets the same answer, and does not wait for ever
             raise found.error
         if isinstance(found, _Ended):
             self._ready.put(found)

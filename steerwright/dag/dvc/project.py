@@ -25,8 +25,8 @@ from steerwright.errors import UserError
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TRIES = 0.2
-# An output of more bytes is a hard link to the cache, where two copies would cost time and disk; whoever writes into
-# it writes into the cache, which is noticed when the object is used. A smaller one is a copy and can be written into.
+# An output of more bytes is a hard link to the cache, where two copies would cost time and disk; a process that writes
+# into it writes into the cache, which is noticed when the object is used. A smaller one is a copy and can be written into.
 LINKED_FROM = 256 << 20
 
 
@@ -274,7 +274,7 @@ class DvcProject:
             with self._links_for(out):
                 out.checkout(force=True)
             if out.def_path in in_git:
-                # Whoever edits a file of git must not edit the cache.
+                # Editing a file of git must not edit the cache.
                 out.unprotect()
         return True
 

@@ -227,7 +227,7 @@ def _sweep(root: Path) -> list[str]:
     left = dvc_lock.run_cache_folder(root).glob("??/*/*.tmp")
     first = next(left, None)
     if first is not None:
-        # Whoever writes one holds the repository's lock.
+        # A writer holds the repository's lock.
         with queue(root), lockfile.repository_lock(root):
             for path in (first, *left):
                 path.unlink(missing_ok=True)

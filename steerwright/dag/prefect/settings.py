@@ -35,7 +35,7 @@ def configure(root: Path) -> None:
 
 
 def records_folder(root: Path) -> Path:
-    """Where flow runs note their process, for the reaper; a relative PREFECT_HOME (prefect.toml) counts from `root`."""
+    """Where flow runs note their process; a relative PREFECT_HOME (prefect.toml) counts from `root`."""
     return root / os.environ.get("PREFECT_HOME", ".prefect") / "steerwright-runs"
 
 

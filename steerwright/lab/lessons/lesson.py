@@ -86,7 +86,7 @@ Control = Number | LayerSlider | OneOf | Words
 class LessonOutcome:
     """What an experiment found: whether the reader's task is done, what is said of it, and what is drawn.
 
-    `measured`: the numbers behind, by name, for whoever calls the lessons from a program.
+    `measured`: the numbers behind, by name, for callers from a program.
     """
 
     passed: bool

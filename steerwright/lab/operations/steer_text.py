@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ACTIONS = ("add", "remove")
 REMOVAL = 1.5
-"""How strongly a concept is taken away where nobody says: a little more than what lies along its vector, some of which
+"""The default strength of removal: a little more than what lies along its vector, some of which
 comes back."""
 PLACES = ("last", "generated", "all")
 BOUNDS = ("none", "keep")
@@ -183,7 +183,7 @@ def edits_for(
     place: str = "last",
     bound: str = "none",
 ) -> list[Edit]:
-    """The edits of a blend: the whole is added, but each of its concepts is taken away by itself."""
+    """The edits of a blend: the whole is added, but each of its concepts is removed by itself."""
     from steerwright.steering.language.edits import text_edits
 
     if action == "add":

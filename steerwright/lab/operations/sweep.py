@@ -1,7 +1,7 @@
 """Steering over layers and strengths: how often the concept comes through, and what it costs in coherence.
 
 Every layer is steered with its own vector. The texts of all strengths at one layer are written together, as rows of one
-batch; between two batches the turn at the model goes to whoever waits.
+batch; between two batches a waiting job has its turn at the model.
 """
 
 from __future__ import annotations

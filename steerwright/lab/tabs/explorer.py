@@ -92,7 +92,7 @@ def tab(workbench: Workbench, shared: Shared) -> None:
         [run, stop, told, card, charts, state], **quiet,
     )  # fmt: skip
     stop.click(ask_to_stop, wish, None, queue=False, **quiet)
-    # Not when the page has loaded: whoever asks for an answer then would wait for this look.
+    # Not when the page has loaded: a request made then would wait for this look.
     shared.here.select(guarded(moved), [layer, state], [card, charts], **quiet)
     layer.change(guarded(moved), [layer, state], [card, charts], trigger_mode="always_last", **quiet)
 

@@ -216,7 +216,7 @@ def _model(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: torch.d
     import transformers.utils.logging
     from transformers import AutoModelForCausalLM, GenerationConfig
 
-    # Loading takes seconds; its bars would tear the lines of whoever shows progress of the whole.
+    # Loading takes seconds; its bars would tear the lines of a progress display of the whole.
     transformers.utils.logging.disable_progress_bar()
     placed = {} if device_map is None else {"device_map": device_map}
     try:
@@ -240,7 +240,7 @@ def _model(spec: LanguageSpec, folder: Path, dtype: torch.dtype, device: torch.d
             + (f" and {len(missing) - 1} more of its weights" if len(missing) > 1 else "")
             + "; save or download it again."
         )
-    # How a text is decoded is said by whoever asks for one; of the model's own ways only the tokens' ids are kept.
+    # The caller says how a text is decoded; of the model's own settings only the tokens' ids are kept.
     own = model.generation_config
     model.generation_config = GenerationConfig(
         bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id

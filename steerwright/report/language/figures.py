@@ -274,7 +274,7 @@ def _cell(row: Mapping[str, Any] | None, value: str, scale: ColourScale, said: C
 
 
 def _told(row: Mapping[str, Any]) -> str:
-    """Everything that was measured at a point, for whoever rests on its cell."""
+    """Everything that was measured at a point, shown when the pointer rests on its cell."""
     low, high = row.get("rate_low"), row.get("rate_high")
     between = f" ({span(low, high)})" if low is not None and high is not None else ""
     parts = [f"rate {percent(row['rate'])}{between}", f"perplexity {times(row['ratio'])}"]

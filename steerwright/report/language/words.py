@@ -85,7 +85,7 @@ def headlines(content: LanguageContent) -> list[Headline]:
 
 
 def numbers(content: LanguageContent) -> dict[str, float]:
-    """The headlines as numbers, for whoever compares runs; those for which there is no data are left out."""
+    """The headlines as numbers, to compare runs by; those for which there is no data are left out."""
     found: dict[str, float] = {}
     if verdict := reached(content):
         found |= {"concepts": len(verdict), "concepts_as_hoped": sum(verdict.values())}

@@ -203,7 +203,7 @@ def _read(
 def _activation(
     name: str, tensors: Tensors, trainer: Mapping[str, Any], n: int, checkpoint: CheckpointFiles
 ) -> tuple[Activation, dict[str, Any], list[str]]:
-    """The activation, what else its tensors say, and what to tell whoever imports it."""
+    """The activation, what else its tensors say, and what to tell the user who imports it."""
     if name in ("AutoEncoder", "AutoEncoderNew"):
         return Relu(), {}, []
     if name == "GatedAutoEncoder":

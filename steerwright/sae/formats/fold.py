@@ -153,7 +153,7 @@ class ImportedSae:
     lossy: tuple[str, ...] = ()
     """What of the checkpoint could not be kept, though it says how it is to be used; one line each."""
     notes: tuple[str, ...] = ()
-    """What whoever imports it should know; nothing is lost."""
+    """What a user who imports it should know; nothing is lost."""
 
 
 class Tensors:

@@ -129,7 +129,7 @@ def train_saes(
 
 
 def _start(stream: RowStream, planned: Mapping[str, Planned], trainers: Mapping[str, Trainer]) -> None:
-    """Give every trainer the first rows at its hookpoint; these are the same whoever else is trained."""
+    """Give every trainer the first rows at its hookpoint; these are the same whatever else is trained."""
     wanted = {
         hookpoint: min(START_ROWS, stream.epoch_rows(hookpoint))
         for hookpoint in dict.fromkeys(one.hookpoint for one in planned.values())

@@ -130,7 +130,7 @@ class ModelSource:
             stream = self._stream(amounts, VALIDATION, 1, steps)
             for _ in range(max(1, MOST_KEPT_ROWS // amounts.batch_rows)):
                 for place, batch in (found := stream.next()).items():
-                    # In the computer's memory, where there is more of it; whoever judges moves them.
+                    # In the computer's memory, where there is more of it; the judge moves them.
                     self._kept.setdefault(place, []).append(RowBatch(batch.rows.cpu(), batch.step.cpu()))
                 if not found:
                     break

@@ -123,7 +123,7 @@ def _layer(name: str) -> int | None:
     return int(found.group(1)) if found else None
 
 
-# Read a small GGUF file, of whoever wrote it, without trusting a number in it.
+# Read a small GGUF file from any source, without trusting a number in it.
 #
 # The reader of the gguf package believes the counts and lengths that a file claims, and a few bytes can make it count
 # for years. Here every length is held against the bytes that are left. Layout: the page "GGUF" of ggml's documentation.

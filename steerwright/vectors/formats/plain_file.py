@@ -48,7 +48,7 @@ _LAYER_KEYS = ("layer", "layer_idx", "layer_index")
 
 @dataclass(frozen=True, slots=True)
 class PlainVectors:
-    """What was read, and what whoever imports it should know."""
+    """What was read, and what a user who imports it should know."""
 
     vectors: SteeringVectors
     notes: tuple[str, ...]

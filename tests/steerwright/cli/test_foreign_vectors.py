@@ -1,4 +1,4 @@
-"""Files of other tools at every door: imported where they are vectors, else called what they are and left alone."""
+"""Files of other tools given to every command: imported where they are vectors, else named and left alone."""
 
 import json
 import pickle

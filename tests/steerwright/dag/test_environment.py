@@ -1,4 +1,4 @@
-"""Library versions, device, threads, and weights that lie elsewhere: by both doors, exactly the stages concerned."""
+"""Library versions, device, threads, and weights that lie elsewhere: by both commands, exactly the stages concerned."""
 
 import json
 from pathlib import Path

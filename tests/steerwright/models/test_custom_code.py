@@ -1,4 +1,4 @@
-"""Code that comes with a model is never run, by any door, and nobody is asked on the terminal."""
+"""Code that comes with a model is never run, by any command, and nobody is asked on the terminal."""
 
 import json
 import shutil
