@@ -7,8 +7,8 @@ The copy steers a model of its own, in a folder outside the project whose UNet i
 own. After each change `steerwright status` and `dvc status` must name exactly the stages that read what changed; it is
 taken back before the next one. Every twentieth change is run, by a command drawn at random: every stage that reads what
 changed must be computed, no stage may be that does not stand on one of these, both commands must then find nothing to
-do, and once the change is taken back dvc.lock must come back byte for byte. Changes are drawn again until a run concerns at
-most sixteen stages: a line in a module that all stages import would take an hour.
+do, and once the change is taken back dvc.lock must come back byte for byte. Changes are drawn again until a run
+concerns at most sixteen stages: a line in a module that all stages import would take an hour.
 
 What should be named is worked out without the engine: files by the wiring, code by the import graph of grimp, libraries
 by the same graph. `dvc status` cannot look at libraries and folders outside the project: it reports the stage

@@ -5,9 +5,9 @@
 
 Half of the runs are killed while `steerwright run` is at work and half while `dvc repro` is, the whole process group at
 once. The next run is by the same command; before `dvc repro` comes `steerwright repair`, and the table says if it
-mended anything. Work counts as done twice when a stage that had returned is started again, or when a finished unit (an image,
-a shard: see --units) that lay in the temporary folder at the kill is another file (inode, time) in the final output.
-Everything happens in copies of the checkout in a temporary folder. Exit code 1 if any run fails in any of this.
+mended anything. Work counts as done twice when a stage that had returned is started again, or when a finished unit (an
+image, a shard: see --units) that lay in the temporary folder at the kill is another file (inode, time) in the final
+output. Everything happens in copies of the checkout in a temporary folder. Exit code 1 if any run fails in any of this.
 """
 
 from __future__ import annotations

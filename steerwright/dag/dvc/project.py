@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TRIES = 0.2
 # An output of more bytes is a hard link to the cache, where two copies would cost time and disk; a process that writes
-# into it writes into the cache, which is noticed when the object is used. A smaller one is a copy and can be written into.
+# into it writes into the cache, which is noticed when the object is used. A smaller one is a copy and can be written
+# into.
 LINKED_FROM = 256 << 20
 
 
