@@ -145,6 +145,29 @@ def picture_settings(
     return found
 
 
+_FORMER_BOUNDS = {"norm": "keep_norm", "keep": "keep_norm"}
+
+
+def bound_words(bound: Any, what: str = "bound") -> str:
+    """A bound of an edit: `none`, `keep_norm` (each token keeps its norm), or `cap:SHARE` (it changes by at most this
+    share of its norm). ArgumentError for anything else."""
+    kind, _, share = bound.partition(":") if isinstance(bound, str) else ("", "", "")
+    if bound in ("none", "keep_norm") or (kind == "cap" and (finite_number(_float(share)) or 0) > 0):
+        return str(bound)
+    number_given = None if isinstance(bound, bool) else _float(bound)
+    capped = f"cap:{number_given:g}" if number_given is not None and 0 < number_given < math.inf else None
+    meant = _FORMER_BOUNDS.get(str(bound), capped)
+    remedy = f"write {meant}" if meant else "choose none, keep_norm, or cap:SHARE with a share of the norm above 0"
+    raise ArgumentError(f"{what} {bound} does not exist; {remedy}.")
+
+
+def _float(text: Any) -> float | None:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None
+
+
 def choice(value: Any, known: Sequence[str], what: str) -> None:
     """Raise ArgumentError unless `value` is one of `known`."""
     if not isinstance(value, str) or value not in known:

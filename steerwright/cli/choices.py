@@ -5,7 +5,6 @@ An option belongs to the `--vectors` before it; a setting that stands before all
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -168,17 +167,6 @@ def one_of(option: str, given: str, choices: Sequence[str]) -> str:
     if given not in choices:
         raise UserError(f"{option} {given} does not exist; choose one of {', '.join(choices)}.")
     return given
-
-
-def bound_share(bound: str) -> float:
-    """The share of its norm by which a token may change, as --bound gives it."""
-    try:
-        share = float(bound)
-    except ValueError:
-        share = math.nan
-    if not (math.isfinite(share) and share > 0):
-        raise UserError(f"--bound {bound}: give norm, none, or a share of the token's norm above 0, such as 0.3.")
-    return share
 
 
 def read_layers(layers: str | None) -> tuple[int, ...] | None:

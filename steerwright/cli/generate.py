@@ -82,7 +82,7 @@ def generate(
         list[str] | None,
         typer.Option(
             metavar="BOUND",
-            help="norm keeps each token's norm; none; or the largest change, 0.3 (default: norm; texts: none).",
+            help="none, keep_norm, or cap:0.3, the largest change (default: keep_norm; text encoder and texts: none).",
         ),
     ] = None,
     units: Annotated[

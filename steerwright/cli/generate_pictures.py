@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from steerwright.arguments import number, picture_settings, whole
-from steerwright.cli.choices import AskedChange, bound_share, one_of, option, read_actions, read_layers, read_seeds
+from steerwright.arguments import bound_words, number, picture_settings, whole
+from steerwright.cli.choices import AskedChange, one_of, option, read_actions, read_layers, read_seeds
 from steerwright.errors import UserError
 from steerwright.steering.idle_settings import check_given, misplaced
 
@@ -127,9 +127,9 @@ def _parsed(settings: Mapping[str, Any]) -> dict[str, Any]:
     if "branch" in found:
         one_of("--branch", found["branch"], ("cond", "uncond", "both", "opposed"))
     if "units" in found:
-        one_of("--units", found["units"], ("unit", "raw", "relative", "seed000"))
-    if "bound" in found and found["bound"] not in ("norm", "none"):
-        found["bound"] = bound_share(found["bound"])
+        one_of("--units", found["units"], ("unit", "raw", "relative", "half_raw"))
+    if "bound" in found:
+        bound_words(found["bound"], "--bound")
     if "gate" in found:
         number(found["gate"], "--gate", "give a finite number, such as 0.5.")
     if "gate_until" in found:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from steerwright.arguments import bound_words
 from steerwright.cli.choices import (
     AskedChange,
-    bound_share,
     one_of,
     option,
     read_actions,
@@ -138,7 +138,7 @@ def _algebra(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "units": one_of("--units", settings.get("units", "relative"), ("unit", "raw", "relative")),
         "tokens": settings.get("on", "last"),
-        "bound": _bound(settings.get("bound")),
+        "bound": bound_words(settings.get("bound", "none"), "--bound"),
     }
 
 
@@ -177,7 +177,7 @@ def _edits(asked: Sequence[AskedChange], settings: Sequence[Mapping[str, Any]], 
 
     edits: list[Edit] = []
     for one, own in zip(asked, settings, strict=True):
-        action: Literal["add", "remove"] = "add" if one.action == "add" else "remove"
+        action: Literal["add", "erase"] = "add" if one.action == "add" else "erase"
         layers = read_layers(own["layers"]) or ()
         edits += text_edits(
             _open(one.file, model), layers, one.strength, action=action, model=model, **_algebra(own)
@@ -189,9 +189,3 @@ def _open(file: Path, model: LanguageModel) -> SteeringVectors:
     from steerwright.vectors.formats.vectors_file import load_vectors
 
     return load_vectors(file, model.fingerprint)
-
-
-def _bound(bound: str | None) -> str:
-    if bound in (None, "none"):
-        return "none"
-    return "keep" if bound == "norm" else f"cap:{bound_share(bound or '')}"

@@ -176,7 +176,7 @@ class Removal(BaseModel):
         """The edits that take out what `vectors` (`removal_vectors`) say; `chosen`: where the concept is added."""
         if self.by == "project":
             layers = sweep_layers(vectors, self.layers)
-            return text_edits(vectors, layers, self.strength, action="remove", tokens=self.tokens)
+            return text_edits(vectors, layers, self.strength, action="erase", tokens=self.tokens)
         return replace(way, tokens=self.tokens).add(vectors, self.layers or [chosen], -self.strength)
 
 

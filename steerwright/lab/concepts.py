@@ -66,7 +66,7 @@ class ConceptEntry:
     removal: SteeringVectors | None = None
 
     def along(self, action: str) -> SteeringVectors:
-        """The vectors by which it is added ("add"), or along which it is removed ("remove")."""
+        """The vectors by which it is added ("add"), or along which it is removed ("erase")."""
         return self.vectors if action == "add" or self.removal is None else self.removal
 
 

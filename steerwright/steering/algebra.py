@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from steerwright.arguments import finite_number, is_list
+from steerwright.arguments import bound_words, finite_number, is_list
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.running import Branch, carries_prompt
@@ -73,6 +73,17 @@ class Cap(Bound):
         allowed = self.share * before.norm(dim=-1, keepdim=True)
         shrunk = before + change * (allowed / length.clamp(min=torch.finfo(after.dtype).tiny))
         return torch.where(length > allowed, shrunk, after)
+
+
+def read_bound(bound: str) -> Bound:
+    """The bound that params.yaml, the command line and Python name: `none`, `keep_norm` or `cap:SHARE`.
+
+    Raises ArgumentError for another name, and for a share that is no number above 0.
+    """
+    words = bound_words(bound)
+    if words == "none":
+        return Unbounded()
+    return KeepNorm() if words == "keep_norm" else Cap(float(words.partition(":")[2]))
 
 
 EditBranch = Literal["cond", "uncond", "both", "opposed"]

@@ -4,16 +4,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby, product
-from typing import Any, Literal, assert_never, get_args
+from typing import Annotated, Any, Literal, assert_never, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
-from steerwright.arguments import number, whole
+from steerwright.arguments import bound_words, number, whole
 from steerwright.errors import UserError, UserErrors, problems_at
 from steerwright.models.attention_blocks import AttentionBlock, ChosenAttention, chosen_blocks
 from steerwright.models.schedule import nearest
-from steerwright.steering.algebra import EDIT_BRANCHES, Bound, Cap, Edit, EditBranch, KeepNorm, Unbounded
+from steerwright.steering.algebra import EDIT_BRANCHES, Edit, EditBranch, read_bound
 from steerwright.steering.gates import Always, Gate, InImage, WherePresent
 from steerwright.steering.idle_settings import check_given
 from steerwright.steering.operators import UNITS, Add, Operator, ProjectOut, Switch, Units
@@ -21,7 +21,7 @@ from steerwright.vectors.steering_vectors import NO_CONTROL, SteeringVectors, Ve
 
 Action = Literal["add", "erase", "replace"]
 ACTIONS: tuple[str, ...] = get_args(Action)
-KeepOrCap = Literal["none", "norm"] | float
+BoundWords = Annotated[str, AfterValidator(bound_words)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class AttentionRecipe:
     window: tuple[int, int] | None = None
     branch: EditBranch = "both"
     units: Units = "unit"
-    bound: KeepOrCap = "norm"
+    bound: str = "keep_norm"
     two_sided: bool = False
     centred: bool = False
     gate: float | None = None
@@ -59,10 +59,7 @@ class AttentionRecipe:
             raise UserError(f"Branch {self.branch!r} does not exist; choose one of {', '.join(EDIT_BRANCHES)}.")
         if self.units not in UNITS:
             raise UserError(f"Units {self.units!r} do not exist; choose one of {', '.join(UNITS)}.")
-        if self.bound not in ("none", "norm"):
-            remedy = "give norm, none, or a share of the token's norm above 0, such as 0.3."
-            if number(self.bound, "bound", remedy, 0) == 0:
-                raise UserError(f"bound {self.bound}: {remedy}")
+        bound_words(self.bound)
         if self.gate is not None:
             number(self.gate, "gate", "give a finite number, such as 0.5.")
         if self.gate_until is not None:
@@ -146,7 +143,7 @@ def attention_edits(
                         branch=branch,
                         steps=(first + steps[0], first + steps[-1]),
                         gate=_gate(vectors, slot, recipe, blocks, held if late else None),
-                        bound=_bound(recipe.bound),
+                        bound=read_bound(recipe.bound),
                     )
                 )
     if not edits:
@@ -220,16 +217,6 @@ def _gate(
     )
 
 
-def _bound(asked: KeepOrCap) -> Bound:
-    match asked:
-        case "none":
-            return Unbounded()
-        case "norm":
-            return KeepNorm()
-        case _:
-            return Cap(float(asked))
-
-
 # What params.yaml says about one edit of attention layers: what is done, where, and which strengths are tried.
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -256,7 +243,7 @@ class EditSpec(BaseModel):
     places: tuple[tuple[str, ...], ...] = Field(default=(("down", "mid", "up"),), min_length=1)
     branch: EditBranch = "both"
     units: Units = "unit"
-    bound: KeepOrCap = "norm"
+    bound: BoundWords = "keep_norm"
     window: tuple[int, int] | None = None
     two_sided: bool = False
     centred: bool = False

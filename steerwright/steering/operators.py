@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Delta = tuple[Tensor, Tensor]
 """Amount [..., tokens, 1] or [1] and vector [..., tokens, d] or [d], whose product is the change at strength 1."""
 
-Units = Literal["unit", "raw", "relative", "seed000"]
+Units = Literal["unit", "raw", "relative", "half_raw"]
 UNITS: tuple[str, ...] = get_args(Units)
 
 
@@ -77,7 +77,7 @@ class Add(Operator):
     """Move along a direction; `units` says how far strength 1 goes.
 
     `unit`: 1, in the activation's own units. `raw`: the distance of the two classes' means (the raw mean difference).
-    `relative`: the token's own norm. `seed000`: half the raw mean difference, the definition of the published
+    `relative`: the token's own norm. `half_raw`: half the raw mean difference, the definition of the published
     "winter" experiments, so that their epsilons mean the same here. Source: arXiv:2308.10248 (activation addition).
     """
 
@@ -95,7 +95,7 @@ class Add(Operator):
                 return torch.ones_like(norm)[..., None], unit
             case "raw":
                 return norm[..., None], unit
-            case "seed000":
+            case "half_raw":
                 return 0.5 * norm[..., None], unit
             case "relative":
                 return acts.norm(dim=-1, keepdim=True), unit

@@ -68,6 +68,6 @@ def _square(edit: Edit) -> float:
     if not isinstance(edit.operator, Add):
         raise ValueError(f"the length of {type(edit.operator).__name__} depends on the token it edits")
     norm = edit.operator.direction.norm.double()
-    reach = {"raw": norm, "seed000": norm / 2}.get(edit.operator.units, (norm > 0).double())
+    reach = {"raw": norm, "half_raw": norm / 2}.get(edit.operator.units, (norm > 0).double())
     strength = torch.as_tensor(edit.strength, dtype=torch.float64)
     return float(reach.square().mean() * strength.square().mean())

@@ -109,7 +109,7 @@ class Experiment:
     def edits(
         self, name: str, layers: Sequence[int], strength: float, *, action: Action = "add", **more: Any
     ) -> list[Edit]:
-        """Edits that add (or take out: action="remove") a concept's vector at each of `layers`, each layer's own."""
+        """Edits that add (or take out: action="erase") a concept's vector at each of `layers`, each layer's own."""
         from steerwright.steering.language.apply import text_edits
 
         return text_edits(self.entry(name).along(action), list(layers), strength, action=action, **more)

@@ -102,7 +102,7 @@ def _remove(experiment: Experiment, given: Mapping[str, Any]) -> LessonOutcome:
     def asking(prompt: str) -> str:
         return f"{prompt} {instruction}"
 
-    edits = experiment.edits(concept, layers, strength, action="remove", tokens="all")
+    edits = experiment.edits(concept, layers, strength, action="erase", tokens="all")
     asked, removed = experiment.compare([[], edits], asking=asking)
     before, after = asked.show(concept), removed.show(concept)
     passed = before.rate >= _BOTH and after.rate <= _LEFT

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from steerwright.steering.algebra import Edit
     from steerwright.steering.language.generate import Completion
 
-ACTIONS = ("add", "remove")
+ACTIONS = ("add", "erase")
 REMOVAL = 1.5
 """The default strength of removal: a little more than what lies along its vector, some of which
 comes back."""
 PLACES = ("last", "generated", "all")
-BOUNDS = ("none", "keep")
+BOUNDS = ("none", "keep_norm")
 TOKENS, TEMPERATURE = 30, 0.7
 
 
@@ -134,7 +134,7 @@ def steer_text(
     model = workbench.language()
     action = checked_choice(action, ACTIONS, "action")
     usual_strength, usual_place = (chosen.leading.strength, "last") if action == "add" else (REMOVAL, "all")
-    if action == "remove" and layer is None:
+    if action == "erase" and layer is None:
         # Elsewhere than at all layers, the blocks after it write again what the request asks for.
         layer = list(range(model.layers))
     layers = chosen_layers(layer, chosen, model.layers)
@@ -192,7 +192,7 @@ def edits_for(
         edit
         for entry in chosen.entries.values()
         for edit in text_edits(
-            entry.along(action), layers, strength, action="remove", tokens=place, bound=bound, model=model
+            entry.along(action), layers, strength, action="erase", tokens=place, bound=bound, model=model
         )
     ]
 

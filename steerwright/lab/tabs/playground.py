@@ -144,7 +144,7 @@ def _set_to(workbench: Workbench, names: Any, action: str) -> Any:
     if not names:
         return gr.skip(), gr.skip(), gr.skip(), ""
     leading, hint = blend(workbench, names).leading, _hint(workbench, names, action)
-    if action == "remove":
+    if action == "erase":
         return gr.update(interactive=False), REMOVAL, "all", hint
     return gr.update(value=leading.layer, interactive=True), leading.strength, "last", hint
 
@@ -153,7 +153,7 @@ def _hint(workbench: Workbench, names: Any, action: str = "add") -> str:
     if not names:
         return ""
     entry = blend(workbench, names).leading
-    if action == "remove":
+    if action == "erase":
         asking = entry.instruction or f"a request that asks for {entry.name}"
         return f'<p class="hint">Ask for it in the request, and see it stay away: {html.escape(asking)}</p>'
     words = f"{entry.name} is set to layer {entry.layer}, strength {plain(entry.strength)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -14,12 +13,12 @@ from steerwright.arguments import finite_number, layer_list
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.language.load import LanguageModel
-from steerwright.steering.algebra import Bound, Cap, Edit, KeepNorm, Unbounded
+from steerwright.steering.algebra import Edit, read_bound
 from steerwright.steering.operators import Add, ProjectOut
 from steerwright.vectors.mixing import mix_name
 from steerwright.vectors.steering_vectors import SteeringVectors, layer_number
 
-Action = Literal["add", "remove"]
+Action = Literal["add", "erase"]
 TextUnits = Literal["relative", "unit", "raw"]
 ACTIONS: tuple[str, ...] = get_args(Action)
 TEXT_UNITS: tuple[str, ...] = get_args(TextUnits)
@@ -40,10 +39,10 @@ def text_edits(
 
     `strength`: one number, or one per row [rows]. In units of each token's own norm (`relative`), of the activations
     (`unit`), or of the distance between texts with and without the concept (`raw`); a removal has none: 1 takes the
-    concept away, measured from where texts without it lie where the vectors record that. `bound`: `none`, `keep` (each
-    token keeps its norm), `cap:SHARE` (of its norm, at most that much change). With `model`, vectors of another one are
-    refused. To steer by several concepts at once, join the lists. Raises UserError for a layer that the vectors lack,
-    vectors that are no single direction per layer, and a strength that is not finite.
+    concept away, measured from where texts without it lie where the vectors record that. `bound`: `none`, `keep_norm`
+    (each token keeps its norm), `cap:SHARE` (of its norm, at most that much change). With `model`, vectors of another
+    one are refused. To steer by several concepts at once, join the lists. Raises UserError for a layer that the vectors
+    lack, vectors that are no single direction per layer, and a strength that is not finite.
     """
     if action not in ACTIONS:
         raise UserError(f"Action {action!r} does not exist; choose one of {', '.join(ACTIONS)}.")
@@ -55,7 +54,7 @@ def text_edits(
         raise UserError(f"The strength of {vectors.concept!r} must be a finite number; found {strength}.")
     if model is not None:
         check_vectors(model, vectors)
-    limit = _bound(bound)
+    limit = read_bound(bound)
     edits = []
     for slot, direction in vectors.at_layers(list(layers)).directions.items():
         if slot.steps is not None or slot.branch is not None or direction.per_position:
@@ -78,21 +77,6 @@ def check_vectors(model: LanguageModel, vectors: SteeringVectors) -> None:
             f"{ours.digest[:12]}).{theirs.difference(ours)} Fit them on this model, or choose the other one."
         )
     theirs.note_beside(ours, f"The vectors for {vectors.concept!r}")
-
-
-def _bound(text: str) -> Bound:
-    kind, _, share = text.partition(":")
-    if text == "none":
-        return Unbounded()
-    if text == "keep":
-        return KeepNorm()
-    try:
-        value = float(share)
-    except ValueError:
-        value = math.nan
-    if kind != "cap" or not (math.isfinite(value) and value > 0):
-        raise UserError(f"Bound {text!r} does not exist; choose none, keep, or cap:SHARE with a share above 0.")
-    return Cap(value)
 
 
 # Several concepts that take turns in steering one answer, each by its own direction.

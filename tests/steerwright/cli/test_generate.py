@@ -240,7 +240,7 @@ def test_settings_belong_to_the_vectors_before_them_and_those_before_all_to_each
     first, second, third, fourth, fifth = edits_of(tmp_path / "out.png")
     wanted = {"places": ["up"], "bound": "none", "units": "unit", "branch": "cond", "window": [0, 1], "centred": False}
     assert {name: first[name] for name in wanted} == wanted and first["gate"] is None
-    wanted = {"places": ["mid"], "bound": "norm", "branch": "both", "window": [0, 1], "centred": True, "gate": 0.1}
+    wanted = {"places": ["mid"], "bound": "keep_norm", "branch": "both", "window": [0, 1], "centred": True, "gate": 0.1}
     assert {name: second[name] for name in wanted} == wanted
     assert (third["layers"], third["branch"], third["units"]) == ([2], "both", "raw")
     assert (fourth["layers"], fourth["branch"]) == ([0], "cond")
@@ -332,7 +332,7 @@ MISTAKES = {
     "idle setting": ([*ADD, "--two-sided"], "--two-sided is for --erase"),
     "unknown branch": ([*ADD, "--branch", "left"], "choose one of cond, uncond"),
     "unknown units": ([*ADD, "--units", "metres"], "choose one of unit, raw"),
-    "bad bound": ([*ADD, "--bound", "-1"], "a share of the token's norm above 0"),
+    "bad bound": ([*ADD, "--bound", "-1"], "cap:SHARE with a share of the norm above 0"),
     "bad gate": ([*ADD, "--gate", "inf"], "give a finite number"),
     "bad window": ([*ADD, "--window", "3"], "write the first and the last step"),
     "layers for the UNet": ([*ADD, "--layers", "0"], "these are for the UNet; use --places"),

@@ -97,7 +97,7 @@ def test_layers_are_named_one_by_one_or_from_one_to_another(run: Callable[..., A
 def test_settings_reach_the_edit(run: Callable[..., Any], model: Any) -> None:
     found = lines(
         run(
-            "--vectors", "happy.safetensors", "--add", "6", "--layers", "1,3", "--units", "unit", "--bound", "0.4",
+            "--vectors", "happy.safetensors", "--add", "6", "--layers", "1,3", "--units", "unit", "--bound", "cap:0.4",
             "--on", "all", "--tokens", "9", "--temperature", "1.3", "--top-p", "0.5",
         )
     )  # fmt: skip
@@ -112,7 +112,7 @@ def test_concepts_are_erased_and_combined_in_the_order_written(run: Callable[...
             "--add", "2", "--tokens", "9",
         )
     )  # fmt: skip
-    edits = text_edits(fitted(model, "happy", 0), [2], 1.0, action="remove")
+    edits = text_edits(fitted(model, "happy", 0), [2], 1.0, action="erase")
     assert found == expected(model, edits + text_edits(fitted(model, "sad", 1), [2], 2.0))
 
 
@@ -138,8 +138,8 @@ def test_settings_belong_to_the_vectors_before_them(run: Callable[..., Any], mod
     edits += text_edits(fitted(model, "sad", 1), [3], 3.0, tokens="all")
     assert lines(run(*words, "--tokens", "9")) == expected(model, edits)
     # Before all vectors: for each, unless it has its own.
-    words = ["--layers", "1", "--bound", "0.4", *happy, "--erase", "1", *sad, "--add", "3", "--layers", "2,3"]
-    edits = text_edits(fitted(model, "happy", 0), [1], 1.0, action="remove", bound="cap:0.4")
+    words = ["--layers", "1", "--bound", "cap:0.4", *happy, "--erase", "1", *sad, "--add", "3", "--layers", "2,3"]
+    edits = text_edits(fitted(model, "happy", 0), [1], 1.0, action="erase", bound="cap:0.4")
     edits += text_edits(fitted(model, "sad", 1), [2, 3], 3.0, bound="cap:0.4")
     assert lines(run(*words, "--tokens", "9")) == expected(model, edits)
 
@@ -183,8 +183,8 @@ ADD = ["--vectors", "happy.safetensors", "--add", "1"]
         (["--vectors", "foreign.safetensors", "--add", "1", "--layer", "1"], "were fitted on other from"),
         (["--vectors", "none.safetensors", "--add", "1", "--layer", "1"], "There is no vectors file"),
         ([*ADD, "--layer", "1", "--on", "eos"], "Tokens 'eos' .* do not exist in a text"),
-        ([*ADD, "--layer", "1", "--units", "seed000"], "--units seed000 does not exist"),
-        ([*ADD, "--layer", "1", "--bound", "-1"], "--bound -1: give norm, none, or a share"),
+        ([*ADD, "--layer", "1", "--units", "half_raw"], "--units half_raw does not exist"),
+        ([*ADD, "--layer", "1", "--bound", "0.4"], "--bound 0.4 does not exist; write cap:0.4"),
         ([*ADD, "--layer", "1", "--mix", "happy"], "write concepts with weights"),
         ([*ADD, "--layer", "1", "--mix", "sad:1"], "needs the vectors of sad; there are happy"),
         (["--vectors", "happy.safetensors", "--mix", "happy:1", "--layer", "1"], "write one --add STRENGTH with it"),

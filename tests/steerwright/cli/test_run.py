@@ -30,7 +30,7 @@ def test_a_layer_that_the_pipeline_has_not_is_named() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"runner": "processes"}, r"winter has none; leave it out \(.*latents"),
+        ({"flow": "world", "runner": "processes"}, r"world has none; leave it out \(.*latents"),
         ({"only": "winter-vectors", "runner": "threads"}, "winter-vectors has none"),
         ({"flow": "latents", "runner": "dask", "runner_address": "tcp://x:1", "runner_workers": 2}, "is for a cluster"),
         ({"runner_workers": 0}, "give --runner dask or ray too"),
@@ -51,5 +51,5 @@ def test_what_would_change_nothing_is_refused(
 
 def test_a_runner_is_taken_where_a_stage_has_shards() -> None:
     stages = all_stages(Path(__file__).parents[3])
-    for targets in (["latents"], ["everything"], ["latents-images"], ["winter", "language-texts"]):
+    for targets in (["winter"], ["attention"], ["everything"], ["latents-images"], ["world", "language-texts"]):
         check_useful("threads", targets, stages)

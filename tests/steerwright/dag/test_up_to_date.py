@@ -24,7 +24,7 @@ def settled(done_project: Checkout, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_after_a_complete_run_the_answer_needs_none_of_the_heavy_libraries(settled: Checkout) -> None:
     code = (
-        "import sys; from steerwright.cli import quick; assert quick.answer(['run', 'demo']);"
+        "import sys; from steerwright.cli.main import answer; assert answer(['run', 'demo']);"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     said = settled.call([sys.executable, "-c", code]).stdout.splitlines()
@@ -33,7 +33,7 @@ def test_after_a_complete_run_the_answer_needs_none_of_the_heavy_libraries(settl
 
 
 def test_the_quick_answer_takes_a_fraction_of_a_second_of_processor(settled: Checkout) -> None:
-    code = "from steerwright.cli import quick; assert quick.answer(['status', 'demo'])"
+    code = "from steerwright.cli.main import answer; assert answer(['status', 'demo'])"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-c", code]
     subprocess.run(command, cwd=settled.root, env=settled.env(), check=True, capture_output=True)

@@ -36,7 +36,7 @@ def made(**more: object) -> dict[str, TextCondition]:
     found = conditions(
         {"happy": HAPPY, "sad": SAD, MIX: mixed(MIX, {"happy": HAPPY, "sad": SAD})}, {"happy": "Be happy."}, CHOSEN,
         {MIX: {"layer": 2, "strength": 0.7}},
-        SteeringWay(units="relative", tokens="generated", bound="keep"), removal, {"happy": ASKING}, 7,
+        SteeringWay(units="relative", tokens="generated", bound="keep_norm"), removal, {"happy": ASKING}, 7,
     )  # fmt: skip
     return {name: one for one in found for name in one.as_}
 

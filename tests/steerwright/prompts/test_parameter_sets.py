@@ -47,7 +47,7 @@ def test_real_models_are_steered_as_published() -> None:
     params = merged(load_params(ROOT), load_params(ROOT, "params/real-models.yaml"))["attention"]
     edits = parse_edits(params["edits"], set(params["prompts"]["concepts"]), {"winter", "objects"}, "e")
     for edit in edits.values():
-        assert (edit.branch, edit.bound, edit.centred, edit.gate) == ("both", "norm", False, None)
+        assert (edit.branch, edit.bound, edit.centred, edit.gate) == ("both", "keep_norm", False, None)
     winter = parse_concepts(params["prompts"]["concepts"], SEASONS_WORLD)["winter"]
     first, *_ = contrast_pairs(winter, ROOT / "data" / "attention" / "contexts")
     assert first.positive == f"{first.negative} with snow"

@@ -42,7 +42,7 @@ def test_a_published_epsilon_means_half_the_mean_difference() -> None:
     positive, negative = torch.tensor([[3.0, 1.0], [4.0, 3.0]]), torch.tensor([[1.0, 1.0], [0.0, 1.0]])
     from steerwright.vectors.estimators.mean_difference import mean_difference
 
-    operator = Add(mean_difference(positive, negative), "seed000")
+    operator = Add(mean_difference(positive, negative), "half_raw")
     assert torch.allclose(apply(operator, tokens([10.0, 20.0]), 0.8), tokens([11.2, 20.4]))
 
 

@@ -107,7 +107,7 @@ def test_each_action_has_its_operator_and_bound() -> None:
     assert isinstance(erase.bound, Unbounded)
     assert isinstance(erase.gate, WherePresent) and erase.gate.centred and erase.gate.threshold == 0.5
     assert isinstance(made()[0].bound, KeepNorm)
-    assert made(bound=0.25)[0].bound == Cap(0.25)
+    assert made(bound="cap:0.25")[0].bound == Cap(0.25)
     assert isinstance(made("replace", target=vectors(1))[0].operator, Switch)
 
 

@@ -191,7 +191,7 @@ def ours_and_published(
     """Latents are equal to 1e-4 of their norm and images to a grey level, and the edit is no small one."""
     model = both.model
     blocks, schedule = attention_blocks(model.pipeline), timesteps(model.pipeline, STEPS)
-    recipe = AttentionRecipe(places=places, branch="both", bound="norm")
+    recipe = AttentionRecipe(places=places, branch="both", bound="keep_norm")
     edits = attention_edits(action, vectors, strength, blocks=blocks, timesteps=schedule, recipe=recipe)
     options: Any = {"steps": STEPS, "guidance": GUIDANCE, "edits": steered_batches(model, edits)}
     latent = run_pipeline(model, Batch(0, 1, (PROMPT,), (SEED,)), "latent", **options)

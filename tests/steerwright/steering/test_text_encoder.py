@@ -49,7 +49,9 @@ def test_the_norm_of_an_edit_by_hand() -> None:
     one = vectors({0: 3.0, 6: 4.0})
     # Raw: lengths 2 * 3 and 1 * 4; half of that in the published units; unit lengths 2 and 1 otherwise.
     assert edit_norm(text_edit(one, [0, 6], [2.0, 1.0], branch="cond", units="raw")) == pytest.approx(math.sqrt(52))
-    assert edit_norm(text_edit(one, [0, 6], [2.0, 1.0], branch="cond", units="seed000")) == pytest.approx(math.sqrt(13))
+    assert edit_norm(text_edit(one, [0, 6], [2.0, 1.0], branch="cond", units="half_raw")) == pytest.approx(
+        math.sqrt(13)
+    )
     assert edit_norm(text_edit(one, [0, 6], [2.0, 1.0], branch="cond", units="unit")) == pytest.approx(math.sqrt(5))
     # Three typed edits of length 3 are still a change of 3 for each token.
     typed = vectors({0: 3.0}, ("content", "eos", "padding"))

@@ -125,7 +125,7 @@ def test_a_concept_that_is_taken_away_leaves_nothing_of_it_at_the_layer(workbenc
         with_kwargs=True,
     )
     try:
-        steer_text(workbench, PROMPT, "happy", 2, 1.0, action="remove", tokens=5, temperature=0)
+        steer_text(workbench, PROMPT, "happy", 2, 1.0, action="erase", tokens=5, temperature=0)
     finally:
         handle.remove()
     # The steered row is the second; in each forward that writes, its newest token is one that is steered.
@@ -134,13 +134,13 @@ def test_a_concept_that_is_taken_away_leaves_nothing_of_it_at_the_layer(workbenc
 
 
 def test_what_a_request_asks_for_is_taken_away_at_every_layer_along_its_own_vectors(workbench: Workbench) -> None:
-    found = steer_text(workbench, PROMPT, "happy", action="remove", tokens=3)
+    found = steer_text(workbench, PROMPT, "happy", action="erase", tokens=3)
     assert (found.layers, found.strength) == ((0, 1, 2, 3), 1.5)
     happy, other = workbench.concept("happy"), workbench.concept("pirate").vectors
     model = workbench.language()
     for entry, expected in ((happy, happy.vectors), (dataclasses.replace(happy, removal=other), other)):
         chosen = Blend({"happy": 1.0}, {"happy": entry}, entry.vectors)
-        edits = edits_for(model, chosen, range(4), 1.5, action="remove", place="all")
+        edits = edits_for(model, chosen, range(4), 1.5, action="erase", place="all")
         assert {edit.tokens for edit in edits} == {"all"}
         for edit, (slot, direction) in zip(edits, expected.directions.items(), strict=True):
             assert edit.hookpoint == slot.hookpoint

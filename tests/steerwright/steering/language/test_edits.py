@@ -57,13 +57,13 @@ def test_a_removal_measures_from_where_texts_without_the_concept_are_if_that_is_
 ) -> None:
     model = language("mistral")
     for origins in (True, False):
-        (edit,) = text_edits(fitted(model, origins=origins), [2], 1.0, action="remove", tokens="all")
+        (edit,) = text_edits(fitted(model, origins=origins), [2], 1.0, action="erase", tokens="all")
         assert isinstance(edit.operator, ProjectOut)
         assert edit.operator.centred == origins
         assert not edit.operator.two_sided
 
 
-@pytest.mark.parametrize(("text", "bound"), [("none", Unbounded()), ("keep", KeepNorm()), ("cap:0.25", Cap(0.25))])
+@pytest.mark.parametrize(("text", "bound"), [("none", Unbounded()), ("keep_norm", KeepNorm()), ("cap:0.25", Cap(0.25))])
 def test_bounds_are_read(language: Callable[[str], Any], text: str, bound: Any) -> None:
     assert text_edits(fitted(language("mistral")), [1], 1.0, bound=text)[0].bound == bound
 
@@ -88,12 +88,12 @@ def test_vectors_of_another_model_are_refused_by_both_names(language: Callable[[
         ({"layers": [1, 1]}, "each once"),
         ({"strength": float("nan")}, "'joy' must be a finite number; found nan"),
         ({"strength": torch.tensor([1.0, torch.inf])}, "must be a finite number"),
-        ({"units": "seed000"}, "Units of strength 'seed000' do not exist; choose one of relative, unit, raw"),
-        ({"action": "erase"}, "Action 'erase' does not exist; choose one of add, remove"),
-        ({"bound": "cap"}, "Bound 'cap' does not exist"),
-        ({"bound": "cap:0"}, "Bound 'cap:0' does not exist"),
-        ({"bound": "cap:nan"}, "Bound 'cap:nan' does not exist"),
-        ({"bound": "norm"}, "choose none, keep, or cap:SHARE"),
+        ({"units": "half_raw"}, "Units of strength 'half_raw' do not exist; choose one of relative, unit, raw"),
+        ({"action": "remove"}, "Action 'remove' does not exist; choose one of add, erase"),
+        ({"bound": "cap"}, "bound cap does not exist"),
+        ({"bound": "cap:0"}, "bound cap:0 does not exist"),
+        ({"bound": "cap:nan"}, "bound cap:nan does not exist"),
+        ({"bound": "norm"}, "bound norm does not exist; write keep_norm"),
     ],
 )
 def test_every_wrong_setting_is_named(language: Callable[[str], Any], asked: dict[str, Any], message: str) -> None:

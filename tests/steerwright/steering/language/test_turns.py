@@ -49,7 +49,7 @@ def test_over_many_sentences_every_concept_has_its_share(weights: list[float]) -
 
 def test_each_concept_is_pushed_alone_in_its_turn_and_away_by_a_negative_weight() -> None:
     turns = Alternation(PARTS, {"happy": 3.0, "sad": -1.0})
-    happy, sad = turns.edits([2], 0.8, bound="keep")
+    happy, sad = turns.edits([2], 0.8, bound="keep_norm")
     assert (happy.tokens, sad.tokens) == ("sentences:1101110111", "sentences:0010001000")
     assert (happy.strength, sad.strength) == (0.8, -0.8)
     for edit, axis in ((happy, 0), (sad, 1)):
