@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from steerwright.dag import Dep, Out
 from steerwright.report.html.labelled_grid import draw_missing
-from steerwright.report.html.sheets import fit_picture, font, shortened
+from steerwright.report.html.sheets import font, paste_picture, shortened
 from steerwright.report.html.theme import LIGHT, decimal
 
 
@@ -128,6 +128,4 @@ def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, path: Path | None, x: 
     if path is None or not path.is_file():
         draw_missing(draw, x, y, CELL, CELL, words)
         return
-    with Image.open(path) as opened:
-        shown = fit_picture(opened.convert("RGB"), CELL)
-    sheet.paste(shown, (x + (CELL - shown.width) // 2, y + (CELL - shown.height) // 2))
+    paste_picture(sheet, path, CELL, x, y)

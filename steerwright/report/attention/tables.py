@@ -11,7 +11,8 @@ import polars.selectors as cs
 from steerwright.report.attention.content import COLOURS, CONDITION_NAMES, CONDITIONS, AttentionContent, EditTables
 from steerwright.report.attention.grid import Cell, Column, Grid
 from steerwright.report.attention.words import KIND_NAMES, around, measure_key, number
-from steerwright.report.html.page import SMALL, Html, el, picture, scrolling, verdict
+from steerwright.report.html.page import Html, el, scrolling, verdict
+from steerwright.report.html.sheets import picture_cell, picture_table, small_picture
 from steerwright.report.html.theme import DASH, THIN, decimal, percent
 from steerwright.scoring.metrics import METRICS
 
@@ -89,13 +90,12 @@ def picture_grid(grid: Grid, scores: EditTables) -> Html:
            class_="operating" if column.chosen else None)
         for column in steered
     ]  # fmt: skip
-    rows = []
-    for row in grid.rows:
-        text = el("span", row.prompt, el("small", f"{KIND_NAMES[row.kind].lower()}, seed {row.seed}"))
-        rows.append(el("tr", el("th", text, scope="rowgroup", colspan=len(grid.columns)), class_="group"))
-        rows.append(el("tr", *(_cell(column, row.cells.get(column), row.prompt, controls) for column in grid.columns)))
-    table = el("table", el("thead", el("tr", *top), el("tr", *below)), el("tbody", *rows), class_="grid")
-    return el("div", table, class_="scroll", role="region", aria_label=f"Pictures: {scores.title}", tabindex=0)
+    rows = (
+        (el("span", row.prompt, el("small", f"{KIND_NAMES[row.kind].lower()}, seed {row.seed}")),
+         [_cell(column, row.cells.get(column), row.prompt, controls) for column in grid.columns])
+        for row in grid.rows
+    )  # fmt: skip
+    return picture_table(scores.title, [el("tr", *top), el("tr", *below)], rows, len(grid.columns))
 
 
 def measurements(content: AttentionContent, scores: EditTables, *, main: bool) -> Html:
@@ -181,18 +181,12 @@ def _cell(column: Column, cell: Cell | None, prompt: str, controls: Sequence[Col
     control = _control_class(column, controls)
     if cell is None:
         return el("td", DASH, class_=control)
-    source, size = picture(cell.path)
     name = CONDITION_NAMES[column.condition] + (f" at {column.name}" if column.condition == "steered" else "")
     seen = f", judged {cell.seen}" if cell.seen else ""
-    image = el(
-        "img", src=source, width=size[0], height=size[1], class_="small" if max(size) <= SMALL else None,
-        alt=f"{name}: {prompt}{seen}", loading="lazy",
+    return picture_cell(
+        small_picture(cell.path, f"{name}: {prompt}{seen}"), cell.seen, cell.changed,
+        shows="is-winter" if cell.shows else None, class_="operating" if column.chosen else control,
     )  # fmt: skip
-    caption = [el("span", cell.seen, class_="is-winter" if cell.shows else None)]
-    if cell.changed:
-        caption.append(el("span", ", ".join(cell.changed), class_="changed"))
-    figure = el("figure", image, el("figcaption", *caption))
-    return el("td", figure, class_="operating" if column.chosen else control)
 
 
 def _control_class(column: Column, controls: Sequence[Column]) -> str | None:

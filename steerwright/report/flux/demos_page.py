@@ -12,6 +12,7 @@ from steerwright.report.flux.report_folder import Pictures, ReportFolder
 from steerwright.report.flux.words import Head, cell, chip, nothing, row_head, sortable
 from steerwright.report.html.labelled_grid import GridCell, LabelledGrid, arrange_grid, signed
 from steerwright.report.html.page import Html, el, join, section
+from steerwright.report.html.sheets import picture_cell, picture_table
 from steerwright.report.html.theme import decimal
 from steerwright.report.latents.words import number
 
@@ -141,23 +142,17 @@ def grid_table(grid: LabelledGrid, pictures: Pictures) -> Html:
     """Prompts down, strengths across; a cell without a picture says why."""
     names = [signed(strength) if strength else "unsteered" for strength in grid.strengths]
     head = el("tr", *(el("th", name, scope="col") for name in names))
-    rows: list[Html] = []
-    for row in grid.rows:
-        text = el("span", row.prompt, el("small", f"seed {row.seed}"))
-        rows.append(el("tr", el("th", text, scope="rowgroup", colspan=len(names)), class_="group"))
-        cells = [
-            _cell(cell, pictures, f"{row.prompt}, {name}", strength)
-            for cell, name, strength in zip(row.cells, names, grid.strengths, strict=True)
-        ]
-        rows.append(el("tr", *cells))
-    table = el("table", el("thead", head), el("tbody", *rows), class_="grid")
-    return el("div", table, class_="scroll", role="region", aria_label=f"Pictures: {grid.title}", tabindex=0)
+    rows = (
+        (el("span", row.prompt, el("small", f"seed {row.seed}")),
+         [_cell(cell, pictures, f"{row.prompt}, {name}", strength)
+          for cell, name, strength in zip(row.cells, names, grid.strengths, strict=True)])
+        for row in grid.rows
+    )  # fmt: skip
+    return picture_table(grid.title, [head], rows, len(names))
 
 
 def _cell(cell: GridCell, pictures: Pictures, alt: str, strength: float) -> Html:
     seen = ", ".join(cell.seen)
     shown = pictures.image(cell.path, f"{alt}, judged {seen}" if seen else alt, cell.missing)
-    caption = [el("span", seen, class_="shows" if cell.shows else None)]
-    if cell.changed:
-        caption.append(el("span", ", ".join(cell.changed), class_="changed"))
-    return el("td", el("figure", shown, el("figcaption", *caption)), class_=None if strength else "unsteered")
+    shows, class_ = "shows" if cell.shows else None, None if strength else "unsteered"
+    return picture_cell(shown, seen, cell.changed, shows=shows, class_=class_)

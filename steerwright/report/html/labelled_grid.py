@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 from PIL import Image, ImageDraw
 
-from steerwright.report.html.sheets import fit_picture, font, shortened
+from steerwright.report.html.sheets import font, paste_picture, shortened
 from steerwright.report.html.theme import LIGHT, MINUS
 
 LABELS = ("season", "object", "colour", "place", "time")
@@ -167,9 +167,7 @@ def _draw_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, strength: float, c
     if cell.path is None:
         draw_missing(draw, x, y, CELL, CELL, cell.missing)
     else:
-        with Image.open(cell.path) as opened:
-            shown = fit_picture(opened.convert("RGB"), CELL)
-        sheet.paste(shown, (x + (CELL - shown.width) // 2, y + (CELL - shown.height) // 2))
+        paste_picture(sheet, cell.path, CELL, x, y)
     below = y + CELL + 4
     label = f"{signed(strength)}  "
     draw.text((x, below), label, font=font(12), fill=LIGHT["muted"])

@@ -1,12 +1,13 @@
 """The contact sheet: every prompt with its unsteered, fixed and adaptive picture side by side, as one PNG."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from steerwright.report.html.page import SMALL, Html, el, picture
 from steerwright.report.html.theme import CONDITION_NAMES, LIGHT
 
 CELL = 192  # side of a picture: 64 pixels three times over
@@ -61,6 +62,13 @@ def fit_picture(picture: Image.Image, side: int) -> Image.Image:
     return picture.resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
 
 
+def paste_picture(sheet: Image.Image, path: Path, side: int, x: int, y: int) -> None:
+    """The picture of a file in the middle of a square of `side` whose corner is at x, y."""
+    with Image.open(path) as opened:
+        picture = fit_picture(opened.convert("RGB"), side)
+    sheet.paste(picture, (x + (side - picture.width) // 2, y + (side - picture.height) // 2))
+
+
 def _block_width() -> int:
     return len(TRIPTYCH) * CELL + (len(TRIPTYCH) - 1) * GAP
 
@@ -74,9 +82,7 @@ def _draw_text(draw: ImageDraw.ImageDraw, number: int, lines: list[str], x: int,
 def _draw_pictures(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Triptych, x: int, y: int) -> None:
     for place, condition in enumerate(TRIPTYCH):
         left = x + place * (CELL + GAP)
-        with Image.open(row.paths[condition]) as opened:
-            picture = fit_picture(opened.convert("RGB"), CELL)
-        sheet.paste(picture, (left + (CELL - picture.width) // 2, y + (CELL - picture.height) // 2))
+        paste_picture(sheet, row.paths[condition], CELL, left, y)
         label = f"{CONDITION_NAMES[condition].lower()}  "
         draw.text((left, y + CELL + 5), label, font=font(12), fill=LIGHT["muted"])
         reached = row.reached.get(condition)
@@ -120,3 +126,99 @@ def shortened(text: str, letters: ImageFont.FreeTypeFont, width: int) -> str:
     while text and letters.getlength(f"{text}…") > width:
         text = text[:-1].rstrip()
     return f"{text}…"
+
+
+# A grid of pictures, prompts down and conditions across, as PNG and as a table of the page.
+
+SIDE, TEXT, LABELS, BETWEEN = 128, 26, 34, 20
+
+
+@dataclass(frozen=True, slots=True)
+class SheetCell:
+    """A picture, what the judge sees in it (bold where it `shows` the concept), and the labels that changed.
+
+    `colour`: of the seen value, a name of the theme; `frame`: of a line around the picture, None for none.
+    """
+
+    path: Path
+    seen: str
+    shows: bool
+    changed: tuple[str, ...]
+    colour: str
+    frame: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SheetColumn:
+    """The name above a column, bold or not, in a colour of the theme."""
+
+    name: str
+    bold: bool = False
+    colour: str = "muted"
+
+
+def picture_sheet(
+    title: str, columns: Sequence[SheetColumn], rows: Sequence[tuple[str, Sequence[SheetCell | None]]],
+    *, gap: int, head: int, foot: int = 0,
+) -> Image.Image:  # fmt: skip
+    """An RGB image: a row for each text and its cells. Raises ValueError if there is none."""
+    if not rows:
+        raise ValueError("There are no pictures for the grid.")
+    margin = 36
+    across = len(columns) * (SIDE + gap) - gap
+    pitch = TEXT + SIDE + LABELS + BETWEEN
+    size = 2 * margin + across, 2 * margin + TEXT + foot + head + len(rows) * pitch - BETWEEN
+    sheet = Image.new("RGB", size, LIGHT["paper"])
+    draw = ImageDraw.Draw(sheet)
+    draw.text((margin, margin - 8), shortened(title, font(20), across), font=font(20), fill=LIGHT["ink"])
+    top = margin + TEXT + 8
+    for place, column in enumerate(columns):
+        letters = font(13, bold=column.bold)
+        name = shortened(column.name, letters, SIDE)
+        draw.text((margin + place * (SIDE + gap), top), name, font=letters, fill=LIGHT[column.colour])
+    for number, (text, cells) in enumerate(rows):
+        y = top + head + number * pitch
+        draw.text((margin, y), shortened(text, font(14), across), font=font(14), fill=LIGHT["ink"])
+        for place, cell in enumerate(cells):
+            if cell is not None:
+                _draw_cell(sheet, draw, cell, margin + place * (SIDE + gap), y + TEXT)
+    return sheet
+
+
+def _draw_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: SheetCell, x: int, y: int) -> None:
+    paste_picture(sheet, cell.path, SIDE, x, y)
+    if cell.frame is not None:
+        draw.rectangle((x - 3, y - 3, x + SIDE + 2, y + SIDE + 2), outline=LIGHT[cell.frame], width=2)
+    letters = font(12, bold=cell.shows)
+    draw.text((x, y + SIDE + 5), shortened(cell.seen, letters, SIDE), font=letters, fill=LIGHT[cell.colour])
+    changed = shortened(", ".join(cell.changed), font(11), SIDE)
+    draw.text((x, y + SIDE + 20), changed, font=font(11), fill=LIGHT["fixed"])
+
+
+def picture_table(title: str, head: Sequence[Html], rows: Iterable[tuple[Html, Sequence[Html]]], columns: int) -> Html:
+    """The grid as a table: a line of text above each row of cells."""
+    body: list[Html] = []
+    for text, cells in rows:
+        body.append(el("tr", el("th", text, scope="rowgroup", colspan=columns), class_="group"))
+        body.append(el("tr", *cells))
+    table = el("table", el("thead", *head), el("tbody", *body), class_="grid")
+    return el("div", table, class_="scroll", role="region", aria_label=f"Pictures: {title}", tabindex=0)
+
+
+def picture_cell(
+    image: Html, seen: str, changed: Sequence[str], *, shows: str | None = None, class_: str | None = None
+) -> Html:
+    """A cell of it; `shows` is the class of the seen value, where the picture shows the concept."""
+    caption = [el("span", seen, class_=shows)]
+    if changed:
+        caption.append(el("span", ", ".join(changed), class_="changed"))
+    return el("td", el("figure", image, el("figcaption", *caption)), class_=class_)
+
+
+def small_picture(path: Path, alt: str) -> Html:
+    """A picture within the page, at its own size where it is small."""
+    source, size = picture(path)
+    return el(
+        "img", src=source, width=size[0], height=size[1], class_="small" if max(size) <= SMALL else None, alt=alt,
+        loading="lazy",
+    )  # fmt: skip
