@@ -1,8 +1,7 @@
 """The page of attention edits: one self-contained file, and beside it every figure as PNG with its numbers."""
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
@@ -39,14 +38,6 @@ from steerwright.report.html.words import Headline
 from steerwright.vectors.steering_vectors import NO_CONTROL
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionPart:
-    """A drawn figure within the page, and the table behind it."""
-
-    svg: str
-    table: pl.DataFrame
-
-
 def write_attention_report(folder: Path, content: AttentionContent) -> Path:
     """Write report.html and, beside it, each figure as PNG and its numbers as CSV; returns the page's path.
 
@@ -65,15 +56,14 @@ def write_attention_report(folder: Path, content: AttentionContent) -> Path:
     for edit, found in grids.items():
         if found.rows:
             grid_sheet(found, edits[edit].title).save(folder / f"{slug(edit)}-grid.png", optimize=False)
-            _save(folder, f"{slug(edit)}-grid", found.table())
-        _save(folder, f"{slug(edit)}-controls", tables.measured(edits[edit]))
-    parts = {name: _drawn(folder, name, *drawing) for name, drawing in _drawings(content, edits).items()}
-    _save(folder, "images", content.images)
-    _save(folder, "intervals", content.aggregate)
-    _save(folder, "comparisons", content.comparisons)
-    _save(folder, "trials", content.trials)
-    (folder / "chosen.json").write_text(json.dumps(content.chosen, indent=1, default=str) + "\n")
-    (folder / "provenance.json").write_text(json.dumps(asdict(content.provenance), indent=1, default=str) + "\n")
+            figures.save_table(folder, f"{slug(edit)}-grid", found.table())
+        figures.save_table(folder, f"{slug(edit)}-controls", tables.measured(edits[edit]))
+    parts = {name: figures.save_figure(folder, name, *drawing) for name, drawing in _drawings(content, edits).items()}
+    figures.save_table(folder, "images", content.images)
+    figures.save_table(folder, "intervals", content.aggregate)
+    figures.save_table(folder, "comparisons", content.comparisons)
+    figures.save_table(folder, "trials", content.trials)
+    figures.save_json(folder, chosen=content.chosen, provenance=asdict(content.provenance))
     path = folder / "report.html"
     path.write_text(_page(content, edits, grids, parts), encoding="utf-8")
     return path
@@ -96,21 +86,11 @@ def _drawings(
     return found
 
 
-def _drawn(folder: Path, name: str, drawing: tuple[figures.Draw, float], table: pl.DataFrame) -> AttentionPart:
-    figures.save_png(drawing, folder / f"{name}.png")
-    _save(folder, name, table)
-    return AttentionPart(figures.to_svg(drawing, name), table)
-
-
-def _save(folder: Path, name: str, table: pl.DataFrame) -> None:
-    table.write_csv(folder / f"{name}.csv", float_precision=6)
-
-
 def _page(
     content: AttentionContent,
     edits: Mapping[str, EditTables],
     grids: Mapping[str, Grid],
-    parts: Mapping[str, AttentionPart],
+    parts: Mapping[str, figures.DrawnFigure],
 ) -> str:
     targets = {"overview": "All edits"} if len(edits) > 1 else {}
     targets |= {slug(edit): scores.title for edit, scores in edits.items()}
@@ -147,7 +127,7 @@ def _page(
 
 
 def _edit(
-    content: AttentionContent, scores: EditTables, shown: Grid, parts: Mapping[str, AttentionPart]
+    content: AttentionContent, scores: EditTables, shown: Grid, parts: Mapping[str, figures.DrawnFigure]
 ) -> Callable[[], list[Html]]:
     name = slug(scores.name)
 
@@ -178,7 +158,7 @@ def _edit(
     return write
 
 
-def _plots(scores: EditTables, parts: Mapping[str, AttentionPart]) -> list[Html]:
+def _plots(scores: EditTables, parts: Mapping[str, figures.DrawnFigure]) -> list[Html]:
     kind = {
         "contains": f"pictures whose prompts name “{scores.concept}”", "outdoor": "outdoor pictures",
     }.get(scores.measured, "pictures")  # fmt: skip
@@ -199,12 +179,12 @@ def _plots(scores: EditTables, parts: Mapping[str, AttentionPart]) -> list[Html]
             if f"{slug(scores.name)}-{name}" in parts]  # fmt: skip
 
 
-def _plot(name: str, title: str, text: str, parts: Mapping[str, AttentionPart]) -> Html:
+def _plot(name: str, title: str, text: str, parts: Mapping[str, figures.DrawnFigure]) -> Html:
     drawn = figure(parts[name].svg, f"{title}. {text}", text, download(name, parts[name].table))
     return el("section", el("h3", title), drawn)
 
 
-def _vectors(content: AttentionContent, parts: Mapping[str, AttentionPart]) -> list[Html]:
+def _vectors(content: AttentionContent, parts: Mapping[str, figures.DrawnFigure]) -> list[Html]:
     found = [
         el("p", "A vector for every block of the denoiser and every step (or bin of steps): how it stands out from "
            "noise, and how alike vectors of one block are over time.", class_="muted"),

@@ -1,6 +1,5 @@
 """The report of the FLUX pipeline: a gallery of features and pages around it, which open from a file."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -32,6 +31,7 @@ from steerwright.report.flux.words import (
     row_head,
     sortable,
 )
+from steerwright.report.html.figures import save_json
 from steerwright.report.html.labelled_grid import draw_grid, signed
 from steerwright.report.html.page import Html, document, el, join, section, sources
 from steerwright.report.html.theme import decimal, percent
@@ -91,7 +91,7 @@ def _page(content: FluxContent, name: str, body: Sequence[Html]) -> str:
 
 
 def _lay_beside(content: FluxContent, folder: Path) -> None:
-    (folder / "provenance.json").write_text(json.dumps(asdict(content.provenance), indent=1, default=str) + "\n")
+    save_json(folder, provenance=asdict(content.provenance))
     for path in content.exports.values():
         if path.is_dir():
             shutil.copytree(path, folder / path.name, dirs_exist_ok=True)

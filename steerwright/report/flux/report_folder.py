@@ -15,22 +15,12 @@ from steerwright.report.html import figures as drawing
 from steerwright.report.html.page import CARD_STYLE, SHOWN, SMALL, Html, el
 
 
-class ReportFolder:
+class ReportFolder(drawing.Attachments):
     """Where parts of pages put what lies beside them; every address that it gives is relative to the pages."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.pictures = Pictures(folder)
-        for name in ("data", "figures"):
-            (folder / name).mkdir(exist_ok=True)
-
-    def table(self, name: str, table: pl.DataFrame) -> Html:
-        """Write data/NAME.csv and return a link to it; lists become words with spaces between them."""
-        lists = [column for column, kind in table.schema.items() if isinstance(kind, pl.List)]
-        flat = table.with_columns(pl.col(column).list.eval(pl.element().cast(pl.String)).list.join(" ")
-                                  for column in lists)  # fmt: skip
-        flat.write_csv(self.folder / "data" / f"{name}.csv", float_precision=6)
-        return el("a", f"{name}.csv", href=f"data/{name}.csv", download=True)
 
     def figure(
         self, name: str, drawn: tuple[drawing.Draw, float], table: pl.DataFrame, label: str, caption: str,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import textwrap
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from steerwright.report.html.page import Html, el, figure, join
 from steerwright.report.html.theme import CONDITION_NAMES, FROST, LIGHT, MARKERS, decimal, percent
 
 if TYPE_CHECKING:
@@ -224,3 +227,58 @@ def _bare(axes: Axes) -> None:
     axes.set_axisbelow(True)
     for label in axes.get_yticklabels():
         label.set_color(LIGHT["ink"])
+
+
+# What lies beside a page: its figures as PNG and the numbers behind them as CSV.
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnFigure:
+    """A figure within the page, and the table behind it."""
+
+    svg: str
+    table: pl.DataFrame
+
+
+def save_figure(folder: Path, name: str, drawn: tuple[Draw, float], table: pl.DataFrame) -> DrawnFigure:
+    """Write NAME.png and NAME.csv, and give the figure for the page."""
+    save_png(drawn, folder / f"{name}.png")
+    save_table(folder, name, table)
+    return DrawnFigure(to_svg(drawn, name), table)
+
+
+def save_table(folder: Path, name: str, table: pl.DataFrame) -> None:
+    """Write NAME.csv; lists become words with spaces between them."""
+    lists = [column for column, kind in table.schema.items() if isinstance(kind, pl.List)]
+    flat = table.with_columns(pl.col(column).list.eval(pl.element().cast(pl.String)).list.join(" ") for column in lists)
+    flat.write_csv(folder / f"{name}.csv", float_precision=6)
+
+
+def save_json(folder: Path, **values: Any) -> None:
+    """Write NAME.json for each of `values`."""
+    for name, value in values.items():
+        (folder / f"{name}.json").write_text(json.dumps(value, indent=1, default=str) + "\n")
+
+
+class Attachments:
+    """Writes tables into data/ and figures into figures/ of a report's folder; links are relative to its pages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("data", "figures"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+
+    def table(self, name: str, table: pl.DataFrame) -> Html:
+        """Write data/NAME.csv and return a link to it."""
+        save_table(self.folder / "data", name, table)
+        return el("a", f"{name}.csv", href=f"data/{name}.csv", download=True)
+
+    def titled_figure(self, name: str, drawn: tuple[Draw, float], numbers: Html, title: str, caption: str) -> Html:
+        """Write figures/NAME.png and return the figure for the page.
+
+        `numbers`: the link of `table` to what is drawn; `title` stands above and is read aloud.
+        """
+        save_png(drawn, self.folder / "figures" / f"{name}.png")
+        links = join([numbers, el("a", f"{name}.png", href=f"figures/{name}.png", download=True)], " ")
+        shown = figure(to_svg(drawn, name), f"{title}. {caption}".strip(". "), caption, links)
+        return el("div", el("h3", title), shown) if title else shown

@@ -1,12 +1,12 @@
 """The page of language models: index.html, with figures/ and data/ beside it."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
 
+from steerwright.report.html.figures import Attachments, save_json
 from steerwright.report.html.page import Html, document, el, join, section, sources, verdict
 from steerwright.report.html.theme import THIN, percent
 from steerwright.report.html.words import Headline
@@ -15,7 +15,6 @@ from steerwright.report.language import figures as heatmaps
 from steerwright.report.language import frontier, tables, texts
 from steerwright.report.language import tables as rates
 from steerwright.report.language.content import LanguageContent, concept_name
-from steerwright.report.language.parts import Beside
 from steerwright.report.language.words import PRESENT, counts, decoding_name, headlines, missed, point_words
 
 
@@ -26,26 +25,25 @@ def write_language_report(content: LanguageContent, folder: Path) -> Path:
     moved, packed and opened from a file. The same content gives the same bytes. What there is no data for is said in a
     sentence, and not drawn. Also data/chosen.json and data/provenance.json.
     """
-    beside = Beside(folder)
+    files = Attachments(folder)
     path = folder / "index.html"
-    path.write_text(_page(content, beside), encoding="utf-8")
-    for name, values in (("chosen", dict(content.chosen)), ("provenance", asdict(content.provenance))):
-        (folder / "data" / f"{name}.json").write_text(json.dumps(values, indent=1, default=str) + "\n")
+    path.write_text(_page(content, files), encoding="utf-8")
+    save_json(folder / "data", chosen=dict(content.chosen), provenance=asdict(content.provenance))
     return path
 
 
-def _page(content: LanguageContent, beside: Beside) -> str:
+def _page(content: LanguageContent, files: Attachments) -> str:
     done = el("dl", *(part for name, text in content.done.items() for part in (el("dt", name), el("dd", text))), 
               class_="done")  # fmt: skip
     sections: dict[str, tuple[str, Callable[[], Sequence[Html]]]] = {
         "done": ("What was done", lambda: [done]),
-        "concepts": ("Every concept", lambda: _concepts(content, beside)),
-        "texts": ("Texts side by side", lambda: _texts(content, beside)),
-        "sweep": ("Layers and strengths", lambda: _sweep(content, beside)),
-        "frontier": ("The coherence frontier", lambda: _frontier(content, beside)),
-        "mixes": ("Mixing", lambda: _mixes(content, beside)),
-        "removal": ("Removal", lambda: _removal(content, beside)),
-        "vectors": ("The vectors", lambda: vectors_part(content, beside)),
+        "concepts": ("Every concept", lambda: _concepts(content, files)),
+        "texts": ("Texts side by side", lambda: _texts(content, files)),
+        "sweep": ("Layers and strengths", lambda: _sweep(content, files)),
+        "frontier": ("The coherence frontier", lambda: _frontier(content, files)),
+        "mixes": ("Mixing", lambda: _mixes(content, files)),
+        "removal": ("Removal", lambda: _removal(content, files)),
+        "vectors": ("The vectors", lambda: vectors_part(content, files)),
         "notes": ("How to read this", lambda: [notes(content)]),
         "provenance": ("Provenance", lambda: [sources(content.provenance)]),
     }
@@ -62,7 +60,7 @@ def _page(content: LanguageContent, beside: Beside) -> str:
     return document(content.title, body, LANGUAGE_STYLE + heat_tables.HEAT_STYLE)
 
 
-def _concepts(content: LanguageContent, beside: Beside) -> list[Html]:
+def _concepts(content: LanguageContent, files: Attachments) -> list[Html]:
     if not content.decodings:
         return [_none("No texts were scored.")]
     text = (
@@ -75,18 +73,18 @@ def _concepts(content: LanguageContent, beside: Beside) -> list[Html]:
         found += [el("h3", title), table] if place == 0 else [el("details", el("summary", title), table)]
     if why := missed(content):
         found.append(el("p", f"Not as hoped: {why}.", class_="note missed"))
-    numbers = beside.table("measurements", content.aggregate)
+    numbers = files.table("measurements", content.aggregate)
     shown = [
-        beside.figure("rates", rates.condition_rates(content), numbers, "Rates by condition",
+        files.titled_figure("rates", rates.condition_rates(content), numbers, "Rates by condition",
                       "Share of texts that show the concept, with 95 % intervals over prompts."),
-        beside.figure("perplexities", rates.condition_ratios(content), numbers, "Perplexity by condition",
+        files.titled_figure("perplexities", rates.condition_ratios(content), numbers, "Perplexity by condition",
                       "Times that of the unsteered texts, with 95 % intervals. Dotted: what was hoped for at most."),
     ]  # fmt: skip
     every = el("details", el("summary", "All measurements, condition by condition"), tables.measurements(content))
     return [*found, el("div", *shown, class_="figures below"), every]
 
 
-def _texts(content: LanguageContent, beside: Beside) -> list[Html]:
+def _texts(content: LanguageContent, files: Attachments) -> list[Html]:
     if not (parts := texts.concept_texts(content)):
         return [_none("No texts were kept.")]
     said = (
@@ -94,21 +92,22 @@ def _texts(content: LanguageContent, beside: Beside) -> list[Html]:
         "in turn from the list and not picked by hand. Below each text, how probable the concept is to the judge, and "
         "the text's perplexity to the unsteered model. An ellipsis stands where a text reached its number of tokens."
     )
-    link = el("p", "All texts with all of their scores: ", beside.table("texts", content.texts), class_="note data")
+    link = el("p", "All texts with all of their scores: ", files.table("texts", content.texts), class_="note data")
     return [el("p", said, class_="muted"), *parts, link]
 
 
-def _sweep(content: LanguageContent, beside: Beside) -> list[Html]:
+def _sweep(content: LanguageContent, files: Attachments) -> list[Html]:
     swept = set(content.sweep["concept"].to_list())
     concepts = [concept for concept in content.concepts if concept in swept]
     if not concepts:
         return [_none("No layers and strengths were tried.")]
-    numbers, limit = beside.table("sweep", content.sweep), content.ratio_limit
+    numbers, limit = files.table("sweep", content.sweep), content.ratio_limit
     text = "On tuning prompts, none of which is scored above. Each layer is steered with its own vector."
     overview = [
-        beside.figure("sweep-rates", heatmaps.rate_maps(content.sweep, concepts), numbers, "Where each can be steered",
+        files.titled_figure("sweep-rates", heatmaps.rate_maps(content.sweep, concepts), numbers,
+                      "Where each can be steered",
                       "Share of texts that show the concept."),
-        beside.figure("sweep-perplexities", heatmaps.ratio_maps(content.sweep, concepts, limit), numbers, 
+        files.titled_figure("sweep-perplexities", heatmaps.ratio_maps(content.sweep, concepts, limit), numbers, 
                       "What it costs", "Perplexity in times the unsteered one; amber: beyond the limit."),
     ]  # fmt: skip
     marks = [("best", "chosen"), ("unsafe", "not safe: too unlikely, or too repetitive")]
@@ -131,25 +130,25 @@ def _swept(name: str, point: str, rows: pl.DataFrame, limit: float | None, title
     return el("details", summary, el("div", *shown, class_="figures"), class_="of-concept", open=opened)
 
 
-def _frontier(content: LanguageContent, beside: Beside) -> list[Html]:
+def _frontier(content: LanguageContent, files: Attachments) -> list[Html]:
     table = frontier.frontier_table(content)
     if table.height == 0:
         return [_none("No perplexities were measured over layers and strengths.")]
-    numbers = beside.table("frontier", table)
+    numbers = files.table("frontier", table)
     text = (
         "Every point of the sweep: how often the concept comes, against how unlikely the text becomes. Good points lie "
         "up and to the left; the line joins those that no other point beats in both. Dotted: the limit of what is safe."
     )
     said = f"Every point that was tried, beyond {frontier.EDGE:g} at the edge; the filled mark is the chosen one."
     shown = [
-        beside.figure("frontier", frontier.together(content), numbers, "All concepts", 
+        files.titled_figure("frontier", frontier.together(content), numbers, "All concepts", 
                       "Only the fronts, coloured by factor; filled marks are the chosen points."),
-        beside.figure("frontiers", frontier.each(content), numbers, "One by one", said),
+        files.titled_figure("frontiers", frontier.each(content), numbers, "One by one", said),
     ]  # fmt: skip
     return [el("p", text, class_="muted"), el("div", *shown, class_="figures")]
 
 
-def _mixes(content: LanguageContent, beside: Beside) -> list[Html]:
+def _mixes(content: LanguageContent, files: Attachments) -> list[Html]:
     if content.mixes.height == 0:
         return [_none("No concepts were mixed.")]
     text = (
@@ -165,13 +164,13 @@ def _mixes(content: LanguageContent, beside: Beside) -> list[Html]:
         name, title = texts.mix_name(content.mixes.filter(mix=mix)) or mix, "Texts that show all parts, in per cent"
         tried.append(_swept(name, point, rows, content.ratio_limit, title, not tried))
     if tried:
-        link = el("p", beside.table("mix-sweep", content.mix_sweep), class_="note data")
+        link = el("p", files.table("mix-sweep", content.mix_sweep), class_="note data")
         shown.append(el("details", el("summary", "Layers and strengths that were tried"), *tried, link))
     return [el("p", text, class_="muted"), tables.mixes_table(content), 
-            el("p", beside.table("mixes", content.mixes), class_="note data"), *shown]  # fmt: skip
+            el("p", files.table("mixes", content.mixes), class_="note data"), *shown]  # fmt: skip
 
 
-def _removal(content: LanguageContent, beside: Beside) -> list[Html]:
+def _removal(content: LanguageContent, files: Attachments) -> list[Html]:
     conditions = rates.removal_conditions(content)
     if not conditions:
         return [_none("No concept was removed.")]
@@ -181,8 +180,8 @@ def _removal(content: LanguageContent, beside: Beside) -> list[Html]:
         "from them, as texts.removal of the parameters says. The fewer texts still show the concept, the better. They "
         "are compared with those that show it, so a text that does as the plain request costs some perplexity."
     )
-    numbers = beside.table("removal", rates.rates_table(content, conditions))
-    drawn = beside.figure("removal", rates.removal_rates(content), numbers, "Rates with and without",
+    numbers = files.table("removal", rates.rates_table(content, conditions))
+    drawn = files.titled_figure("removal", rates.removal_rates(content), numbers, "Rates with and without",
                           "Share of texts that show the concept, with 95 % intervals over prompts.")  # fmt: skip
     table = el(
         "div",
@@ -269,27 +268,27 @@ LANGUAGE_STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8"
 NORMS = heatmaps.ColourScale((0.05, 0.1, 0.2, 0.4, 0.8), heatmaps.PALE, "%", 100)
 
 
-def vectors_part(content: LanguageContent, beside: Beside) -> list[Html]:
+def vectors_part(content: LanguageContent, files: Attachments) -> list[Html]:
     """Heatmaps of separability and length over layers, and of cosines; a sentence where there is nothing."""
     statistics = content.statistics
     described = set(statistics["concept"].to_list())
     concepts = [concept for concept in content.concepts if concept in described]
     layers = {concept: point.get("layer") for concept, point in content.chosen.items()}
-    numbers = beside.table("statistics", statistics)
+    numbers = files.table("statistics", statistics)
     shown: list[Html] = []
     if statistics["separability"].drop_nulls().len():
         drawn = heatmaps.layer_map(statistics, "separability", concepts, heatmaps.SEPARABILITY, _auroc, layers)
-        shown.append(beside.figure("separability", drawn, numbers, "Separability by layer",
+        shown.append(files.titled_figure("separability", drawn, numbers, "Separability by layer",
                                    "AUROC on held-out pairs: 0.5 is chance, 1 is perfect."))  # fmt: skip
     if statistics["relative_norm"].drop_nulls().len():
         drawn = heatmaps.layer_map(statistics, "relative_norm", concepts, NORMS, _percent, layers)
-        shown.append(beside.figure("norms", drawn, numbers, "Length by layer",
+        shown.append(files.titled_figure("norms", drawn, numbers, "Length by layer",
                                    "Length of the difference, in per cent of the residual stream's norm."))  # fmt: skip
     if content.cosines.drop_nulls("cosine").height:
         table, told = _at_one_layer(content)
         near = [concept for concept in content.concepts if concept in set(table["concept"].to_list())]
-        shown.append(beside.figure("cosines", heatmaps.cosine_map(table, near),
-                                   beside.table("cosines", content.cosines), 
+        shown.append(files.titled_figure("cosines", heatmaps.cosine_map(table, near),
+                                   files.table("cosines", content.cosines), 
                                    "How concepts lie to each other", told))  # fmt: skip
     if not shown:
         return [el("p", "Nothing was measured on the vectors.", class_="muted")]

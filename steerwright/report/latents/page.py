@@ -1,8 +1,7 @@
 """The page of latents: one self-contained file, and beside it every figure as PNG with its numbers."""
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
@@ -33,14 +32,6 @@ from steerwright.scoring.erasure_samples import UNSTEERED
 from steerwright.scoring.unlearning import STEERED
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A drawn figure within the page, and the table behind it."""
-
-    svg: str
-    table: pl.DataFrame
-
-
 def write_latents_report(folder: Path, content: LatentsContent) -> Path:
     """Write report.html and, beside it, each figure as PNG and its numbers as CSV; returns the page's path.
 
@@ -54,17 +45,16 @@ def write_latents_report(folder: Path, content: LatentsContent) -> Path:
     shown = grids(content)
     for grid in shown:
         grid_sheet(grid).save(folder / f"{grid.name}.png", optimize=False)
-        _save(folder, grid.name, grid.table())
-    parts = {name: _drawn(folder, name, *found) for name, found in _drawings(content).items()}
-    _save(folder, "images", content.images)
-    _save(folder, "unlearning", content.unlearning)
-    _save(folder, "sequential-rates", content.sequential)
-    _save(folder, "comparisons", content.comparisons)
-    _save(folder, "trials", content.trials)
-    _save(folder, "quality", content.quality)
-    _save(folder, "cards", cards.cards_table(content.cards))
-    (folder / "chosen.json").write_text(json.dumps(content.chosen, indent=1, default=str) + "\n")
-    (folder / "provenance.json").write_text(json.dumps(asdict(content.provenance), indent=1, default=str) + "\n")
+        drawing.save_table(folder, grid.name, grid.table())
+    parts = {name: drawing.save_figure(folder, name, *found) for name, found in _drawings(content).items()}
+    drawing.save_table(folder, "images", content.images)
+    drawing.save_table(folder, "unlearning", content.unlearning)
+    drawing.save_table(folder, "sequential-rates", content.sequential)
+    drawing.save_table(folder, "comparisons", content.comparisons)
+    drawing.save_table(folder, "trials", content.trials)
+    drawing.save_table(folder, "quality", content.quality)
+    drawing.save_table(folder, "cards", cards.cards_table(content.cards))
+    drawing.save_json(folder, chosen=content.chosen, provenance=asdict(content.provenance))
     path = folder / "report.html"
     path.write_text(_page(content, shown, parts), encoding="utf-8")
     return path
@@ -91,17 +81,7 @@ def _drawings(content: LatentsContent) -> figures.Drawings:
     return found
 
 
-def _drawn(folder: Path, name: str, drawn: tuple[drawing.Draw, float], table: pl.DataFrame) -> Part:
-    drawing.save_png(drawn, folder / f"{name}.png")
-    _save(folder, name, table)
-    return Part(drawing.to_svg(drawn, name), table)
-
-
-def _save(folder: Path, name: str, table: pl.DataFrame) -> None:
-    table.write_csv(folder / f"{name}.csv", float_precision=6)
-
-
-def _page(content: LatentsContent, shown: list[LatentGrid], parts: Mapping[str, Part]) -> str:
+def _page(content: LatentsContent, shown: list[LatentGrid], parts: Mapping[str, drawing.DrawnFigure]) -> str:
     sections: dict[str, tuple[str, Callable[[], list[Html]]]] = {
         "done": ("What was done", lambda: [tables.listed(list(content.done.items()))]),
         "rates": ("Erased and kept", lambda: _rates(content, parts)),
@@ -135,7 +115,7 @@ def _page(content: LatentsContent, shown: list[LatentGrid], parts: Mapping[str, 
     return document(content.title, body, CARD_STYLE)
 
 
-def _rates(content: LatentsContent, parts: Mapping[str, Part]) -> list[Html]:
+def _rates(content: LatentsContent, parts: Mapping[str, drawing.DrawnFigure]) -> list[Html]:
     intro = (
         "Each target was erased in turn, on the same test prompts and seeds. UA: of pictures asked for the target, the "
         "share that do not show it. IRA: where another value of its axis is asked for, the share that show it. CRA: "
@@ -177,13 +157,13 @@ def _pictures(shown: list[LatentGrid]) -> list[Html]:
     return found
 
 
-def _together(content: LatentsContent, parts: Mapping[str, Part]) -> list[Html]:
+def _together(content: LatentsContent, parts: Mapping[str, drawing.DrawnFigure]) -> list[Html]:
     text = "Targets added one after the other and erased together. UA is over prompts that ask for any of them."
     shown = [_plot("sequential", "", "Bands are 95 % intervals over prompts.", parts)] if "sequential" in parts else []
     return [el("p", text, class_="muted"), el("div", *shown, class_="figures"), tables.sequential(content)]
 
 
-def _autoencoders(content: LatentsContent, parts: Mapping[str, Part]) -> list[Html]:
+def _autoencoders(content: LatentsContent, parts: Mapping[str, drawing.DrawnFigure]) -> list[Html]:
     words = {
         "training": ("Training", "On the rows that are trained on; FVU is the fraction of variance unexplained."),
         "loss-by-step": ("Loss by denoising step", "Held-out prompts. Step 0 begins with noise."),
@@ -199,7 +179,7 @@ def _autoencoders(content: LatentsContent, parts: Mapping[str, Part]) -> list[Ht
     ]
 
 
-def _concepts(content: LatentsContent, parts: Mapping[str, Part]) -> list[Html]:
+def _concepts(content: LatentsContent, parts: Mapping[str, drawing.DrawnFigure]) -> list[Html]:
     text = (
         "Latents down, concepts across: the mean activation of a latent over the pictures of a concept, as a share of "
         "the largest in its row. A latent of one concept is dark once; outlined is what it was chosen for."
@@ -235,7 +215,7 @@ def _points(content: LatentsContent) -> list[Html]:
     return found
 
 
-def _plot(name: str, title: str, text: str, parts: Mapping[str, Part]) -> Html:
+def _plot(name: str, title: str, text: str, parts: Mapping[str, drawing.DrawnFigure]) -> Html:
     drawn = figure(parts[name].svg, f"{title}. {text}".strip(". "), text, download(name, parts[name].table))
     return el("section", *([el("h3", title)] if title else []), drawn)
 

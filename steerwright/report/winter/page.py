@@ -1,6 +1,5 @@
 """The report: one self-contained page, and every figure beside it as PNG with the numbers behind it."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -53,8 +52,8 @@ def write_report(folder: Path, content: ReportContent) -> Path:
         figures.save_png(drawing, folder / f"{name}.png")
     data = _data(content, sheet)
     for name, table in data.items():
-        table.write_csv(folder / f"{name}.csv", float_precision=6)
-    (folder / "provenance.json").write_text(json.dumps(asdict(content.provenance), indent=1, default=str) + "\n")
+        figures.save_table(folder, name, table)
+    figures.save_json(folder, provenance=asdict(content.provenance))
     svgs = {name: Html(figures.to_svg(drawing, name)) for name, drawing in drawings.items()}
     path = folder / "report.html"
     path.write_text(_page(content, sheet, svgs, data), encoding="utf-8")

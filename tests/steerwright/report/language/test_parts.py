@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from steerwright.report.html.figures import Attachments
 from steerwright.report.language.content import CONDITIONS, KINDS, LanguageContent, nothing
 from steerwright.report.language.figures import RATES, ColourScale, rate_table, ratio_table, ratios, short
 from steerwright.report.language.frontier import front, frontier_table
 from steerwright.report.language.page import vectors_part
-from steerwright.report.language.parts import Beside
 from steerwright.report.language.texts import comparison, comparisons, concept_texts
 from tasks.language.report import judge_name, read_table, what_was_done
 
@@ -133,9 +133,9 @@ def test_cosines_are_of_the_layer_that_most_concepts_were_steered_at(tmp_path: P
     some = replace(
         content, statistics=nothing("statistics"), chosen={name: {"layer": at} for name, at in layers.items()}
     )
-    (drawn,) = vectors_part(some, Beside(tmp_path))
+    (drawn,) = vectors_part(some, Attachments(tmp_path))
     assert "at layer 4, the one chosen most often" in drawn
-    (drawn,) = vectors_part(replace(some, chosen={}), Beside(tmp_path))
+    (drawn,) = vectors_part(replace(some, chosen={}), Attachments(tmp_path))
     assert "at layer 3." in drawn
 
 
