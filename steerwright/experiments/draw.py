@@ -28,7 +28,7 @@ from steerwright.models.load import LoadedModel, load_once, same_threads
 from steerwright.models.running import PipelineState, track
 from steerwright.models.spec import ModelSpec
 from steerwright.steering.algebra import Edit, on_device
-from steerwright.steering.apply import Presence, check_branches, steered_batches
+from steerwright.steering.apply import ImageGates, check_branches, steered_batches
 from steerwright.steering.gates import ImageGate
 
 BATCH = 16
@@ -223,11 +223,11 @@ def survey(model: Any, edits: Mapping[str, Sequence[Edit]]) -> Iterator[GateSurv
             by_module.setdefault(where, []).append((name, on_device(edit, device, moved)))
     with ExitStack() as stack:
         running = stack.enter_context(track(pipeline))
-        presence = Presence(running)
+        image_gates = ImageGates(running)
         # First, as `steer` does it: gates are asked when the block that would be edited runs.
-        presence.watch(stack, pipeline, [edit for users in by_module.values() for _, edit in users])
+        image_gates.watch(stack, pipeline, [edit for users in by_module.values() for _, edit in users])
         for (module, before), users in by_module.items():
-            note = _noting(users, running, presence, found)
+            note = _noting(users, running, image_gates, found)
             if before:
                 stack.callback(module.register_forward_pre_hook(_before(note), with_kwargs=True).remove)
             else:
@@ -236,7 +236,7 @@ def survey(model: Any, edits: Mapping[str, Sequence[Edit]]) -> Iterator[GateSurv
 
 
 def _noting(
-    users: Sequence[tuple[str, Edit]], running: PipelineState, presence: Presence, found: GateSurvey
+    users: Sequence[tuple[str, Edit]], running: PipelineState, image_gates: ImageGates, found: GateSurvey
 ) -> Callable[[Tensor], None]:
     def note(acts: Tensor) -> None:
         step = running.step
@@ -246,7 +246,7 @@ def _noting(
         for name, edit in users:
             if edit.steps is not None and not edit.steps[0] <= step.index <= edit.steps[1]:
                 continue
-            held = presence.of(edit.gate, len(acts))
+            held = image_gates.of(edit.gate, len(acts))
             assert held is not None, "gated by image, as checked"
             rows = [held[part] for branch, part in halves if edit.sign(branch)]
             if rows:

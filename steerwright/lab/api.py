@@ -19,7 +19,7 @@ from steerwright.lab.operations.explore_layers import explore_layers
 from steerwright.lab.operations.mix_concepts import keep_mix, mix_concepts
 from steerwright.lab.operations.steer_text import steer_text
 from steerwright.lab.operations.sweep import layer_analysis, strength_sweep, sweep
-from steerwright.lab.shared import answering
+from steerwright.lab.page_state import answering
 from steerwright.lab.workbench import Workbench
 
 

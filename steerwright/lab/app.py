@@ -79,13 +79,13 @@ def build(workbench: Workbench) -> gr.Blocks:
 
     from steerwright.lab.api import add_endpoints
     from steerwright.lab.operations.library import SECONDS_KEPT
-    from steerwright.lab.shared import Shared
+    from steerwright.lab.page_state import PageState
 
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(600, SECONDS_KEPT)) as page:
         # First, so that no event of a tab takes one of their names.
         add_endpoints(workbench)
         gr.HTML(_head(workbench))
-        shared = Shared(workbench)
+        shared = PageState(workbench)
         opened = []
         with gr.Tabs(elem_classes="lab-tabs"):
             for title, tab in _tabs():

@@ -32,7 +32,7 @@ from steerwright.steering.gates import ImageGate
 Window = tuple[int, int] | None
 
 
-class Presence:
+class ImageGates:
     """What gates by image have measured in the running call; edits that share a gate share its measurement."""
 
     def __init__(self, running: PipelineState) -> None:
@@ -120,17 +120,17 @@ def steer(model: Any, edits: Sequence[Edit]) -> Iterator[None]:
         return
     with ExitStack() as stack:
         running = stack.enter_context(track(pipeline))
-        presence = Presence(running)
-        # First, so that presence is measured before a block is edited.
-        presence.watch(stack, pipeline, [edit for here in by_module.values() for edit in here])
+        image_gates = ImageGates(running)
+        # First, so that gates are measured before a block is edited.
+        image_gates.watch(stack, pipeline, [edit for here in by_module.values() for edit in here])
         for module, here in by_module.items():
             on_input = [edit for edit in here if edit.hookpoint.where == "in"]
             on_output = [edit for edit in here if edit.hookpoint.where != "in"]
             if on_input:
-                before = _input_hook(on_input, pipeline, running, presence)
+                before = _input_hook(on_input, pipeline, running, image_gates)
                 stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
             if on_output:
-                after = _output_hook(on_output, pipeline, running, presence)
+                after = _output_hook(on_output, pipeline, running, image_gates)
                 stack.callback(module.register_forward_hook(after, with_kwargs=True).remove)
         yield
 
@@ -164,14 +164,16 @@ def check_branches(
         )
 
 
-def _input_hook(edits: Sequence[Edit], pipeline: Any, running: PipelineState, presence: Presence) -> Callable[..., Any]:
+def _input_hook(
+    edits: Sequence[Edit], pipeline: Any, running: PipelineState, image_gates: ImageGates
+) -> Callable[..., Any]:
     due = _schedule(edits, running)
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
         if not (now := due()):
             return None
         for edit in now:
-            acts = _on_branches(edit, cut_input(edit.hookpoint, args, kwargs, running), pipeline, running, presence)
+            acts = _on_branches(edit, cut_input(edit.hookpoint, args, kwargs, running), pipeline, running, image_gates)
             args, kwargs = with_cut_input(edit.hookpoint, args, kwargs, acts, running)
         return args, kwargs
 
@@ -179,7 +181,7 @@ def _input_hook(edits: Sequence[Edit], pipeline: Any, running: PipelineState, pr
 
 
 def _output_hook(
-    edits: Sequence[Edit], pipeline: Any, running: PipelineState, presence: Presence
+    edits: Sequence[Edit], pipeline: Any, running: PipelineState, image_gates: ImageGates
 ) -> Callable[..., Any]:
     due = _schedule(edits, running)
 
@@ -191,16 +193,16 @@ def _output_hook(
             if edit.hookpoint.where == "update":
                 update = acts - cut_input(edit.hookpoint, args, kwargs, running)
                 # Adding the change, not input plus update: a token that is not touched keeps its bits.
-                acts = acts + (_on_branches(edit, update, pipeline, running, presence) - update)
+                acts = acts + (_on_branches(edit, update, pipeline, running, image_gates) - update)
             else:
-                acts = _on_branches(edit, acts, pipeline, running, presence)
+                acts = _on_branches(edit, acts, pipeline, running, image_gates)
             output = with_cut_output(edit.hookpoint, output, acts, running)
         return output
 
     return hook
 
 
-def _on_branches(edit: Edit, given: Tensor, pipeline: Any, running: PipelineState, presence: Presence) -> Tensor:
+def _on_branches(edit: Edit, given: Tensor, pipeline: Any, running: PipelineState, image_gates: ImageGates) -> Tensor:
     """Edit the rows of the branch that `edit` means; the others are passed on as they are."""
     halves = _halves(edit.hookpoint, given, running)
     signs = {edit.sign(branch) for branch, _ in halves}
@@ -208,8 +210,8 @@ def _on_branches(edit: Edit, given: Tensor, pipeline: Any, running: PipelineStat
         return given
     acts = as_tokens(given)
     mask = token_mask(edit, pipeline, running)
-    holds = presence.of(edit.gate, len(acts))
-    held = [presence.of(gate, len(acts)) for gate in edit.operator.gates]
+    holds = image_gates.of(edit.gate, len(acts))
+    held = [image_gates.of(gate, len(acts)) for gate in edit.operator.gates]
     uncond = next((acts[rows] for branch, rows in halves if branch == "uncond"), None)
     if len(halves) == 1 or (len(signs) == 1 and not edit.per_image and not edit.operator.reads_uncond):
         return like_map(edited(edit, acts, sign=signs.pop(), mask=_both(mask, holds), held=held), given)

@@ -1,4 +1,4 @@
-"""The bench of the lessons: answers with and without edits, what they show, and how well they hold together."""
+"""What the lessons measure with: answers with and without edits, what they show, and how well they hold together."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from steerwright.lab.checks import (
     checked_text,
     checked_tokens,
 )
+from steerwright.lab.detokeniser import token_texts
 from steerwright.lab.jobs import Job
-from steerwright.lab.pieces import token_pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,7 +106,7 @@ def compare_tokens(
         unsteered=unsteered.text,
         steered=steered.text,
         read=reading,
-        tokens=tuple(token_pieces(model, [*answer.prompt_tokens, *answer.tokens])),
+        tokens=tuple(token_texts(model, [*answer.prompt_tokens, *answer.tokens])),
         prompt_tokens=len(answer.prompt_tokens),
         norm_before=norm,
         norm_after=after.norm(dim=-1),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from steerwright.errors import UserError
 from steerwright.lab.checks import checked_text, checked_tokens
+from steerwright.lab.detokeniser import token_texts
 from steerwright.lab.jobs import Job
-from steerwright.lab.pieces import token_pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +75,7 @@ def explore_layers(workbench: Workbench, prompt: Any, *, tokens: Any = 14, job: 
     return LayerExploration(
         prompt=text,
         answer=answer.text,
-        words=tuple(token_pieces(model, answer.tokens, answer.prompt_tokens)),
+        words=tuple(token_texts(model, answer.tokens, answer.prompt_tokens)),
         norms=tuple(norms.mean(1).tolist()),
         written=(float("nan"), *added.mean(1).tolist()),
         guesses=_guesses(model, lens),

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from steerwright.lab.checks import checked_number, checked_seed, checked_text, checked_whole
 from steerwright.lab.jobs import Job
 from steerwright.lab.operations.steer_picture import LONGEST_PROMPT
-from steerwright.lab.pictures.bench import FLUX, picture_bench
+from steerwright.lab.pictures.catalogue import PictureChange
 from steerwright.lab.pictures.drawing import Heat, draw_picture
 from steerwright.lab.pictures.features import LabFeature
 from steerwright.lab.pictures.heat_sources import LatentHeat
-from steerwright.lab.pictures.kit import PictureChange
+from steerwright.lab.pictures.session import FLUX, picture_session
 from steerwright.report.html.overlays import heat_limit
 from steerwright.steering.latents.direction import latent_steering
 
@@ -50,7 +50,7 @@ class FeaturePicture:
 
 def layer_features(workbench: Workbench, layer: str) -> tuple[LabFeature, ...]:
     """The features of a layer (early, late), those that change pictures most first."""
-    return picture_bench(workbench).layer(layer).features
+    return picture_session(workbench).layer(layer).features
 
 
 def steer_feature(
@@ -68,16 +68,16 @@ def steer_feature(
     there or not finite, Cancelled when the job is stopped.
     """
     job = job or Job()
-    bench = picture_bench(workbench)
+    session = picture_session(workbench)
     text, number = checked_text(prompt, "prompt", LONGEST_PROMPT), checked_seed(seed)
     far = checked_number(strength, "strength", -STRONGEST, STRONGEST)
-    place = bench.layer(layer)
+    place = session.layer(layer)
     feature = place.feature(checked_whole(latent, "feature", 0, place.sae.size - 1))
     job.step(0.0, "Loading the picture model")
     model = workbench.picture_model(FLUX)
     source = LatentHeat({layer: place.sae}, {layer: {0: torch.tensor([feature.latent])}}, {layer: {0: 1.0}})
     with workbench.turn(FLUX, job.cancelled):
-        plain = bench.drawn(
+        plain = session.drawn(
             (FLUX, text, number, layer, feature.latent),
             lambda: draw_picture(model, text, number, heat=source, job=job, span=(0.0, 0.5), what="Unsteered"),
         )
@@ -89,7 +89,7 @@ def steer_feature(
             model, text, number, edits, heat=source, job=job, span=(0.5, 1.0), what="Steered"
         )  # fmt: skip
     assert plain.heat is not None and steered.heat is not None, "a source of heat was given"
-    change = bench.judge().compare(plain.pixels, steered.pixels)
+    change = session.judge().compare(plain.pixels, steered.pixels)
     limit = max(feature.limit, heat_limit([plain.heat[min(place.step, len(plain.heat) - 1)]]))
     return FeaturePicture(
         text, number, feature, far, plain.pixels, steered.pixels, change, plain.heat, steered.heat, limit

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from steerwright.errors import UserError
 from steerwright.lab.checks import checked_choice, checked_number, checked_seed, checked_text
 from steerwright.lab.jobs import Job
-from steerwright.lab.pictures.bench import SD, PictureBench, picture_bench
+from steerwright.lab.pictures.catalogue import PictureChange
 from steerwright.lab.pictures.drawing import Drawn, Heat, HeatSource, draw_picture
 from steerwright.lab.pictures.edits import EditChoice, PictureEdit, prompt_words
 from steerwright.lab.pictures.heat_sources import AttentionHeat
-from steerwright.lab.pictures.kit import PictureChange
+from steerwright.lab.pictures.session import SD, PictureSession, picture_session
 from steerwright.models.attention_blocks import attention_blocks
 from steerwright.report.html.overlays import heat_limit
 
@@ -62,7 +62,7 @@ class PictureStrip:
 
 def picture_choices(workbench: Workbench, method: str) -> list[EditChoice]:
     """What a method (text, attention, latents) can do with pictures."""
-    return [one.choice for one in picture_bench(workbench).choices(method).values()]
+    return [one.choice for one in picture_session(workbench).choices(method).values()]
 
 
 def steer_picture(
@@ -82,15 +82,15 @@ def steer_picture(
     of the prompt's last word. Raises UserError for what is not there or not finite, Cancelled when the job is stopped.
     """
     job = job or Job()
-    bench = picture_bench(workbench)
+    session = picture_session(workbench)
     text, number = checked_text(prompt, "prompt", LONGEST_PROMPT), checked_seed(seed)
-    chosen = _chosen(bench, method, edit)
+    chosen = _chosen(session, method, edit)
     far = _strength(chosen.choice, strength)
     model = _model(workbench, job)
     with workbench.turn(SD, job.cancelled):
         # In the turn too: a tokenizer is no more to be shared by threads than the networks are.
         source, heat_of, key = _heat(model, chosen, text, heat)
-        plain = bench.drawn(
+        plain = session.drawn(
             (SD, text, number, key),
             lambda: draw_picture(model, text, number, heat=source, job=job, span=(0.0, 0.5), what="Unsteered"),
         )
@@ -99,7 +99,7 @@ def steer_picture(
         steered = draw_picture(
             model, text, number, chosen.edits(model, far), heat=source, job=job, span=(0.5, 1.0), what="Steered"
         )
-    change = bench.judge().compare(plain.pixels, steered.pixels)
+    change = session.judge().compare(plain.pixels, steered.pixels)
     assert plain.heat is not None and steered.heat is not None, "a source of heat was given"
     return SteeredPicture(
         text, number, chosen.choice, far, plain.pixels, steered.pixels, change, plain.heat, steered.heat,
@@ -121,15 +121,15 @@ def picture_strip(
     Raises as `steer_picture` does. A job that is stopped keeps what it has shown.
     """
     job = job or Job()
-    bench = picture_bench(workbench)
+    session = picture_session(workbench)
     text, number = checked_text(prompt, "prompt", LONGEST_PROMPT), checked_seed(seed)
-    chosen = _chosen(bench, method, edit)
+    chosen = _chosen(session, method, edit)
     count = len(list(strengths))
     checked_number(count, "number of strengths", 1, MOST_STRENGTHS)
     far = [_strength(chosen.choice, one) for one in strengths]
     model = _model(workbench, job)
     with workbench.turn(SD, job.cancelled):
-        plain = bench.drawn((SD, text, number, None), lambda: draw_picture(model, text, number, job=job))
+        plain = session.drawn((SD, text, number, None), lambda: draw_picture(model, text, number, job=job))
     found = PictureStrip(chosen.choice, (), (), ())
     for place, one in enumerate(far):
         span = (place / count, (place + 1) / count)
@@ -137,7 +137,7 @@ def picture_strip(
             edits = chosen.edits(model, one)
             what = f"Strength {one:g}"
             drawn = plain if one == 0 else draw_picture(model, text, number, edits, job=job, span=span, what=what)
-        change = bench.judge().compare(plain.pixels, drawn.pixels)
+        change = session.judge().compare(plain.pixels, drawn.pixels)
         found = PictureStrip(
             chosen.choice, (*found.strengths, one), (*found.pictures, drawn.pixels), (*found.changes, change)
         )
@@ -145,8 +145,8 @@ def picture_strip(
     return found
 
 
-def _chosen(bench: PictureBench, method: Any, edit: Any) -> PictureEdit:
-    choices = bench.choices(method)
+def _chosen(session: PictureSession, method: Any, edit: Any) -> PictureEdit:
+    choices = session.choices(method)
     return choices[checked_choice(edit, choices, "edit")]
 
 
@@ -167,7 +167,7 @@ def _heat(model: LoadedModel, chosen: PictureEdit, prompt: str, heat: Any) -> tu
     value = chosen.choice.concept.rpartition(":")[2]
     if concept is not None:
         what = {
-            "attention": f"Presence of {value} by its vectors: 0 as in prompts without it, 1 as in prompts with it",
+            "attention": f"ImageGates of {value} by its vectors: 0 as in prompts without it, 1 as in prompts with it",
             "latents": f"Activity of the latents of {value}: 1 is their mean in pictures with it",
         }[chosen.choice.method]
         return concept, what, (chosen.choice.method, chosen.choice.key)

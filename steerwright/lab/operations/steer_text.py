@@ -19,9 +19,9 @@ from steerwright.lab.checks import (
     checked_text,
     checked_tokens,
 )
+from steerwright.lab.detokeniser import Detokeniser, token_texts
 from steerwright.lab.jobs import Job
 from steerwright.lab.operations.blend import Blend, Expression, blend, expression
-from steerwright.lab.pieces import Pieces, token_pieces
 from steerwright.vectors.steering_vectors import layer_number
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class _Stream:
 
     def __init__(self, model: LanguageModel, most: int, job: Job) -> None:
         self._most, self._job = most, job
-        self._rows = Pieces(model), Pieces(model)
+        self._rows = Detokeniser(model), Detokeniser(model)
         self._written: tuple[list[str], list[str]] = ([], [])
 
     def __call__(self, row: int, token: int) -> None:
@@ -230,7 +230,7 @@ def _measured(
     }
     found = []
     for row, answer in enumerate(answers):
-        pieces = token_pieces(model, answer.tokens)
+        pieces = token_texts(model, answer.tokens)
         tokens = tuple(
             Token(piece, float(before), float(after))
             for piece, before, after in zip(pieces, plain[row], moved[row], strict=False)

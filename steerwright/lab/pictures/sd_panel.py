@@ -20,6 +20,7 @@ from steerwright.lab.operations.steer_picture import (
     picture_strip,
     steer_picture,
 )
+from steerwright.lab.page_state import ask_to_stop, guarded, status_line, stop_state
 from steerwright.lab.pictures.edits import METHODS, EditChoice
 from steerwright.lab.pictures.view import (
     blank,
@@ -33,7 +34,6 @@ from steerwright.lab.pictures.view import (
     shots,
     strip_caption,
 )
-from steerwright.lab.shared import ask_to_stop, guarded, status_line, stop_state
 from steerwright.lab.style import progress, table
 from steerwright.lab.workbench import Workbench
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from steerwright.lab.pictures.catalogue import PictureChange
 from steerwright.lab.pictures.features import LabFeature
-from steerwright.lab.pictures.kit import PictureChange
 from steerwright.report.html.overlays import SCALE, overlay
 from steerwright.report.html.page import Html, data_uri, el
 from steerwright.report.html.theme import decimal, percent

@@ -22,7 +22,7 @@ from steerwright.lab.operations.sweep import (
     strength_sweep,
     sweep,
 )
-from steerwright.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
+from steerwright.lab.page_state import PageState, ask_to_stop, guarded, status_line, stop_state
 from steerwright.lab.style import lead, progress, table
 from steerwright.lab.token_view import plain, share
 from steerwright.lab.workbench import Workbench
@@ -32,7 +32,7 @@ _FEW = 12  # rows of a table that is shown without being asked for
 WHAT = (("every layer, one strength", "layers"), ("one layer, many strengths", "strengths"), ("both", "both"))
 
 
-def tab(workbench: Workbench, shared: Shared) -> None:
+def tab(workbench: Workbench, shared: PageState) -> None:
     """Build the tab inside the current Blocks."""
     count = workbench.outline().layers
     first = next(iter(workbench.concepts().values()))

@@ -13,7 +13,7 @@ from steerwright.lab.charts.plane import Path, Place, plane
 from steerwright.lab.jobs import Stop, follow
 from steerwright.lab.operations.compare_tokens import TokenComparison, compare_tokens
 from steerwright.lab.operations.concept_map import ConceptPlane, concept_map
-from steerwright.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
+from steerwright.lab.page_state import PageState, ask_to_stop, guarded, status_line, stop_state
 from steerwright.lab.style import lead, progress
 from steerwright.lab.workbench import Workbench
 from steerwright.report.html.page import Html, el
@@ -30,7 +30,7 @@ _MAPS = {
 }
 
 
-def tab(workbench: Workbench, shared: Shared) -> None:
+def tab(workbench: Workbench, shared: PageState) -> None:
     """Build the tab inside the current Blocks."""
     layers = workbench.outline().layers
     entries = workbench.concepts()

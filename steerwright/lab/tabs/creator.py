@@ -11,7 +11,7 @@ import gradio as gr
 from steerwright.lab.charts.line_chart import Line, line_chart
 from steerwright.lab.jobs import follow
 from steerwright.lab.operations.create_concept import TOKENS_OF, CreatedConcept, create_concept
-from steerwright.lab.shared import Shared, guarded, status_line
+from steerwright.lab.page_state import PageState, guarded, status_line
 from steerwright.lab.style import lead, progress, table
 from steerwright.lab.token_view import plain, share
 from steerwright.lab.workbench import Workbench
@@ -50,7 +50,7 @@ _BOXES = {
 }
 
 
-def tab(workbench: Workbench, shared: Shared) -> None:
+def tab(workbench: Workbench, shared: PageState) -> None:
     """Build the tab inside the current Blocks."""
     gr.HTML(
         lead(

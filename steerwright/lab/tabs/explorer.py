@@ -16,7 +16,7 @@ from steerwright.lab.checks import checked_layer
 from steerwright.lab.jobs import Job, Stop, follow
 from steerwright.lab.operations.explore_layers import LayerExploration, explore_layers, settled_by
 from steerwright.lab.operations.separability import Separability, concept_separability
-from steerwright.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
+from steerwright.lab.page_state import PageState, ask_to_stop, guarded, status_line, stop_state
 from steerwright.lab.style import lead, progress
 from steerwright.lab.workbench import Workbench
 from steerwright.report.html.page import Html, el
@@ -37,7 +37,7 @@ class _View:
     why: str = ""
 
 
-def tab(workbench: Workbench, shared: Shared) -> None:
+def tab(workbench: Workbench, shared: PageState) -> None:
     """Build the tab inside the current Blocks."""
     layers = workbench.outline().layers
 

@@ -15,11 +15,12 @@ from steerwright.lab.checks import LARGEST_SEED
 from steerwright.lab.jobs import Job, Stop, follow
 from steerwright.lab.operations.steer_feature import STRONGEST, FeaturePicture, layer_features, steer_feature
 from steerwright.lab.operations.steer_picture import CONCEPT, LONGEST_PROMPT, picture_choices, steer_picture
-from steerwright.lab.pictures.bench import picture_bench
+from steerwright.lab.page_state import PageState, answering, ask_to_stop, guarded, status_line, stop_state
+from steerwright.lab.pictures.catalogue import PictureChange
 from steerwright.lab.pictures.edits import METHODS
 from steerwright.lab.pictures.features import LAYERS
-from steerwright.lab.pictures.kit import PictureChange
 from steerwright.lab.pictures.sd_panel import sd_panel
+from steerwright.lab.pictures.session import picture_session
 from steerwright.lab.pictures.view import (
     PICTURE_STYLE,
     blank,
@@ -34,13 +35,12 @@ from steerwright.lab.pictures.view import (
     shot,
     shots,
 )
-from steerwright.lab.shared import Shared, answering, ask_to_stop, guarded, status_line, stop_state
 from steerwright.lab.style import lead, progress, table
 from steerwright.lab.workbench import Workbench
 from steerwright.report.html.page import el
 
 
-def tab(workbench: Workbench, shared: Shared) -> None:  # noqa: ARG001
+def tab(workbench: Workbench, shared: PageState) -> None:  # noqa: ARG001
     """Build the tab inside the current Blocks; what is missing for it is said there, and the other tabs go on."""
     gr.HTML(
         f"<style>{PICTURE_STYLE}</style>"
@@ -226,7 +226,7 @@ def _listed(workbench: Workbench, layer: str) -> list[tuple[str, int]]:
 
 
 def _card(workbench: Workbench, layer: str, latent: int) -> str:
-    place = picture_bench(workbench).layer(layer)
+    place = picture_session(workbench).layer(layer)
     feature = place.feature(latent)
     return feature_card(feature, place.strip(feature), place.step)
 
@@ -239,7 +239,7 @@ def _waiting() -> str:
 
 
 def _finished(workbench: Workbench, found: FeaturePicture) -> tuple[str, str]:
-    step = picture_bench(workbench).layer(found.feature.layer).step
+    step = picture_session(workbench).layer(found.feature.layer).step
     heat = found.heat_unsteered
     silent = not heat[min(step, len(heat) - 1)].any()
     fires = heat_shot(found.unsteered, heat, found.limit, step, "Where it fires, left alone")

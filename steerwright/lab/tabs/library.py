@@ -18,7 +18,7 @@ from steerwright.lab.operations.library import (
     rename_concept,
     temporary_export,
 )
-from steerwright.lab.shared import Shared, guarded
+from steerwright.lab.page_state import PageState, guarded
 from steerwright.lab.style import lead, table
 from steerwright.lab.workbench import Workbench
 from steerwright.report.html.theme import DASH, decimal, percent
@@ -26,7 +26,7 @@ from steerwright.report.html.theme import DASH, decimal, percent
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def tab(workbench: Workbench, shared: Shared) -> None:
+def tab(workbench: Workbench, shared: PageState) -> None:
     """Build the tab inside the current Blocks."""
     gr.HTML(
         "<style>#library-details details{margin:.8rem 0 0}#library-details summary{cursor:pointer}</style>"

@@ -11,7 +11,7 @@ import gradio as gr
 from steerwright.lab.checks import LONGEST_TEXT
 from steerwright.lab.jobs import Stop, follow
 from steerwright.lab.operations.mix_concepts import TOKENS, Mixed, keep_mix, mix_concepts
-from steerwright.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
+from steerwright.lab.page_state import PageState, ask_to_stop, guarded, status_line, stop_state
 from steerwright.lab.style import lead, progress, table
 from steerwright.lab.token_view import plain, share
 from steerwright.lab.workbench import Workbench
@@ -22,7 +22,7 @@ _PREFERRED = (("happy", 0.5), ("formal", 0.5), (None, 0.0))
 _HOW = {"turns": "|", "sum": ","}
 
 
-def tab(workbench: Workbench, shared: Shared) -> None:
+def tab(workbench: Workbench, shared: PageState) -> None:
     """Build the tab inside the current Blocks."""
     known = workbench.concepts()
     gr.HTML(

@@ -13,7 +13,7 @@ from steerwright.lab.checks import LARGEST_SEED, LONGEST_ANSWER, LONGEST_TEXT
 from steerwright.lab.jobs import Stop, follow
 from steerwright.lab.operations.blend import blend
 from steerwright.lab.operations.steer_text import ACTIONS, BOUNDS, PLACES, REMOVAL, SteeredText, Written, steer_text
-from steerwright.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
+from steerwright.lab.page_state import PageState, ask_to_stop, guarded, status_line, stop_state
 from steerwright.lab.style import lead, progress
 from steerwright.lab.token_view import answer_panel, coloured, legend, plain, summary, where, writing
 from steerwright.lab.workbench import Workbench
@@ -23,7 +23,7 @@ WIDEST = 2.0
 _EMPTY = '<span class="muted">{}</span>'
 
 
-def tab(workbench: Workbench, shared: Shared) -> None:
+def tab(workbench: Workbench, shared: PageState) -> None:
     """Build the tab inside the current Blocks."""
     first = next(iter(workbench.concepts().values()))
     gr.HTML(

@@ -23,7 +23,7 @@ from steerwright.lab.lessons.lesson import (
     Words,
     start,
 )
-from steerwright.lab.shared import Shared, ask_to_stop, guarded, status_line, stop_state
+from steerwright.lab.page_state import PageState, ask_to_stop, guarded, status_line, stop_state
 from steerwright.lab.style import lead, progress
 from steerwright.lab.workbench import Workbench
 from steerwright.report.html.page import Html, el
@@ -68,7 +68,7 @@ _FEW = 4
 Passed = frozenset[tuple[str, str]]
 
 
-def tab(workbench: Workbench, shared: Shared) -> None:  # noqa: ARG001
+def tab(workbench: Workbench, shared: PageState) -> None:  # noqa: ARG001
     """Build the tab inside the current Blocks."""
     known, layers = known_concepts(workbench), workbench.outline().layers
     gr.HTML(f"<style>{LESSON_STYLE}</style>" + lead("Learn by measuring", _LEAD))

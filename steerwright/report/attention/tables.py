@@ -11,8 +11,7 @@ import polars.selectors as cs
 from steerwright.report.attention.content import COLOURS, CONDITION_NAMES, CONDITIONS, AttentionContent, EditTables
 from steerwright.report.attention.grid import Cell, Column, Grid
 from steerwright.report.attention.words import KIND_NAMES, around, measure_key, number
-from steerwright.report.html.page import Html, el, scrolling, verdict
-from steerwright.report.html.sheets import picture_cell, picture_table, small_picture
+from steerwright.report.html.page import Html, el, picture_cell, picture_table, scrolling, small_picture, verdict
 from steerwright.report.html.theme import DASH, THIN, decimal, percent
 from steerwright.scoring.metrics import METRICS
 

@@ -11,8 +11,7 @@ from steerwright.report.flux.features import Feature
 from steerwright.report.flux.report_folder import Pictures, ReportFolder
 from steerwright.report.flux.words import Head, cell, chip, nothing, row_head, sortable
 from steerwright.report.html.labelled_grid import GridCell, LabelledGrid, arrange_grid, signed
-from steerwright.report.html.page import Html, el, join, section
-from steerwright.report.html.sheets import picture_cell, picture_table
+from steerwright.report.html.page import Html, el, join, picture_cell, picture_table, section
 from steerwright.report.html.theme import decimal
 from steerwright.report.latents.words import number
 

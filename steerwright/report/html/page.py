@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,3 +146,32 @@ def scrolling(label: str, head: Sequence[Html], rows: Sequence[Html], wide: bool
     """A table that scrolls within itself on a narrow screen, and can be scrolled by keyboard."""
     table = el("table", el("thead", *head), el("tbody", *rows), class_="wide" if wide else None)
     return el("div", table, class_="scroll", role="region", aria_label=label, tabindex=0)
+
+
+def picture_table(title: str, head: Sequence[Html], rows: Iterable[tuple[Html, Sequence[Html]]], columns: int) -> Html:
+    """The grid as a table: a line of text above each row of cells."""
+    body: list[Html] = []
+    for text, cells in rows:
+        body.append(el("tr", el("th", text, scope="rowgroup", colspan=columns), class_="group"))
+        body.append(el("tr", *cells))
+    table = el("table", el("thead", *head), el("tbody", *body), class_="grid")
+    return el("div", table, class_="scroll", role="region", aria_label=f"Pictures: {title}", tabindex=0)
+
+
+def picture_cell(
+    image: Html, seen: str, changed: Sequence[str], *, shows: str | None = None, class_: str | None = None
+) -> Html:
+    """A cell of it; `shows` is the class of the seen value, where the picture shows the concept."""
+    caption = [el("span", seen, class_=shows)]
+    if changed:
+        caption.append(el("span", ", ".join(changed), class_="changed"))
+    return el("td", el("figure", image, el("figcaption", *caption)), class_=class_)
+
+
+def small_picture(path: Path, alt: str) -> Html:
+    """A picture within the page, at its own size where it is small."""
+    source, size = picture(path)
+    return el(
+        "img", src=source, width=size[0], height=size[1], class_="small" if max(size) <= SMALL else None, alt=alt,
+        loading="lazy",
+    )  # fmt: skip

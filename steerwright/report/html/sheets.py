@@ -1,13 +1,12 @@
 """The contact sheet: every prompt with its unsteered, fixed and adaptive picture side by side, as one PNG."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from steerwright.report.html.page import SMALL, Html, el, picture
 from steerwright.report.html.theme import CONDITION_NAMES, LIGHT
 
 CELL = 192  # side of a picture: 64 pixels three times over
@@ -128,7 +127,7 @@ def shortened(text: str, letters: ImageFont.FreeTypeFont, width: int) -> str:
     return f"{text}…"
 
 
-# A grid of pictures, prompts down and conditions across, as PNG and as a table of the page.
+# A grid of pictures, prompts down and conditions across, as PNG.
 
 SIDE, TEXT, LABELS, BETWEEN = 128, 26, 34, 20
 
@@ -193,32 +192,3 @@ def _draw_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: SheetCell, x
     draw.text((x, y + SIDE + 5), shortened(cell.seen, letters, SIDE), font=letters, fill=LIGHT[cell.colour])
     changed = shortened(", ".join(cell.changed), font(11), SIDE)
     draw.text((x, y + SIDE + 20), changed, font=font(11), fill=LIGHT["fixed"])
-
-
-def picture_table(title: str, head: Sequence[Html], rows: Iterable[tuple[Html, Sequence[Html]]], columns: int) -> Html:
-    """The grid as a table: a line of text above each row of cells."""
-    body: list[Html] = []
-    for text, cells in rows:
-        body.append(el("tr", el("th", text, scope="rowgroup", colspan=columns), class_="group"))
-        body.append(el("tr", *cells))
-    table = el("table", el("thead", *head), el("tbody", *body), class_="grid")
-    return el("div", table, class_="scroll", role="region", aria_label=f"Pictures: {title}", tabindex=0)
-
-
-def picture_cell(
-    image: Html, seen: str, changed: Sequence[str], *, shows: str | None = None, class_: str | None = None
-) -> Html:
-    """A cell of it; `shows` is the class of the seen value, where the picture shows the concept."""
-    caption = [el("span", seen, class_=shows)]
-    if changed:
-        caption.append(el("span", ", ".join(changed), class_="changed"))
-    return el("td", el("figure", image, el("figcaption", *caption)), class_=class_)
-
-
-def small_picture(path: Path, alt: str) -> Html:
-    """A picture within the page, at its own size where it is small."""
-    source, size = picture(path)
-    return el(
-        "img", src=source, width=size[0], height=size[1], class_="small" if max(size) <= SMALL else None, alt=alt,
-        loading="lazy",
-    )  # fmt: skip

@@ -9,15 +9,8 @@ from typing import Any
 import polars as pl
 from PIL import Image
 
-from steerwright.report.html.page import Html, el
-from steerwright.report.html.sheets import (
-    SheetCell,
-    SheetColumn,
-    picture_cell,
-    picture_sheet,
-    picture_table,
-    small_picture,
-)
+from steerwright.report.html.page import Html, el, picture_cell, picture_table, small_picture
+from steerwright.report.html.sheets import SheetCell, SheetColumn, picture_sheet
 from steerwright.report.html.theme import DASH
 from steerwright.report.latents.content import LatentsContent, concept_name, method_name
 from steerwright.scoring.erasure_samples import UNSTEERED, ErasureTarget

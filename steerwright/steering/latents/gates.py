@@ -29,7 +29,7 @@ class WhereLatents(Gate):
 class LatentsInImage(ImageGate):
     """On all tokens of the images in which a concept's latents are active at `hookpoint`.
 
-    Presence is the weighted sum of the latents' means over the image's tokens, less `origin`; it exceeds `threshold`
+    ImageGates is the weighted sum of the latents' means over the image's tokens, less `origin`; it exceeds `threshold`
     where the image holds the concept. `weights` float32 [n] and `origin` are such that presence is 0 at the mean of the
     images without the concept and 1 at the mean of those with it, see `edits.presence_gate`. An image that
     an edit changes shows less and less of the concept; without `held_from` it would be let go before the edit is done.
@@ -44,7 +44,7 @@ class LatentsInImage(ImageGate):
     held_from: int | None = None
 
     def presence(self, acts: Tensor, means: Tensor | None = None) -> Tensor:
-        """Presence [images] in `acts` [images, tokens, d] at the gate's hookpoint; `means` if they are known."""
+        """ImageGates [images] in `acts` [images, tokens, d] at the gate's hookpoint; `means` if they are known."""
         known = image_means(self.sae, acts) if means is None else means
         return known[:, self.latents] @ self.weights - self.origin
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from steerwright.lab.jobs import Cancelled, Job
 from steerwright.lab.operations.steer_picture import picture_choices
-from steerwright.lab.pictures.bench import picture_bench
 from steerwright.lab.pictures.drawing import draw_picture
+from steerwright.lab.pictures.session import picture_session
 from steerwright.models.generate import generate
 
 PROMPT = "a red house by a lake"
@@ -29,7 +29,7 @@ def test_without_edits_it_is_the_picture_of_generate_to_the_bit(sd: Any) -> None
 def test_strength_0_of_every_method_gives_the_unsteered_picture_to_the_bit(picture_lab: Any, sd: Any) -> None:
     plain = generate(sd, [PROMPT], [3])[0]
     for method in ("text", "attention", "latents"):
-        edit = next(iter(picture_bench(picture_lab).choices(method).values()))
+        edit = next(iter(picture_session(picture_lab).choices(method).values()))
         assert np.array_equal(draw_picture(sd, PROMPT, 3, edit.edits(sd, 0.0)).pixels, plain), method
 
 
@@ -41,7 +41,7 @@ def test_each_denoising_step_is_told_once_within_the_span(sd: Any) -> None:
 
 
 def test_a_picture_that_is_stopped_leaves_no_hook_and_the_next_one_is_as_ever(picture_lab: Any, sd: Any) -> None:
-    edit = picture_bench(picture_lab).choices("attention")["add-winter"]
+    edit = picture_session(picture_lab).choices("attention")["add-winter"]
     wanted = draw_picture(sd, PROMPT, 3, edit.edits(sd, 2.0)).pixels
     before, asked = hooks(sd.pipeline), []
 
@@ -67,7 +67,7 @@ def test_heat_is_recorded_after_the_edits_have_acted(picture_lab: Any, sd: Any) 
             yield lambda: np.ones((1, 1, 1), np.float32)
 
     choice = picture_choices(picture_lab, "attention")[0]
-    edit = picture_bench(picture_lab).choices("attention")[choice.key]
+    edit = picture_session(picture_lab).choices("attention")[choice.key]
     draw_picture(sd, PROMPT, 3, heat=Counting())
     drawn = draw_picture(sd, PROMPT, 3, edit.edits(sd, 1.0), heat=Counting())
     assert seen[1] > seen[0]

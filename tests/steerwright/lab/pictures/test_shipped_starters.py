@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from steerwright.lab.pictures.bench import FLUX, SD, picture_bench
 from steerwright.lab.pictures.features import LAYERS
+from steerwright.lab.pictures.session import FLUX, SD, picture_session
 from steerwright.models.fingerprint import same_digest
 from steerwright.models.identify import fingerprint
 from steerwright.models.select import select_model
@@ -23,14 +23,14 @@ def test_they_name_the_digests_of_the_shipped_models(picture_lab: Any) -> None:
 
 def test_every_edit_makes_edits_for_its_model(picture_lab: Any, sd: Any) -> None:
     for method in ("text", "attention", "latents"):
-        for one in picture_bench(picture_lab).choices(method).values():
+        for one in picture_session(picture_lab).choices(method).values():
             edits = one.edits(sd, one.choice.strength)
             assert edits and not any(edit.idle for edit in edits), one.choice.key
 
 
 def test_every_feature_has_its_pictures_and_lies_within_its_autoencoder(picture_lab: Any) -> None:
     for name in LAYERS:
-        layer = picture_bench(picture_lab).layer(name)
+        layer = picture_session(picture_lab).layer(name)
         assert len(layer.features) >= 10
         for feature in layer.features:
             assert 0 <= feature.latent < layer.sae.size

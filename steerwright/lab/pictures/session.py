@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from steerwright.errors import UserError
+from steerwright.lab.pictures.catalogue import Judge, attention_choices, latent_choices, text_choices
 from steerwright.lab.pictures.edits import METHODS, PictureEdit
 from steerwright.lab.pictures.features import LAYERS, FluxLayer, flux_layer
-from steerwright.lab.pictures.kit import Judge, attention_choices, latent_choices, text_choices
 from steerwright.lab.pictures.sources import attention_source, latents_source, text_source
 from steerwright.models.identify import fingerprint
 from steerwright.models.select import select_model
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 SD, FLUX = "seasons-sd", "seasons-flux"
 _KEPT = 64
 T = TypeVar("T")
-_benches: WeakKeyDictionary[Workbench, PictureBench] = WeakKeyDictionary()
+_sessions: WeakKeyDictionary[Workbench, PictureSession] = WeakKeyDictionary()
 _guard = threading.Lock()
 
 
-def picture_bench(workbench: Workbench) -> PictureBench:
-    """The bench that belongs to `workbench`: always the same one."""
+def picture_session(workbench: Workbench) -> PictureSession:
+    """The session that belongs to `workbench`: always the same one."""
     with _guard:
-        if workbench not in _benches:
-            _benches[workbench] = PictureBench(workbench)
-        return _benches[workbench]
+        if workbench not in _sessions:
+            _sessions[workbench] = PictureSession(workbench)
+        return _sessions[workbench]
 
 
-class PictureBench:
+class PictureSession:
     """Everything is read when it is first asked for, and then kept; all of it may be used by several threads."""
 
     def __init__(self, workbench: Workbench) -> None:

@@ -12,7 +12,7 @@ _BROKEN = "\ufffd"
 _CONTEXT = 8  # tokens; no character has more bytes than 4
 
 
-class Pieces:
+class Detokeniser:
     """Says of one token after the other what it adds to the text.
 
     Decoding a token by itself would lose the blank that some tokenizers keep at a word's beginning, so it is decoded
@@ -40,9 +40,9 @@ class Pieces:
         return str(self._tokenizer.decode(self._open, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def token_pieces(model: LanguageModel, tokens: Sequence[int], before: Sequence[int] = ()) -> list[str]:
+def token_texts(model: LanguageModel, tokens: Sequence[int], before: Sequence[int] = ()) -> list[str]:
     """What each of `tokens` adds, so that the pieces joined are the text that follows `before`."""
-    pieces = Pieces(model)
+    pieces = Detokeniser(model)
     for token in before[-_CONTEXT:]:
         pieces.add(token)
     return [pieces.add(token) for token in tokens]

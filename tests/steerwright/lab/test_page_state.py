@@ -4,9 +4,9 @@ import gradio as gr
 import pytest
 
 from steerwright.errors import UserError
-from steerwright.lab import shared
+from steerwright.lab import page_state as shared
 from steerwright.lab.jobs import Cancelled
-from steerwright.lab.shared import guarded
+from steerwright.lab.page_state import guarded
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from steerwright.lab.workbench import Workbench
 log = logging.getLogger(__name__)
 
 
-class Shared:
+class PageState:
     """Made inside the page's Blocks, before the tabs; `connect` is called after them.
 
     `here`: the gr.Tab that is being built. `revision` is a gr.State: a handler that changes the concepts gives

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from steerwright.lab.pictures.kit import attention_choices, latent_choices, text_choices
+from steerwright.lab.pictures.catalogue import attention_choices, latent_choices, text_choices
 from steerwright.lab.pictures.sources import AttentionSource, LatentsSource, TextSource
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
