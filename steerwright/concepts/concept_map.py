@@ -22,7 +22,7 @@ from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.running import Branch
 from steerwright.sae.sae import Sae
-from steerwright.sae.sae_file import require_hookpoint
+from steerwright.sae.sae_file import require_hookpoint, site_differences
 from steerwright.sae.site import store_site
 from steerwright.stats.ranks import auroc_of
 
@@ -187,7 +187,7 @@ def _hookpoint(store: Store, name: str, sae: Sae, branch: Branch) -> Hookpoint:
     # Of its own steps, where it says them: rows of others are passed over.
     here = store_site(store, hookpoint, sae.site.steps)
     unknown = "branches" in (sae.site.unknown or ())
-    problems = sae.site.differences(here.model_copy(update={"branches": (branch,) if unknown else None}))
+    problems = site_differences(sae.site, here.model_copy(update={"branches": (branch,) if unknown else None}))
     if sae.width != layout.width:
         problems.append(f"width: {sae.width} and {layout.width}")
     if sae.site.branches is not None and branch not in sae.site.branches:

@@ -21,8 +21,8 @@ from steerwright.features.s_matrix import SMatrixSource, SMatrixWriter
 from steerwright.features.token_maps import TokenMapsSource, TokenMapsWriter
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.sae import Sae
-from steerwright.sae.sae_file import CONFIG, WEIGHTS, load_sae, require_hookpoint
-from steerwright.sae.site import require_fit, store_site
+from steerwright.sae.sae_file import CONFIG, WEIGHTS, load_sae, require_fit, require_hookpoint
+from steerwright.sae.site import store_site
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,10 +13,11 @@ from torch import Tensor
 from steerwright.errors import UserError
 from steerwright.files import NewFolder, lfs_pointer_in
 from steerwright.former_name import current
+from steerwright.models.fingerprint import same_digest
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.activations import ACTIVATIONS, Activation
 from steerwright.sae.sae import ConstantNorm, InputNorm, NoNorm, PerRow, Sae, ScaleBy, Standardise
-from steerwright.sae.site import Site, require_fit
+from steerwright.sae.site import Site
 
 # What the folder of an autoencoder says about it, in config.json: everything but its tensors.
 
@@ -316,3 +317,56 @@ def require_hookpoint(own: Site, what: str) -> Hookpoint:
             "its hookpoint beside its folder in params.yaml."
         )
     return Hookpoint.parse(own.hookpoint)
+
+
+# Whether an autoencoder and the rows that it is to meet belong together.
+
+
+def site_differences(own: Site, met: Site) -> list[str]:
+    """What two sites do not agree on, one line each ("hookpoint: A here, B there"); empty if they fit.
+
+    `own` is the site of an autoencoder, `met` that of rows; what rows do not have is not compared. Rows of some of its
+    steps and branches fit, rows of others do not: one that was trained on all steps fits any, one that was trained
+    on step 9 does not fit step 12, and one of which nobody says the steps fits none.
+    """
+    found = []
+    for name in ("model", "hookpoint", "steps", "branches", "grid", "resolution"):
+        mine, theirs = getattr(own, name), getattr(met, name)
+        if name == "branches" and (met.hookpoint or "").startswith("transformer."):
+            continue  # FLUX has its guidance embedded: there is one branch
+        if name in (own.unknown or ()):
+            rows = f"a grid of {met.grid}" if name == "resolution" and theirs is None and met.grid else theirs
+            found += [f"{name}: not known and {rows}"] if rows is not None else []
+            continue
+        if mine is None or theirs is None or mine == theirs:
+            continue
+        if name == "model" and same_digest(mine, theirs):
+            continue
+        if name in ("steps", "branches") and set(theirs) <= set(mine):
+            continue
+        found.append(f"{name}: {mine} and {theirs}")
+    return found
+
+
+def require_fit(own: Site, met: Site, what: str, *, allow_mismatch: bool = False) -> list[str]:
+    """What `own`, the site of the autoencoder `what`, and the rows that it is to meet differ in: [] if they fit.
+
+    Raises UserError that names each difference, unless `allow_mismatch`.
+    """
+    found = site_differences(own, met)
+    if found and not allow_mismatch:
+        unknown = [name for name in own.unknown or () if any(line.startswith(f"{name}:") for line in found)]
+        how = (
+            "What is not known fits no rows. If you know it, state it: `steerwright sae import` with "
+            f"{', '.join('--' + name for name in unknown)}, or {', '.join(name + ':' for name in unknown)} beside its "
+            "folder in params.yaml. Else choose"
+            if unknown
+            else "Choose"
+        )
+        raise UserError(
+            f"The autoencoder {what} {'may have been' if len(unknown) == len(found) else 'was'} trained on other rows "
+            "than those that it is to be used on:\n"
+            + "\n".join(f"  - {line}" for line in found)
+            + f"\nIts own come first. {how} another autoencoder, or allow the mismatch (allow_mismatch) if you mean it."
+        )
+    return found

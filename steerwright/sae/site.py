@@ -4,9 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
-from steerwright.errors import UserError
-from steerwright.models.fingerprint import same_digest
-
 if TYPE_CHECKING:
     from steerwright.activations.store.reader import Store
     from steerwright.models.hookpoints import Hookpoint
@@ -47,55 +44,6 @@ class Site(BaseModel):
     def imported(self) -> "Site":
         """The same, of a checkpoint of another library: what it does not say is unknown."""
         return self.model_copy(update={"unknown": tuple(name for name in PARTS if getattr(self, name) is None)})
-
-    def differences(self, other: "Site") -> list[str]:
-        """What they do not agree on, one line each ("hookpoint: A here, B there"); empty if they fit.
-
-        `other` is what an autoencoder of this site meets; what rows do not have is not compared. Rows of some of its
-        steps and branches fit, rows of others do not: one that was trained on all steps fits any, one that was trained
-        on step 9 does not fit step 12, and one of which nobody says the steps fits none.
-        """
-        found = []
-        for name in ("model", "hookpoint", "steps", "branches", "grid", "resolution"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if name == "branches" and (other.hookpoint or "").startswith("transformer."):
-                continue  # FLUX has its guidance embedded: there is one branch
-            if name in (self.unknown or ()):
-                met = f"a grid of {other.grid}" if name == "resolution" and theirs is None and other.grid else theirs
-                found += [f"{name}: not known and {met}"] if met is not None else []
-                continue
-            if mine is None or theirs is None or mine == theirs:
-                continue
-            if name == "model" and same_digest(mine, theirs):
-                continue
-            if name in ("steps", "branches") and set(theirs) <= set(mine):
-                continue
-            found.append(f"{name}: {mine} and {theirs}")
-        return found
-
-
-def require_fit(own: Site, met: Site, what: str, *, allow_mismatch: bool = False) -> list[str]:
-    """What `own`, the site of the autoencoder `what`, and the rows that it is to meet differ in: [] if they fit.
-
-    Raises UserError that names each difference, unless `allow_mismatch`.
-    """
-    found = own.differences(met)
-    if found and not allow_mismatch:
-        unknown = [name for name in own.unknown or () if any(line.startswith(f"{name}:") for line in found)]
-        how = (
-            "What is not known fits no rows. If you know it, state it: `steerwright sae import` with "
-            f"{', '.join('--' + name for name in unknown)}, or {', '.join(name + ':' for name in unknown)} beside its "
-            "folder in params.yaml. Else choose"
-            if unknown
-            else "Choose"
-        )
-        raise UserError(
-            f"The autoencoder {what} {'may have been' if len(unknown) == len(found) else 'was'} trained on other rows "
-            "than those that it is to be used on:\n"
-            + "\n".join(f"  - {line}" for line in found)
-            + f"\nIts own come first. {how} another autoencoder, or allow the mismatch (allow_mismatch) if you mean it."
-        )
-    return found
 
 
 def store_site(store: "Store", hookpoint: "Hookpoint", steps: tuple[int, ...] | None = None) -> Site:

@@ -18,8 +18,7 @@ from steerwright.models.select import read_model
 from steerwright.prompts.concept_table import read_concept_prompts
 from steerwright.sae.metrics import quality_table
 from steerwright.sae.sae import Sae
-from steerwright.sae.sae_file import save_sae
-from steerwright.sae.site import require_fit
+from steerwright.sae.sae_file import require_fit, save_sae
 from steerwright.sae.training.curves import Curves
 from steerwright.sae.training.loop import train_saes
 from steerwright.sae.training.plan import by_steps, load_imported, parse_training, split_imported

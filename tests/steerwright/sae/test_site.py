@@ -11,8 +11,8 @@ from steerwright.errors import UserError
 from steerwright.models.folder_digest import content_digest
 from steerwright.sae.activations import TopK
 from steerwright.sae.sae import Sae
-from steerwright.sae.sae_file import Provenance, load_sae, save_sae
-from steerwright.sae.site import Site, require_fit
+from steerwright.sae.sae_file import Provenance, load_sae, require_fit, save_sae, site_differences
+from steerwright.sae.site import Site
 from steerwright.sae.site_statement import SiteStatement
 
 BLOCK = "transformer.transformer_blocks.0:out:image"
@@ -38,7 +38,7 @@ def test_each_difference_is_named_and_only_that(name: str, other: Any, line: str
         require_fit(own, met, "'early'")
     lines = [text for text in str(refused.value).splitlines() if text.startswith("  - ")]
     assert len(lines) == 1 and lines[0].startswith(f"  - {line}")
-    assert require_fit(own, met, "'early'", allow_mismatch=True) == own.differences(met)
+    assert require_fit(own, met, "'early'", allow_mismatch=True) == site_differences(own, met)
     assert require_fit(own, own, "'early'") == []
 
 
@@ -55,15 +55,15 @@ def test_each_difference_is_named_and_only_that(name: str, other: Any, line: str
     ],
 )
 def test_rows_of_some_of_its_steps_fit_an_autoencoder_and_others_do_not(trained: Any, met: Any, fits: bool) -> None:
-    assert (Site(steps=trained).differences(Site(steps=met)) == []) == fits
+    assert (site_differences(Site(steps=trained), Site(steps=met)) == []) == fits
 
 
 def test_the_digest_that_an_earlier_steerwright_gave_the_model_fits(sd21: Any) -> None:
     earlier = content_digest(Path(sd21.spec.source))
     own, met = Site(model=earlier), Site(model=sd21.fingerprint.digest)
     assert met.model == sd21.fingerprint.digest != earlier
-    assert own.differences(met) == []
-    assert Site(model="e" * 64).differences(met) == [f"model: {'e' * 64} and {met.model}"]
+    assert site_differences(own, met) == []
+    assert site_differences(Site(model="e" * 64), met) == [f"model: {'e' * 64} and {met.model}"]
 
 
 @pytest.mark.parametrize("part", ["model", "hookpoint", "steps", "branches", "resolution"])
@@ -78,14 +78,14 @@ def test_what_an_imported_checkpoint_does_not_say_fits_no_rows_until_it_is_state
     stated = SiteStatement.model_validate({part: getattr(met, part)}).complete(own, "'early'")
     assert require_fit(stated, met, "'early'") == []
     # What rows do not have is not asked for: a text has no steps and no size.
-    assert own.differences(met.model_copy(update={part: None, "grid": None})) == []
+    assert site_differences(own, met.model_copy(update={part: None, "grid": None})) == []
     # Trained here, an autoencoder without it is one of all steps.
-    assert Site(**{**known, part: None}).differences(met) == []
+    assert site_differences(Site(**{**known, part: None}), met) == []
 
 
 def test_a_transformer_has_one_branch_which_needs_no_statement() -> None:
     own = Site(**KNOWN).imported()
-    assert own.unknown == ("branches",) and own.differences(Site(**KNOWN, branches=("cond",))) == []
+    assert own.unknown == ("branches",) and site_differences(own, Site(**KNOWN, branches=("cond",))) == []
 
 
 def test_all_may_be_stated_and_what_is_known_may_not_be_stated_otherwise() -> None:
@@ -93,7 +93,7 @@ def test_all_may_be_stated_and_what_is_known_may_not_be_stated_otherwise() -> No
     open_ = SiteStatement(model="m", hookpoint="unet.mid_block", branches="all", resolution="any")
     stated = open_.complete(own, "'early'")
     assert stated.unknown == () and (stated.branches, stated.resolution) == (None, None)
-    assert stated.differences(Site(model="m", steps=(14,), branches=("uncond",), resolution=(8, 8))) == []
+    assert site_differences(stated, Site(model="m", steps=(14,), branches=("uncond",), resolution=(8, 8))) == []
     with pytest.raises(UserError, match=r"'early' belongs to steps \(14,\), and not to steps \(13,\)"):
         SiteStatement(steps=(13,)).complete(own, "'early'")
     with pytest.raises(UserError, match=r"belongs to steps \(14,\), and not to steps all"):
@@ -101,7 +101,7 @@ def test_all_may_be_stated_and_what_is_known_may_not_be_stated_otherwise() -> No
 
 
 def test_a_grid_tells_of_a_resolution_that_a_store_does_not_say() -> None:
-    assert Site().imported().differences(Site(grid=(4, 4))) == ["resolution: not known and a grid of (4, 4)"]
+    assert site_differences(Site().imported(), Site(grid=(4, 4))) == ["resolution: not known and a grid of (4, 4)"]
 
 
 def test_a_folder_of_an_earlier_import_is_one_of_which_nothing_was_stated(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_folder_of_an_earlier_import_is_one_of_which_nothing_was_stated(tmp_pa
 
 
 def test_all_differences_come_together() -> None:
-    found = Site(**KNOWN).differences(Site(model="a", hookpoint="b", steps=(1,), grid=(1,), resolution=(8, 8)))
+    found = site_differences(Site(**KNOWN), Site(model="a", hookpoint="b", steps=(1,), grid=(1,), resolution=(8, 8)))
     assert [line.split(":")[0] for line in found] == ["model", "hookpoint", "steps", "grid", "resolution"]
 
 
