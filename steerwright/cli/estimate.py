@@ -85,7 +85,7 @@ def _print(values: dict[str, Any], root: Path, pipeline: str, rate: float | None
     from steerwright.models.without_weights import ModelWithoutWeights
 
     # Before the model, which may take minutes to load.
-    works = _works(values, root, pipeline)
+    works = collections_of(values, root, pipeline)
     spec = select_model(_model_of(values, pipeline).get("model", ""), values.get("models", {}))
     console = Console(soft_wrap=not sys.stdout.isatty())
     estimate_of: Callable[..., Estimate] = estimate_from_configs if configs else estimate_collection
@@ -105,7 +105,7 @@ class _Work:
     decoded: bool = False
 
 
-def _works(values: Mapping[str, Any], root: Path, pipeline: str) -> list[_Work]:
+def collections_of(values: Mapping[str, Any], root: Path, pipeline: str) -> list[_Work]:
     """The stages of `pipeline` that run the model over many prompts."""
     from steerwright.activations.shard_plan import collected_prompts, parse_collection
     from steerwright.experiments.draw_and_record import repeated

@@ -66,7 +66,7 @@ def run(
 
         targets = [name.strip() for name in only.split(",") if name.strip()] if only else [flow]
         runners.check_useful(runner, targets, registry.all_stages(root))
-    _change_params(root, flow, model, params)
+    change_params(root, flow, model, params)
     if only is not None and layers is not None:
         raise UserError("--only and --layers both say what is run; leave one of them out")
     for option, names in (("--only", only), ("--layers", layers)):
@@ -81,7 +81,7 @@ def run(
     if only is None:
         _check_judges(root, flow)
     logging.getLogger("steerwright").setLevel(logging.INFO)
-    if _through_prefect(only, prefect):
+    if through_prefect(only, prefect):
         _run_in_prefect(root, flow, force, chosen)
         return
     _run_here(root, flow, only, force, chosen)
@@ -108,7 +108,7 @@ def _of_layers(root: Path, flow: str, layers: str | None) -> list[str] | None:
     return stages_of_layers(flow, list(registry.all_stages(root)), wanted)
 
 
-def _change_params(root: Path, flow: str, model: str | None, params: Path | None) -> None:
+def change_params(root: Path, flow: str, model: str | None, params: Path | None) -> None:
     if model is None and params is None:
         return
     from steerwright.dag import params as params_edit
@@ -135,7 +135,7 @@ def _change_params(root: Path, flow: str, model: str | None, params: Path | None
         sys.stdout.write(f"params.yaml: {line}\n")
 
 
-def _through_prefect(only: str | None, wanted: bool | None) -> bool:
+def through_prefect(only: str | None, wanted: bool | None) -> bool:
     if only is not None and wanted:
         raise UserError("a Prefect flow runs a stage with all that it needs; leave out --prefect, or --only")
     if wanted is False or only is not None:

@@ -171,14 +171,14 @@ def _from_stub(package: str, name: str, root: Path) -> Iterable[str]:
     """Where a lazy package has a name from: what its stub says, else all that is below the package."""
     stub = root.joinpath(*package.split("."), "__init__.pyi")
     if stub.is_file():
-        homes = _homes(stub, package, stub.stat().st_mtime_ns)
+        homes = stub_homes(stub, package, stub.stat().st_mtime_ns)
         if name in homes:
             return [homes[name]]
     return _modules_from(f"{package}.", root)
 
 
 @lru_cache(maxsize=64)
-def _homes(stub: Path, package: str, _mtime: int) -> dict[str, str]:
+def stub_homes(stub: Path, package: str, _mtime: int) -> dict[str, str]:
     collector = _Imports(package, package, True)
     collector.visit(ast.parse(stub.read_text(encoding="utf-8"), filename=str(stub)))
     return collector.bound

@@ -189,7 +189,7 @@ def outside(root: Path, stages: Iterable[str]) -> dict[str, Any]:
     chosen = [known[name] for name in stages if name in known]
     libraries = {library for libraries, _ in chosen for library in libraries}
     params = load_params(root)
-    texts = {text for _, keys in chosen for text in _strings(params, keys).values()}
+    texts = {text for _, keys in chosen for text in strings_under(params, keys).values()}
     places = {text: _moved(root, text) for text in texts if _may_be_place(root, text)}
     return {"imports": sorted(libraries), "versions": versions(libraries), "machine": _machine(), "places": places}
 
@@ -254,7 +254,7 @@ def _sources(root: Path, stages: Iterable[str]) -> dict[str, dict[str, str]]:
     for name in stages:
         said = {
             key: value
-            for key, text in _strings(params, known.get(name, ([], []))[1]).items()
+            for key, text in strings_under(params, known.get(name, ([], []))[1]).items()
             if (value := _identity(root, text, digests)) is not None
         }
         found[name] = dict(sorted(said.items()))
@@ -270,7 +270,7 @@ def _identity(root: Path, text: str, digests: _Digests) -> str | None:
     return None if commit is None else f"commit {commit}"
 
 
-def _strings(params: Mapping[str, Any], keys: Iterable[str]) -> dict[str, str]:
+def strings_under(params: Mapping[str, Any], keys: Iterable[str]) -> dict[str, str]:
     """All texts in the values of these keys, by dotted key; of `models` only the entries that another value names."""
     found: dict[str, str] = {}
     models: Mapping[str, Any] = {}

@@ -59,7 +59,7 @@ def latent_winter(
         one = ConceptChange(concept=concept, recipe=recipe, strength=strength, action="add", random=random)
         return LatentChanges(saes.absolute(), moments.absolute(), (one,))
 
-    name, wanted = _shown(concept, concepts)
+    name, wanted = shown_concept(concept, concepts)
     tried_recipes = parse_candidates(recipes, "latents.winter.recipes")
     options = [(one.recipe, strength) for one in tried_recipes for strength in one.strengths]
     tuning = evenly([row["prompt"] for row in texts["tuning"]], tuning_prompts)
@@ -119,7 +119,7 @@ def latent_winter(
     metrics.write_text(json.dumps(numbers, indent=1) + "\n")
 
 
-def _shown(concept: str, concepts: dict[str, Any]) -> tuple[str, Concept]:
+def shown_concept(concept: str, concepts: dict[str, Any]) -> tuple[str, Concept]:
     """The concept of the attention pipeline that says how pictures show `concept`, such as season:winter, by name."""
     label, _, value = concept.partition(":")
     for name, one in concepts.items():

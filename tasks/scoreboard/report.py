@@ -35,7 +35,7 @@ def compare_methods(
 ) -> None:
     """Compare the methods on the same prompts and seeds, by the same measures and controls."""
     wanted = read_target(target, SEASONS_WORLD)
-    _check_alike(wanted, edit, concepts.get(edits.get(edit, {}).get("concept"), {}), latent)
+    check_alike(wanted, edit, concepts.get(edits.get(edit, {}).get("concept"), {}), latent)
     texts = {row["id"]: row["prompt"] for row in json.loads(prompts.read_text())["scored"]}
     winter = pl.read_parquet(text_encoder).with_columns(
         pl.col("prompt_id").replace_strict(texts, return_dtype=pl.String).alias("prompt")
@@ -65,7 +65,7 @@ def compare_methods(
     metrics.write_text(json.dumps(numbers, indent=1) + "\n")
 
 
-def _check_alike(target: Target, edit: str, concept: dict[str, Any], latent: str) -> None:
+def check_alike(target: Target, edit: str, concept: dict[str, Any], latent: str) -> None:
     """Refuse to compare methods that steer towards different concepts."""
     of = {
         "winter.vectors.concept": " + ".join(f"{one.label}:{one.value}" for one in target.concepts.values()),

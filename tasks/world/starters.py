@@ -106,17 +106,17 @@ def write_starters(finished: Finished, folder: Path) -> None:
         _copy(path, folder / "attention" / "vectors" / path.name)
         digests["seasons-sd"].add(load_vectors(path).model.digest)
     _copy(finished.attention_chosen, folder / "attention" / "chosen.json")
-    digests["seasons-sd"] |= _write_latents(finished, folder / "latents")
+    digests["seasons-sd"] |= write_latents(finished, folder / "latents")
     for name, files in sorted(finished.features.items()):
         layer = layer_of(name, files)
         _copy_sae(files.saes / read_json(files.facts)["sae"], folder / "flux" / name / "sae")
         write_layer(layer, folder / "flux" / name)
         digests["seasons-flux"].add(str(layer.sae.site.model))
-    models = {name: _only(name, found) for name, found in digests.items()}
+    models = {name: only_value(name, found) for name, found in digests.items()}
     _write_json({"schema_name": SCHEMA, "schema_version": VERSION, "models": models}, folder / CONFIG)
 
 
-def _write_latents(finished: Finished, folder: Path) -> set[str]:
+def write_latents(finished: Finished, folder: Path) -> set[str]:
     erased = steered(read_json(finished.latents_chosen))
     added = added_by_winter(finished.latents_trials)
     # Adding every value of the axis takes the same latents as erasing them, and the moments of all its values.
@@ -164,7 +164,7 @@ def used_latents(
     return latents, axes
 
 
-def _only(name: str, digests: set[str]) -> str:
+def only_value(name: str, digests: set[str]) -> str:
     if len(digests) != 1:
         raise UserError(
             f"The finished pipelines were run on different weights of {name} ({', '.join(sorted(digests))}); run them "

@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 import pytest
 
-from steerwright.dag.prefect import crashed_runs as prefect_reaper
+from steerwright.dag.prefect import crashed_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
@@ -73,9 +73,9 @@ def test_all_task_runs_of_a_killed_flow_are_crashed_also_those_beyond_the_server
                 client.create_task_run(shard, run, str(index), name=f"many {index}", state=Running())
         child = subprocess.Popen([sys.executable, "-c", ""])
         child.wait()
-        record = prefect_reaper.RunRecord(str(run), socket.gethostname(), child.pid, 0.0, prefect_server.api_url)
+        record = crashed_runs.RunRecord(str(run), socket.gethostname(), child.pid, 0.0, prefect_server.api_url)
         (tmp_path / f"{run}.json").write_text(json.dumps(asdict(record)))
-        reaped = prefect_reaper.reap(tmp_path)
+        reaped = crashed_runs.reap(tmp_path)
         with get_client(sync_client=True) as client:
             first = client.read_task_runs(flow_run_filter=_only(run))
             found = [*first, *client.read_task_runs(flow_run_filter=_only(run), offset=len(first))]

@@ -111,11 +111,11 @@ def _heal_without_git(root: Path) -> list[str]:
 
 def _heal_lockfile(root: Path) -> list[str]:
     path = root / "dvc.lock"
-    if not path.exists() or not _is_torn(path):
+    if not path.exists() or not is_torn(path):
         return []
     # A `dvc` command may be writing it just now; with its lock in hand the file is as it will stay.
     with lockfile.repository_lock(root):
-        if not _is_torn(path):
+        if not is_torn(path):
             return []
         aside = state_folder(root) / f"dvc.lock.torn.{time.time_ns()}"
         broken = path.read_bytes().decode("utf-8", errors="ignore")
@@ -157,7 +157,7 @@ def _in_cache(root: Path, block: str) -> bool:
     return all(dvc_lock.cached_file(root, name).exists() for name in cache_objects.NAME.findall(text))
 
 
-def _is_torn(path: Path) -> bool:
+def is_torn(path: Path) -> bool:
     """Whether dvc.lock is empty, cut short, or has a stage that is not whole; looks at the text before parsing it."""
     try:
         text = path.read_text(encoding="utf-8")

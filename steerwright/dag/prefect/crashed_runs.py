@@ -60,20 +60,20 @@ def reap(records: Path) -> list[str]:
     from prefect.client.orchestration import get_client
 
     dead = [
-        (path, record) for path, record in _read(records) if record.api_url == _server_name() and not _lives(record)
+        (path, record) for path, record in _read(records) if record.api_url == _server_name() and not is_alive(record)
     ]
     if not dead:
         return []
     reaped = []
     with get_client(sync_client=True) as client:
         for path, record in dead:
-            if _crash(client, record):
+            if crash(client, record):
                 reaped.append(record.flow_run_id)
             path.unlink(missing_ok=True)
     return reaped
 
 
-def _crash(client: Any, record: RunRecord) -> bool:
+def crash(client: Any, record: RunRecord) -> bool:
     """Crash one run and its unfinished task runs; False when the server does not know it or it had ended."""
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.exceptions import ObjectNotFound
@@ -114,7 +114,7 @@ def _read(records: Path) -> Iterator[tuple[Path, RunRecord]]:
             logger.warning("%s is not a record of a run: ignored.", path)
 
 
-def _lives(record: RunRecord) -> bool:
+def is_alive(record: RunRecord) -> bool:
     import psutil
 
     if record.host != socket.gethostname():

@@ -109,7 +109,7 @@ def _dask_cluster(runner: Runner, root: Path) -> Iterator[Cluster]:
     for name in ("distributed", "prefect.task_runner.dask"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if runner.address is not None:
-        _refuse_silence("Dask scheduler", runner.address)
+        refuse_silence("Dask scheduler", runner.address)
         try:
             with Client(runner.address, timeout=SECONDS_TO_CONNECT, set_as_default=False) as client:
                 slots = sum(client.ncores().values())
@@ -140,7 +140,7 @@ def _ray_cluster(runner: Runner, root: Path) -> Iterator[Cluster]:
 
     settings: dict[str, Any]
     if runner.address is not None:
-        _refuse_silence("Ray cluster", runner.address)
+        refuse_silence("Ray cluster", runner.address)
         settings = {"address": runner.address, "runtime_env": {"env_vars": {"PYTHONPATH": _search_path(root)}}}
     else:
         settings = {
@@ -161,7 +161,7 @@ def _ray_cluster(runner: Runner, root: Path) -> Iterator[Cluster]:
         ray.shutdown()
 
 
-def _refuse_silence(kind: str, address: str) -> None:
+def refuse_silence(kind: str, address: str) -> None:
     """Ask the port first: Dask and Ray themselves go on trying, Ray for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdecimal():

@@ -114,7 +114,7 @@ def concept_map(
     for one, answers in zip(strengths, moved, strict=True):
         if answers.isnan().all():
             raise UserError(f"At strength {one:g} every answer is empty, so none has a place; use a smaller strength.")
-    axes, centre, explained = _plane(raw)
+    axes, centre, explained = principal_plane(raw)
     middle = centre @ axes.T
     on_map, mean = moved @ axes.T, moved.nanmean(1)
     rounding = 1e-5 * float(pooled[0].norm(dim=-1).nanmean())
@@ -135,7 +135,7 @@ def concept_map(
     )
 
 
-def _plane(raw: Tensor) -> tuple[Tensor, Tensor, tuple[float, float]]:
+def principal_plane(raw: Tensor) -> tuple[Tensor, Tensor, tuple[float, float]]:
     """The two principal axes [2, d] of `raw` [n, d], their centre [d], and the shares of the spread they explain.
 
     An axis's sign is chosen so that its largest place is positive: the same concepts give the same map.

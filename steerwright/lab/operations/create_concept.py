@@ -118,7 +118,7 @@ def create_concept(
         factor=None,
         origin="yours",
         vectors=vectors,
-        layer=_best_layer(statistics, usual.layer),
+        layer=best_layer(statistics, usual.layer),
         strength=usual.strength,
         pairs=answers,
     )
@@ -214,7 +214,7 @@ def _statistics(above: Tensor, below: Tensor) -> tuple[LayerFit, ...]:
     )
 
 
-def _best_layer(statistics: Sequence[LayerFit], usual: int) -> int:
+def best_layer(statistics: Sequence[LayerFit], usual: int) -> int:
     """The usual layer, or the nearest to it that tells held-out pairs apart about as well as the best does."""
     best = max(one.auroc for one in statistics)
     if math.isnan(best):

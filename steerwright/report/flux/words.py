@@ -77,7 +77,7 @@ def headlines(
     content: FluxContent, chosen: Sequence[Choice], predicted: Sequence[Prediction], steered: Sequence[Ends]
 ) -> list[Headline]:
     """Interpretable features, whether coherence predicts it, the best steering, the layers' match; those there are."""
-    found = [_interpretable(content, chosen), _predicted(predicted), _steered(steered), _matched(content)]
+    found = [_interpretable(content, chosen), _predicted(predicted), steered_words(steered), _matched(content)]
     return [headline for headline in found if headline is not None]
 
 
@@ -114,7 +114,7 @@ def _predicted(predicted: Sequence[Prediction]) -> Headline | None:
     return Headline(decimal(mean, 2), sentence, "", None)
 
 
-def _steered(steered: Sequence[Ends]) -> Headline | None:
+def steered_words(steered: Sequence[Ends]) -> Headline | None:
     about = [one for one in steered if one.feature.label.get("label") in ("season", "object")] or list(steered)
     if not about:
         return None

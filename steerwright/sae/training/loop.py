@@ -87,7 +87,7 @@ def train_saes(
     """
     steps, every = math.ceil(rows / batch_rows), max(1, math.ceil(rows / batch_rows / POINTS))
     between = max(1, round(checkpoint_rows / batch_rows))
-    key = _key(stream, planned, rows, batch_rows, between, code)
+    key = checkpoint_key(stream, planned, rows, batch_rows, between, code)
     checkpoint = load_checkpoint(work / CHECKPOINT, key)
     if checkpoint is not None:
         stream.seek(checkpoint.facts["cursor"])
@@ -202,7 +202,9 @@ class _Clock:
             log.info("%d of %d rows, %.0f rows/s, %.0f s left", done, self._total, self.rate, left)
 
 
-def _key(stream: RowStream, planned: Mapping[str, Planned], rows: int, batch_rows: int, between: int, code: str) -> str:
+def checkpoint_key(
+    stream: RowStream, planned: Mapping[str, Planned], rows: int, batch_rows: int, between: int, code: str
+) -> str:
     saes = {name: [str(one.hookpoint), one.config.model_dump(mode="json")] for name, one in planned.items()}
     everything = [stream.identity, saes, rows, batch_rows, between, code, torch.__version__]
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from steerwright.cli.app import app
-from steerwright.cli.estimate import _works, with_file
+from steerwright.cli.estimate import collections_of, with_file
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint, resolve
 from steerwright.models.select import select_model
@@ -151,7 +151,7 @@ def test_the_parameter_sets_of_real_flux_fit_its_blocks(name: str, steps: int, l
     assert (spec.family, spec.steps, spec.dtype, spec.height) == ("flux", steps, "bfloat16", 256)
     with torch.device("meta"):
         transformer: Any = FluxTransformer2DModel(num_layers=19, num_single_layers=38)
-    activations, images = _works(values, REPOSITORY, "flux")
+    activations, images = collections_of(values, REPOSITORY, "flux")
     points = activations.collection.parsed()
     assert points == images.collection.parsed()
     for point in points:

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from steerwright.cli.run import _through_prefect, run
+from steerwright.cli.run import run, through_prefect
 from steerwright.dag.registry import all_stages
 from steerwright.dag.shards.runners import check_useful
 from steerwright.errors import UserError
 
 
 def test_one_stage_alone_is_not_asked_of_prefect() -> None:
-    assert _through_prefect("winter-vectors", None) is False
+    assert through_prefect("winter-vectors", None) is False
     with pytest.raises(UserError, match="leave out --prefect, or --only"):
-        _through_prefect("winter-vectors", True)
+        through_prefect("winter-vectors", True)
 
 
 def test_layers_and_single_stages_are_not_asked_for_at_once() -> None:

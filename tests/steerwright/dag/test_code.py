@@ -136,10 +136,10 @@ def test_a_lazy_package_that_does_not_say_counts_whole(modules: Path, write_modu
 
 def test_the_stub_of_steerwright_names_the_homes_of_all_its_names() -> None:
     import steerwright
-    from steerwright.dag.code import _homes
+    from steerwright.dag.code import stub_homes
 
     stub = Path(steerwright.__file__ or "").with_name("__init__.pyi")
-    said = {name: home for name, home in _homes(stub, "steerwright", 0).items() if home.startswith("steerwright.")}
+    said = {name: home for name, home in stub_homes(stub, "steerwright", 0).items() if home.startswith("steerwright.")}
     assert {name: f"steerwright.{home}.{name}" for name, home in steerwright._HOMES.items()} == said
 
 

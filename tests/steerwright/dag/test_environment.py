@@ -148,7 +148,7 @@ def test_of_the_models_only_those_count_that_another_value_names(tmp_path: Path)
             "other": {"source": "e/f"},
         },
     }
-    found = environment._strings(params, ["model", "models"])
+    found = environment.strings_under(params, ["model", "models"])
     assert found == {
         "model": "mine",
         "models.mine.source": "a/b",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from steerwright.cli.run import _change_params
+from steerwright.cli.run import change_params
 from steerwright.dag.params import load_params, merge_file
 from steerwright.errors import UserErrors
 from steerwright.models.select import select_model
@@ -124,7 +124,7 @@ def test_the_embedded_scorers_are_known_by_any_path_to_them(tmp_path: Path) -> N
 def test_a_refused_run_leaves_the_parameters_as_they_were(project: Path) -> None:
     before = (project / "params.yaml").read_bytes()
     with pytest.raises(UserErrors, match=r"sd-2\.1-base is not a model of the seasons world"):
-        _change_params(project, "winter", "sd-2.1-base", None)
+        change_params(project, "winter", "sd-2.1-base", None)
     assert (project / "params.yaml").read_bytes() == before
 
 
@@ -133,4 +133,4 @@ def test_a_folder_does_not_inherit_the_world_of_the_model_before_it(project: Pat
     marked = text.replace("source: models/seasons-sd,", "source: models/seasons-sd, world: seasons,")
     (project / "params.yaml").write_text(marked)
     with pytest.raises(UserErrors, match="is not a model of the seasons world"):
-        _change_params(project, "winter", str(sd21_folder), None)
+        change_params(project, "winter", str(sd21_folder), None)

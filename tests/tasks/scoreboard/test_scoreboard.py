@@ -10,8 +10,8 @@ from steerwright.errors import UserError
 from steerwright.report.scoreboard import scoreboard_text
 from steerwright.scoring.target import parse_target
 from steerwright.stats.bootstrap import Bootstrap
-from tasks.latents.winter import _shown
-from tasks.scoreboard.report import Entry, _check_alike, scoreboard
+from tasks.latents.winter import shown_concept
+from tasks.scoreboard.report import Entry, check_alike, scoreboard
 
 BOOTSTRAP = Bootstrap(resamples=100, seed=0)
 WINTER = parse_target("winter", {}, SEASONS_WORLD)
@@ -82,9 +82,9 @@ def test_the_measures_follow_the_concept() -> None:
 
 def test_methods_that_steer_towards_different_concepts_are_not_compared() -> None:
     winter = {"label": "season", "value": "winter"}
-    _check_alike(WINTER, "add-winter", winter, "season:winter")
+    check_alike(WINTER, "add-winter", winter, "season:winter")
     with pytest.raises(UserError, match="different ones") as refused:
-        _check_alike(parse_target("autumn", {}, SEASONS_WORLD), "add-winter", winter, "season:winter")
+        check_alike(parse_target("autumn", {}, SEASONS_WORLD), "add-winter", winter, "season:winter")
     for line in ("winter.vectors.concept is season:autumn", "add-winter of scoreboard.report.edit is season:winter"):
         assert line in str(refused.value)
 
@@ -92,7 +92,7 @@ def test_methods_that_steer_towards_different_concepts_are_not_compared() -> Non
 def test_the_latents_picture_of_a_concept_is_judged_as_that_concept() -> None:
     common = {"template": "fill", "contexts": "c", "label": "season"}
     listed = {name: {**common, "text": name, "words": [name], "value": name} for name in ("winter", "autumn")}
-    name, shown = _shown("season:autumn", listed)
+    name, shown = shown_concept("season:autumn", listed)
     assert (name, shown.value) == ("autumn", "autumn")
     with pytest.raises(UserError, match=r"latents\.winter\.concept is time:night"):
-        _shown("time:night", listed)
+        shown_concept("time:night", listed)

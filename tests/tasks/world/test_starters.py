@@ -71,7 +71,7 @@ def test_shipped_latents_make_the_edits_of_the_run(finished: Finished, tmp_path:
     from steerwright.lab.pictures.part_moments import load_part_moments
 
     folder = tmp_path / "starters"
-    assert starters._write_latents(finished, folder) == {"d" * 64}
+    assert starters.write_latents(finished, folder) == {"d" * 64}
     names = ("one", "two", "three")
     whole = {
         name: ConceptLatents(
@@ -116,6 +116,6 @@ def test_our_own_method_and_the_chosen_trial_are_what_is_shipped(finished: Finis
 
 
 def test_runs_on_different_weights_are_not_mixed() -> None:
-    assert starters._only("seasons-sd", {"a"}) == "a"
+    assert starters.only_value("seasons-sd", {"a"}) == "a"
     with pytest.raises(UserError, match="different weights of seasons-sd"):
-        starters._only("seasons-sd", {"a", "b"})
+        starters.only_value("seasons-sd", {"a", "b"})

@@ -74,14 +74,14 @@ def test_every_way_to_cut_a_lock_is_noticed_or_leaves_whole_entries_only(tmp_pat
     whole = stages(LOCK)
     for length in range(len(LOCK)):
         path.write_text(LOCK[:length])
-        if repair._is_torn(path):
+        if repair.is_torn(path):
             continue
         kept = YAML(typ="safe").load(LOCK[:length]).get("stages") or {}
         for name, entry in kept.items():
             # `size` and `nfiles` come last and are no part of what DVC compares.
             assert [out["md5"] for out in entry["outs"]] == [out["md5"] for out in whole[name]["outs"]], length
     path.write_text(LOCK)
-    assert not repair._is_torn(path)
+    assert not repair.is_torn(path)
 
 
 def test_the_cache_is_where_the_configuration_says(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from steerwright.dag.prefect import crashed_runs as prefect_reaper
+from steerwright.dag.prefect import crashed_runs
 from steerwright.dag.prefect.crashed_runs import RunRecord, recorded
 
 
@@ -27,26 +27,26 @@ def test_a_process_lives_until_it_is_gone(mine):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     record = replace(mine, pid=child.pid, started=psutil.Process(child.pid).create_time())
 
-    assert prefect_reaper._lives(record)
+    assert crashed_runs.is_alive(record)
     child.kill()
     # Killed, but not yet waited for: a zombie computes nothing any more.
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert not prefect_reaper._lives(record)
+    assert not crashed_runs.is_alive(record)
     child.communicate()
-    assert not prefect_reaper._lives(record)
+    assert not crashed_runs.is_alive(record)
 
 
 def test_a_number_that_another_process_got_since_is_not_the_same_process(mine):
-    assert prefect_reaper._lives(mine)
-    assert not prefect_reaper._lives(replace(mine, started=mine.started - 3600))
+    assert crashed_runs.is_alive(mine)
+    assert not crashed_runs.is_alive(replace(mine, started=mine.started - 3600))
 
 
 def test_another_machines_process_is_left_alone(mine):
-    assert prefect_reaper._lives(replace(mine, host="elsewhere", pid=2**22 + 1))
+    assert crashed_runs.is_alive(replace(mine, host="elsewhere", pid=2**22 + 1))
 
 
 def test_a_run_is_recorded_while_it_lasts_and_also_gone_after_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(prefect_reaper, "_server_name", lambda: "here")
+    monkeypatch.setattr(crashed_runs, "_server_name", lambda: "here")
 
     with pytest.raises(KeyError), recorded(uuid.UUID(int=5), tmp_path / "runs"):
         [file] = (tmp_path / "runs").iterdir()
@@ -59,12 +59,12 @@ def test_a_run_is_recorded_while_it_lasts_and_also_gone_after_an_error(tmp_path,
 def test_records_of_live_runs_and_of_other_servers_and_rubbish_need_no_server_to_be_left_alone(
     tmp_path, monkeypatch, mine
 ):
-    monkeypatch.setattr(prefect_reaper, "_server_name", lambda: "here")
+    monkeypatch.setattr(crashed_runs, "_server_name", lambda: "here")
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     lines = {"live": mine, "other": replace(mine, pid=2**22 + 1, api_url="there")}
     for name, record in lines.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(record.__dict__))
     (tmp_path / "rubbish.json").write_text("{")
 
-    assert prefect_reaper.reap(tmp_path) == []
+    assert crashed_runs.reap(tmp_path) == []
     assert len(list(tmp_path.iterdir())) == 3

@@ -10,7 +10,7 @@ import pytest
 from prefect.states import Completed, Running
 
 from steerwright.dag.prefect import artifacts as prefect_artifacts
-from steerwright.dag.prefect import crashed_runs as prefect_reaper
+from steerwright.dag.prefect import crashed_runs
 from steerwright.dag.prefect import shards as prefect_settle
 from steerwright.dag.prefect.settings import every
 
@@ -70,11 +70,11 @@ def test_every_row_comes_once_and_in_order(count):
 
 
 def test_a_killed_flows_task_runs_are_all_crashed(served, monkeypatch, tmp_path):
-    monkeypatch.setattr(prefect_reaper, "_server_name", lambda: "here")
+    monkeypatch.setattr(crashed_runs, "_server_name", lambda: "here")
     client = served(Client([_run(number, Running()) for number in range(1, 6)]))
-    record = prefect_reaper.RunRecord(str(uuid.UUID(int=9)), "host", 1, 0.0, "here")
+    record = crashed_runs.RunRecord(str(uuid.UUID(int=9)), "host", 1, 0.0, "here")
 
-    assert prefect_reaper._crash(client, record)
+    assert crashed_runs.crash(client, record)
     assert client.told == [(uuid.UUID(int=number), "CRASHED") for number in (1, 2, 3, 4, 5, 9)]
 
 

@@ -64,10 +64,10 @@ def test_a_cluster_that_does_not_start_is_started_anew_by_the_next_stage(
 @pytest.mark.parametrize("address", ["127.0.0.1", "tcp://127.0.0.1", "ray://:10001", "auto"])
 def test_an_address_without_host_and_port_is_refused(address: str) -> None:
     with pytest.raises(UserError, match="give HOST:PORT"):
-        clusters._refuse_silence("Ray cluster", address)
+        clusters.refuse_silence("Ray cluster", address)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "tcp://127.0.0.1:1", "ray://[::1]:1"])
 def test_nobody_at_an_address_is_told_at_once(address: str) -> None:
     with pytest.raises(UserError, match="no Dask scheduler answers at"):
-        clusters._refuse_silence("Dask scheduler", address)
+        clusters.refuse_silence("Dask scheduler", address)

@@ -9,7 +9,14 @@ from steerwright.activations.residuals import residuals
 from steerwright.errors import UserError
 from steerwright.lab.concepts import ConceptEntry
 from steerwright.lab.jobs import Job
-from steerwright.lab.operations.concept_map import ANSWERS, STEPS, ConceptPlane, _plane, concept_map, concept_places
+from steerwright.lab.operations.concept_map import (
+    ANSWERS,
+    STEPS,
+    ConceptPlane,
+    concept_map,
+    concept_places,
+    principal_plane,
+)
 from steerwright.lab.workbench import Workbench
 from steerwright.models.language.encode import encode_texts
 
@@ -24,7 +31,7 @@ def found(embedded: Workbench) -> ConceptPlane:
 def test_the_plane_is_that_of_the_two_largest_eigenvectors_of_the_covariance() -> None:
     generator = torch.Generator().manual_seed(1)
     raw = torch.randn(9, 6, generator=generator) * torch.tensor([5.0, 3.0, 1.0, 0.5, 0.2, 0.1])
-    axes, centre, explained = _plane(raw)
+    axes, centre, explained = principal_plane(raw)
     values, vectors = np.linalg.eigh(np.cov(raw.double().numpy().T))
     for axis, column in zip(axes.double().numpy(), (-1, -2), strict=True):
         assert abs(axis @ vectors[:, column]) == pytest.approx(1.0, abs=1e-5)
@@ -34,15 +41,15 @@ def test_the_plane_is_that_of_the_two_largest_eigenvectors_of_the_covariance() -
 
 def test_the_map_of_the_same_concepts_is_not_mirrored_by_chance() -> None:
     raw = torch.tensor([[3.0, 0.0], [-1.0, 0.5], [-2.0, -0.5]])
-    axes, centre, _ = _plane(raw)
+    axes, centre, _ = principal_plane(raw)
     places = (raw - centre) @ axes.T
     largest = places.abs().argmax(0)
     assert (places[largest, [0, 1]] > 0).all()
-    torch.testing.assert_close(_plane(raw.clone())[0], axes)
+    torch.testing.assert_close(principal_plane(raw.clone())[0], axes)
 
 
 def test_two_concepts_lie_on_a_line() -> None:
-    axes, _, explained = _plane(torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+    axes, _, explained = principal_plane(torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
     assert explained == pytest.approx((1.0, 0.0), abs=1e-6)
     assert axes.shape == (2, 3)
 

@@ -8,7 +8,7 @@ import torch
 
 from steerwright.errors import UserError, UserErrors
 from steerwright.lab.concepts import Pair
-from steerwright.lab.operations.create_concept import LayerFit, _best_layer, checked_pairs, create_concept
+from steerwright.lab.operations.create_concept import LayerFit, best_layer, checked_pairs, create_concept
 from steerwright.lab.workbench import Workbench
 from steerwright.models.language.encode import encode, encode_texts
 from steerwright.steering.language.generate import Sampling, complete
@@ -114,9 +114,9 @@ def test_a_layer_that_tells_pairs_apart_as_well_as_any_is_the_nearest_to_the_usu
     def layers(*aurocs: float) -> list[LayerFit]:
         return [LayerFit(layer, *[0.0] * 7, (), auroc) for layer, auroc in enumerate(aurocs)]
 
-    assert _best_layer(layers(1.0, 0.8, 0.97, 1.0, 1.0), 2) == 2
-    assert _best_layer(layers(1.0, 0.8, 0.9, 0.97, 0.5), 2) == 3
-    assert _best_layer(layers(*[math.nan] * 5), 2) == 2
+    assert best_layer(layers(1.0, 0.8, 0.97, 1.0, 1.0), 2) == 2
+    assert best_layer(layers(1.0, 0.8, 0.9, 0.97, 0.5), 2) == 3
+    assert best_layer(layers(*[math.nan] * 5), 2) == 2
 
 
 def test_too_few_pairs_to_hold_one_out_have_no_auroc(workbench: Workbench) -> None:

@@ -322,9 +322,9 @@ def test_a_checkpoint_says_where_training_stands(store: Store, tmp_path: Path) -
     stream = stream_of(store, MIDDLE)
     planned = {"topk": Planned(MIDDLE, TOPK)}
     train(store, tmp_path, planned, stream)
-    from steerwright.sae.training.loop import _key
+    from steerwright.sae.training.loop import checkpoint_key
 
-    key = _key(stream_of(store, MIDDLE), planned, ROWS, BATCH, 10, "")
+    key = checkpoint_key(stream_of(store, MIDDLE), planned, ROWS, BATCH, 10, "")
     found = load_checkpoint(tmp_path / CHECKPOINT, key)
     assert found is not None
     assert found.facts["step"] == 40
