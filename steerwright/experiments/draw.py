@@ -141,8 +141,7 @@ def draw(
 
 def draw_shard(job: DrawJob) -> Literal["kept", "drawn"]:
     """Draw the samples of `job`, and write its note, unless they are there. Files come whole or not at all."""
-    drawn = all((job.folder / sample.path).is_file() for sample in job.samples)
-    if drawn and (job.note is None or job.note.is_file()):
+    if all((job.folder / sample.path).is_file() for sample in job.samples) and _is_noted(job):
         return "kept"
     model = job.tools.load()
     changes = job.condition.changes
@@ -159,6 +158,13 @@ def draw_shard(job: DrawJob) -> Literal["kept", "drawn"]:
         }
         atomic_write(job.note, lambda path: path.write_text(json.dumps(acts)))
     return "drawn"
+
+
+def _is_noted(job: DrawJob) -> bool:
+    """Whether the note, if there is to be one, knows of every watched condition."""
+    if job.note is None:
+        return True
+    return job.note.is_file() and {one.name for one in job.watched} <= set(json.loads(job.note.read_text()))
 
 
 def draw_samples(

@@ -95,6 +95,9 @@ def test_a_shard_is_drawn_again_where_a_picture_or_its_note_is_gone(sd21: Any, b
     (tmp_path / SAMPLES[2].path).unlink()
     assert watching(sd21, tmp_path, edits) == (first, ["kept", "drawn"])
     assert (tmp_path / "notes" / "0.json").read_text() == note == '{"open": [true, true]}'
+    # Another edit than the note knows of.
+    again, told = watching(sd21, tmp_path, {**edits, "closed": gated(block, 1e6)})
+    assert told == ["drawn", "drawn"] and again == {**first, "closed": [False] * 3}
 
 
 def test_each_sample_has_the_strength_and_the_words_of_its_condition(sd21: Any, block: Any, tmp_path: Path) -> None:
