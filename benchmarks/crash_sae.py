@@ -48,7 +48,7 @@ from steerwright.models.identify import fingerprint
 from steerwright.models.load import load_once
 from steerwright.models.spec import ModelSpec
 from steerwright.sae.training import loop as training
-from steerwright.sae.training.config import SaeConfig
+from steerwright.sae.training.config import sae_config
 from steerwright.sae.training.stream import StoreStream
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -200,10 +200,10 @@ def make_store(folder: Path) -> None:
 
 def train(folder: Path, rows: int) -> dict[str, Any]:
     configs = {
-        "topk": SaeConfig(architecture="topk", latents=512, k=8, dead_after_rows=20_000),
-        "batchtopk": SaeConfig(architecture="batchtopk", latents=512, k=8, seed=1, dead_after_rows=20_000),
-        "matryoshka": SaeConfig(architecture="matryoshka", latents=512, k=8, seed=2),
-        "jumprelu": SaeConfig(architecture="jumprelu", latents=256, l0=0.01, seed=3),
+        "topk": sae_config(architecture="topk", latents=512, k=8, dead_after_rows=20_000),
+        "batchtopk": sae_config(architecture="batchtopk", latents=512, k=8, seed=1, dead_after_rows=20_000),
+        "matryoshka": sae_config(architecture="matryoshka", latents=512, k=8, seed=2),
+        "jumprelu": sae_config(architecture="jumprelu", latents=256, l0=0.01, seed=3),
     }
     store = open_store(folder.parent / "store")
     stream = StoreStream({MIDDLE: RowLoader(store, MIDDLE, batch_rows=BATCH, pool_rows=8192, seed=1)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from benchmarks.sae_peers.worker import Shape, serve
-from steerwright.sae.training.config import SaeConfig
+from steerwright.sae.training.config import sae_config
 from steerwright.sae.training.trainer import Trainer
 
 
@@ -13,7 +13,7 @@ class Ours:
     """Trained as the library trains."""
 
     def __init__(self, shape: Shape, first: Tensor) -> None:
-        config = SaeConfig(
+        config = sae_config(
             architecture="topk", latents=shape.latents, k=shape.k, bf16_encoder=shape.variant == "bf16", auxk=1 / 32
         )
         self._rate = shape.learning_rate

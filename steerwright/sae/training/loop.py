@@ -26,9 +26,10 @@ from torch import Tensor
 from steerwright.errors import UserError
 from steerwright.former_name import read_header
 from steerwright.models.hookpoints import Hookpoint
+from steerwright.sae.architectures import SaeConfig
 from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
-from steerwright.sae.training.config import SaeConfig, learning_rate
+from steerwright.sae.training.config import learning_rate
 from steerwright.sae.training.curves import Curves
 from steerwright.sae.training.stream import RowStream
 from steerwright.sae.training.trainer import Trainer

@@ -14,10 +14,11 @@ from steerwright.errors import UserError, UserErrors, problems_at
 from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.folder_digest import content_digest, digest_of
 from steerwright.models.hookpoints import Hookpoint
+from steerwright.sae.architectures import SaeConfig
 from steerwright.sae.sae import Sae
 from steerwright.sae.sae_file import CONFIG, WEIGHTS, describe_sae, load_sae, require_hookpoint
 from steerwright.sae.site_statement import SiteStatement
-from steerwright.sae.training.config import SaeConfig, TrainingAmounts
+from steerwright.sae.training.config import TrainingAmounts, sae_config
 from steerwright.sae.training.loop import Planned
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -55,9 +56,11 @@ def parse_training(
             continue
         config: SaeConfig | None = None
         try:
-            config = SaeConfig.model_validate({key: value for key, value in values.items() if key not in _WHERE})
+            config = sae_config(**{key: value for key, value in values.items() if key not in _WHERE})
         except ValidationError as error:
             problems += problems_at(error, place)
+        except ValueError as error:
+            problems.append(f"{place}: {error}")
         hookpoint = _hookpoint(values.get("hookpoint"), known, f"{place}.hookpoint", problems)
         steps = _steps(values.get("steps"), f"{place}.steps", problems)
         if config is not None and hookpoint is not None:

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from steerwright.sae.activations import Activation
-from steerwright.sae.architectures import ARCHITECTURES
+from steerwright.sae.architectures import ARCHITECTURES, SaeConfig
+from steerwright.sae.architectures.architecture import LearnedThreshold
 from steerwright.sae.products import above, largest
 from steerwright.sae.sae import NoNorm, Sae, ScaleBy
 from steerwright.sae.site import Site
-from steerwright.sae.training.config import SaeConfig
 from steerwright.sae.training.gradients import StepOutcome
 from steerwright.sae.training.losses import AuxK, Sparsity
 from steerwright.sae.training.selection import PreActivations
@@ -58,7 +58,7 @@ class Trainer:
         self._decoding = Decoding(
             self.architecture.channels(config),
             torch.tensor(config.group_ends, device=self.device),
-            config.k or 0,
+            config.active or 0,
         )
         self._count = torch.zeros((), device=self.device)
         self._least = torch.zeros(2, device=self.device)
@@ -155,20 +155,21 @@ class Trainer:
         sparsity = self._sparsity()
         aux = AuxK(self.dead.listed, config.auxk_latents or max(1, self.width // 2), config.auxk)
         # A penalty may leave many latents active; a choice of k does not.
-        if config.k is None and (centred.is_cuda or self._crowded(pre, sparsity)):
+        if config.active is None and (centred.is_cuda or self._crowded(pre, sparsity)):
             return dense_step(self.weights, centred, pre, sparsity, aux)
         selection = self.architecture.select(config, pre, sparsity.floor)
         return sparse_step(self.weights, centred, selection, self._decoding, sparsity, aux)
 
     def _sparsity(self) -> Sparsity:
         grown = min(1.0, self.rows_seen / self.config.warm_up_rows) if self.config.warm_up_rows else 1.0
-        names: dict[str, Literal["l1_penalty", "l0_penalty"]] = {"l1": "l1_penalty", "l0": "l0_penalty"}
+        names: dict[str | None, Literal["l1_penalty", "l0_penalty"]] = {"l1": "l1_penalty", "l0": "l0_penalty"}
+        l1, l0 = self.config.penalties
         return Sparsity(
-            name=names.get(self.architecture.sparse_by),
+            name=names.get(self.architecture.penalty),
             threshold=None if self.weights.threshold is None else self.weights.threshold.parameter,
-            bandwidth=self.config.bandwidth,
-            l1=(self.config.l1 or 0.0) * grown,
-            l0=(self.config.l0 or 0.0) * grown,
+            bandwidth=self.config.bandwidth if isinstance(self.config, LearnedThreshold) else 1.0,
+            l1=l1 * grown,
+            l0=l0 * grown,
         )
 
     def _crowded(self, pre: PreActivations, sparsity: Sparsity) -> bool:
@@ -280,7 +281,7 @@ def initialised(config: SaeConfig, rows: Tensor, weights: SaeWeights) -> float:
     fitted = sample[:: max(1, len(sample) // FITTED_ROWS)][:FITTED_ROWS] - bias
     torch.mul(decoder, _length(config, fitted, decoder), out=weights.encoder.parameter)
     weights.encoder_bias.parameter.zero_()
-    if weights.threshold is not None:
+    if weights.threshold is not None and isinstance(config, LearnedThreshold):
         weights.threshold.parameter.fill_(config.threshold)
     return scale
 
@@ -288,8 +289,8 @@ def initialised(config: SaeConfig, rows: Tensor, weights: SaeWeights) -> float:
 def _length(config: SaeConfig, rows: Tensor, decoder: Tensor) -> float:
     """The a for which a times what the tied encoder's latents decode to is nearest to `rows`; 1 if that is not > 0."""
     latents = rows @ decoder.T
-    if config.k is not None:
-        values, indices = largest(latents, config.k)
+    if config.active is not None:
+        values, indices = largest(latents, config.active)
         latents = latents.zero_().scatter_(1, indices, values)
     decoded = latents.relu_() @ decoder
     energy = float(decoded.square().sum())

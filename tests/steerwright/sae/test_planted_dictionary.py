@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from steerwright.sae.training.config import SaeConfig
+from steerwright.sae.training.config import sae_config
 from steerwright.sae.training.trainer import Trainer
 
 WIDTH, ATOMS, ACTIVE, BATCH = 32, 64, 3, 512
@@ -39,7 +39,7 @@ def train(trainer: Trainer, steps: int, learning_rate: float = 3e-3) -> None:
     ids=lambda each: each["architecture"],
 )
 def test_the_planted_dictionary_is_recovered(architecture: dict[str, Any]) -> None:
-    trainer = Trainer(SaeConfig(latents=96, dead_after_rows=10_000, auxk_latents=8, **architecture), WIDTH)
+    trainer = Trainer(sae_config(latents=96, dead_after_rows=10_000, auxk_latents=8, **architecture), WIDTH)
     trainer.initialise(rows_of_atoms(999, 4096))
     train(trainer, 600)
     sae = trainer.finish()
@@ -54,7 +54,7 @@ def test_the_planted_dictionary_is_recovered(architecture: dict[str, Any]) -> No
 
 def revived(auxk: float) -> float:
     """Share of 48 of 96 latents, planted dead, that fire on new rows after 400 steps with this weight of AuxK."""
-    config = SaeConfig(
+    config = sae_config(
         architecture="topk",
         k=3,
         latents=96,

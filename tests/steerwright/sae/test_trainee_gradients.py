@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from steerwright.sae.training.config import SaeConfig
+from steerwright.sae.architectures import SaeConfig
+from steerwright.sae.training.config import sae_config
 from steerwright.sae.training.trainer import Trainer
 
 WIDTH, LATENTS, ROWS = 12, 96, 40
@@ -53,7 +54,7 @@ def reference_loss(config: SaeConfig, weights: dict[str, Tensor], x: Tensor, dea
     b = weights["decoder_bias"]
     pre = (x - b) @ weights["encoder"].T + weights["encoder_bias"]
     variance = (x - x.mean(0)).square().sum()
-    k = config.k or 0
+    k = config.active or 0
 
     def fvu(latents: Tensor) -> Tensor:
         return (latents @ weights["decoder"] + b - x).square().sum() / variance
@@ -94,7 +95,7 @@ def reference_loss(config: SaeConfig, weights: dict[str, Tensor], x: Tensor, dea
 
 def begun(name: str, **more: Any) -> tuple[Trainer, Tensor, dict[str, Tensor]]:
     """A trainer in the middle of nowhere: random weights, some latents dead."""
-    config = SaeConfig(latents=LATENTS, auxk_latents=AUXK_LATENTS, seed=1, **ARCHITECTURES[name], **more)
+    config = sae_config(latents=LATENTS, auxk_latents=AUXK_LATENTS, seed=1, **ARCHITECTURES[name], **more)
     generator = torch.Generator().manual_seed(5)
     rows = 3 * torch.randn(ROWS, WIDTH, generator=generator) + 1
     trainer = Trainer(config, WIDTH)
@@ -187,7 +188,7 @@ def test_multi_topk_reaches_latents_beyond_the_k_largest() -> None:
 
 def test_a_perfect_reconstruction_gives_auxk_no_nan() -> None:
     """Residual 0: the share of nothing that the dead explain is 0 / 0."""
-    config = SaeConfig(architecture="topk", k=1, latents=4, normalise=False)
+    config = sae_config(architecture="topk", k=1, latents=4, normalise=False)
     trainer = Trainer(config, 2)
     trainer.initialise(torch.randn(64, 2))
     state = trainer.state() | {

@@ -29,15 +29,15 @@ from steerwright.models.fingerprint import Fingerprint
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.sae.sae import Sae
 from steerwright.sae.site import Site
-from steerwright.sae.training.config import SaeConfig, learning_rate
+from steerwright.sae.training.config import learning_rate, sae_config
 from steerwright.sae.training.loop import CHECKPOINT, Planned, Trained, load_checkpoint, train_saes
 from steerwright.sae.training.stream import StoreStream
 
 MIDDLE, UP = Hookpoint.parse("unet.mid_block:out"), Hookpoint.parse("unet.up_blocks.0:out")
 MODEL = Fingerprint(name="toy", source="toy", revision=None, digest="d" * 64, libraries={"torch": "2"})
-TOPK = SaeConfig(architecture="topk", latents=48, k=4, seed=1, learning_rate=1e-2, warm_up_rows=200)
-RELU = SaeConfig(architecture="relu", latents=32, l1=0.02, seed=2, learning_rate=1e-2)
-BATCHTOPK = SaeConfig(architecture="batchtopk", latents=64, k=3, seed=3, learning_rate=5e-3, dead_after_rows=300)
+TOPK = sae_config(architecture="topk", latents=48, k=4, seed=1, learning_rate=1e-2, warm_up_rows=200)
+RELU = sae_config(architecture="relu", latents=32, l1=0.02, seed=2, learning_rate=1e-2)
+BATCHTOPK = sae_config(architecture="batchtopk", latents=64, k=3, seed=3, learning_rate=5e-3, dead_after_rows=300)
 ROWS, BATCH = 2000, 50
 """40 steps."""
 
@@ -239,7 +239,7 @@ def test_divergence_is_said_and_not_saved(store: Store, tmp_path: Path) -> None:
 
 
 def test_the_rate_rises_and_falls_in_rows() -> None:
-    config = SaeConfig(architecture="topk", latents=2**14, k=4, warm_up_rows=1000)
+    config = sae_config(architecture="topk", latents=2**14, k=4, warm_up_rows=1000)
     # 2e-4 at 2^14 latents by the rule; a fifth of 10,000 rows is 2,000.
     assert learning_rate(config, 0, 100, 10_000) == pytest.approx(2e-5)
     assert learning_rate(config, 400, 100, 10_000) == pytest.approx(1e-4)

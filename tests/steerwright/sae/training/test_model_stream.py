@@ -12,7 +12,7 @@ from steerwright.activations.store.reader import open_store
 from steerwright.errors import UserError
 from steerwright.models.hookpoints import Hookpoint
 from steerwright.models.load import LoadedModel
-from steerwright.sae.training.config import SaeConfig
+from steerwright.sae.training.config import sae_config
 from steerwright.sae.training.loop import Planned, train_saes
 from steerwright.sae.training.stream import ModelStream
 
@@ -73,8 +73,8 @@ def test_an_impossible_collection_is_refused_before_anything_runs(sd21: LoadedMo
 
 def test_training_from_the_model_survives_an_interruption(sd21: LoadedModel, tmp_path: Path) -> None:
     planned = {
-        "mid": Planned(MIDDLE, SaeConfig(architecture="topk", latents=16, k=2)),
-        "up": Planned(UP, SaeConfig(architecture="topk", latents=16, k=2)),
+        "mid": Planned(MIDDLE, sae_config(architecture="topk", latents=16, k=2)),
+        "up": Planned(UP, sae_config(architecture="topk", latents=16, k=2)),
     }
 
     class Ended(Exception):

@@ -7,7 +7,7 @@ from torch import Tensor
 from steerwright.sae.activations import JumpRelu, TopK
 from steerwright.sae.sae import NoNorm, ScaleBy
 from steerwright.sae.site import Site
-from steerwright.sae.training.config import SaeConfig
+from steerwright.sae.training.config import sae_config
 from steerwright.sae.training.trainer import Trainer
 
 WIDTH, LATENTS, BATCH = 16, 128, 64
@@ -27,7 +27,7 @@ def batch(seed: int, rows: int = BATCH) -> Tensor:
 
 def trained(name: str, steps: int, **more: Any) -> Trainer:
     """Latents are dead after 100 rows, so that AuxK takes part from the 16th step on."""
-    config = SaeConfig(latents=LATENTS, dead_after_rows=100, auxk_latents=6, **(ARCHITECTURES[name] | more))
+    config = sae_config(latents=LATENTS, dead_after_rows=100, auxk_latents=6, **(ARCHITECTURES[name] | more))
     trainer = Trainer(config, WIDTH)
     trainer.initialise(batch(999, 500))
     for step in range(steps):
