@@ -43,13 +43,10 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
         bound: str = "none",
     ) -> dict:  # fmt: skip
         """Answer a prompt without and with steering; concepts is a name, or a mix such as happy:0.7,excited:0.3."""
-        answer: dict = plain_json(
-            steer_text(
-                workbench, prompt, concepts, layer, strength, action=action, tokens=tokens, temperature=temperature,
-                seed=seed, place=place, bound=bound, job=job,
-            )
-        )  # fmt: skip
-        return answer
+        return _answer(steer_text(
+            workbench, prompt, concepts, layer, strength, action=action, tokens=tokens, temperature=temperature,
+            seed=seed, place=place, bound=bound, job=job,
+        ))  # fmt: skip
 
     def make_concept(
         job: Job, name: str, pairs: list[list[str]], contrast: str = "requests", tokens: str | None = None
@@ -67,120 +64,71 @@ def _endpoints(workbench: Workbench) -> list[Callable[..., Any]]:
         temperature: float = 0.7, seed: int = 0,
     ) -> dict:  # fmt: skip
         """Steer at every layer in turn, each with its own vector, on twelve requests."""
-        answer: dict = plain_json(
-            layer_analysis(
-                workbench,
-                concept,
-                strength,
-                prompt=prompt,
-                tokens=tokens,
-                temperature=temperature,
-                seed=seed,
-                job=job,
-            )
-        )
-        return answer
+        return _answer(layer_analysis(
+            workbench, concept, strength, prompt=prompt, tokens=tokens, temperature=temperature, seed=seed, job=job,
+        ))  # fmt: skip
 
     def sweep_strengths(
         job: Job, concept: str, strengths: list[float], layer: int | None = None, prompt: str = "", tokens: int = 24,
         temperature: float = 0.7, seed: int = 0,
     ) -> dict:  # fmt: skip
         """Steer at one layer with several strengths, on twelve requests."""
-        answer: dict = plain_json(
-            strength_sweep(
-                workbench,
-                concept,
-                layer,
-                strengths,
-                prompt=prompt,
-                tokens=tokens,
-                temperature=temperature,
-                seed=seed,
-                job=job,
-            )
-        )
-        return answer
+        return _answer(strength_sweep(
+            workbench, concept, layer, strengths, prompt=prompt, tokens=tokens, temperature=temperature, seed=seed,
+            job=job,
+        ))  # fmt: skip
 
     def sweep_grid(
         job: Job, concept: str, layers: list[int], strengths: list[float], prompt: str = "", tokens: int = 24,
         temperature: float = 0.7, seed: int = 0,
     ) -> dict:  # fmt: skip
         """Steer at each of several layers with each of several strengths, on twelve requests."""
-        answer: dict = plain_json(
-            sweep(
-                workbench,
-                concept,
-                layers,
-                strengths,
-                prompt=prompt,
-                tokens=tokens,
-                temperature=temperature,
-                seed=seed,
-                job=job,
-            )
-        )
-        return answer
+        return _answer(sweep(
+            workbench, concept, layers, strengths, prompt=prompt, tokens=tokens, temperature=temperature, seed=seed,
+            job=job,
+        ))  # fmt: skip
 
     def mix(
         job: Job, concepts: str, layer: int | None = None, strength: float | None = None, prompt: str = "",
         tokens: int = 40, temperature: float = 0.7, seed: int = 0,
     ) -> dict:  # fmt: skip
         """Steer by a mix such as happy:0.7,excited:0.3 (with a bar: in turns), and count the answers that show each."""
-        answer: dict = plain_json(
-            mix_concepts(
-                workbench,
-                concepts,
-                layer,
-                strength,
-                prompt=prompt,
-                tokens=tokens,
-                temperature=temperature,
-                seed=seed,
-                job=job,
-            )
-        )
-        return answer
+        return _answer(mix_concepts(
+            workbench, concepts, layer, strength, prompt=prompt, tokens=tokens, temperature=temperature, seed=seed,
+            job=job,
+        ))  # fmt: skip
 
     def save_mix(name: str, concepts: str, layer: int | None = None, strength: float | None = None) -> dict:
         """Keep a mix as a concept of its own."""
-        answer: dict = plain_json(keep_mix(workbench, name, concepts, layer, strength))
-        return answer
+        return _answer(keep_mix(workbench, name, concepts, layer, strength))
 
     def layers(job: Job, prompt: str, tokens: int = 14) -> dict:
         """What the model computes at every depth while it answers: norms, and what each layer would say."""
-        answer: dict = plain_json(explore_layers(workbench, prompt, tokens=tokens, job=job))
-        return answer
+        return _answer(explore_layers(workbench, prompt, tokens=tokens, job=job))
 
     def compare(
         job: Job, prompt: str, concept: str, layer: int, strength: float, tokens: int = 24, temperature: float = 0.0,
         seed: int = 0, read: str = "steered",
     ) -> dict:  # fmt: skip
         """How much every token changes at every layer when one answer is read without and with the edit."""
-        answer: dict = plain_json(
-            compare_tokens(
-                workbench,
-                prompt,
-                concept,
-                layer,
-                strength,
-                tokens=tokens,
-                temperature=temperature,
-                seed=seed,
-                read=read,
-                job=job,
-            )
-        )
-        return answer
+        return _answer(compare_tokens(
+            workbench, prompt, concept, layer, strength, tokens=tokens, temperature=temperature, seed=seed, read=read,
+            job=job,
+        ))  # fmt: skip
 
     def plane(job: Job, prompt: str, concept: str, layer: int, strength: float, seed: int = 0) -> dict:
         """A map of all concepts in two dimensions, with the path from the unsteered to the steered answer."""
-        answer: dict = plain_json(concept_map(workbench, prompt, concept, layer, strength, seed=seed, job=job))
-        return answer
+        return _answer(concept_map(workbench, prompt, concept, layer, strength, seed=seed, job=job))
 
     return [
         concepts, steer, make_concept, analyse_layers, sweep_strengths, sweep_grid, mix, save_mix, layers, compare,
         plane,
     ]  # fmt: skip
+
+
+def _answer(value: Any) -> dict:
+    answer: dict = plain_json(value)
+    return answer
 
 
 def plain_json(value: Any) -> Any:
