@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -123,8 +124,16 @@ class Server:
             headers={"content-type": "application/json"},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            return json.load(reply)
+        for _ in range(20):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as reply:
+                    return json.load(reply)
+            except urllib.error.HTTPError as error:
+                # While another client writes, its database is locked; Prefect's own client asks again, too.
+                if error.code != 503:
+                    raise
+                time.sleep(0.5)
+        return pytest.fail(f"{self.api_url}{path} stays unavailable")
 
 
 def free_port() -> int:
