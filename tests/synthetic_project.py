@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,13 +150,13 @@ def shard_runs(api: str, checkout: Checkout) -> list[dict[str, Any]]:
     """Task runs of the shards in the checkout's newest flow run, once all of them have ended (or ten seconds later)."""
     commit = checkout.git("rev-parse", "--short=10", "HEAD").strip()
     filters = {"sort": "START_TIME_DESC", "flow_runs": {"name": {"like_": commit}}}
-    newest = _ask(api, "/flow_runs/filter", filters)[0]["id"]
+    newest = ask_prefect(api, "/flow_runs/filter", filters)[0]["id"]
     ours = {"flow_runs": {"parent_flow_run_id": {"any_": [newest]}}}
     found: list[dict[str, Any]] = []
     for _ in range(40):
         found = []
         # The server gives a page at a time.
-        while page := _ask(api, "/task_runs/filter", ours | {"offset": len(found)}):
+        while page := ask_prefect(api, "/task_runs/filter", ours | {"offset": len(found)}):
             found += page
         if found and not {"Pending", "Running"} & {run["state_name"] for run in found}:
             break
@@ -163,9 +164,19 @@ def shard_runs(api: str, checkout: Checkout) -> list[dict[str, Any]]:
     return found
 
 
-def _ask(api: str, path: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(
-        f"{api}{path}", json.dumps(body).encode(), {"content-type": "application/json"}, method="POST"
-    )
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        return json.load(reply)
+def ask_prefect(api: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """The JSON reply to a POST of `body`, or to a GET without one.
+
+    While another client writes, the server's database is locked and it says 503; Prefect's own client asks again, too.
+    """
+    content = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{api}{path}", content, {"content-type": "application/json"})
+    for _ in range(20):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                raise
+            time.sleep(0.5)
+    raise TimeoutError(f"{api}{path} stays unavailable")

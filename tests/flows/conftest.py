@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.synthetic_project import ask_prefect
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -91,11 +90,11 @@ class Server:
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """The JSON reply to a POST."""
-        return self._ask("POST", path, body)
+        return ask_prefect(self.api_url, path, body)
 
     def get(self, path: str) -> Any:
         """The JSON reply to a GET."""
-        return self._ask("GET", path, None)
+        return ask_prefect(self.api_url, path)
 
     def newest_flow_runs(self, **filters: Any) -> list[dict[str, Any]]:
         """Flow runs, the last one started first."""
@@ -116,24 +115,6 @@ class Server:
         """Artifacts that a flow run made, by key."""
         found = self.post("/artifacts/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
         return {artifact["key"]: artifact for artifact in found}
-
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        request = urllib.request.Request(
-            f"{self.api_url}{path}",
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"content-type": "application/json"},
-            method=method,
-        )
-        for _ in range(20):
-            try:
-                with urllib.request.urlopen(request, timeout=30) as reply:
-                    return json.load(reply)
-            except urllib.error.HTTPError as error:
-                # While another client writes, its database is locked; Prefect's own client asks again, too.
-                if error.code != 503:
-                    raise
-                time.sleep(0.5)
-        return pytest.fail(f"{self.api_url}{path} stays unavailable")
 
 
 def free_port() -> int:
