@@ -250,7 +250,8 @@ def grid_sheet(grid: Grid, title: str) -> Image.Image:
     columns = [
         SheetColumn(
             f"Strength {column.name}" if column.condition == "steered" else CONDITION_NAMES[column.condition],
-            column.chosen, COLOURS[column.condition] if column.chosen else "muted",
+            COLOURS[column.condition] if column.chosen else "muted",
+            "operating point" if column.chosen else "",
         )
         for column in grid.columns
     ]  # fmt: skip

@@ -149,11 +149,11 @@ class SheetCell:
 
 @dataclass(frozen=True, slots=True)
 class SheetColumn:
-    """The name above a column, bold or not, in a colour of the theme."""
+    """The name above a column in a colour of the theme; with a `note` below it, it is bold."""
 
     name: str
-    bold: bool = False
     colour: str = "muted"
+    note: str = ""
 
 
 def picture_sheet(
@@ -172,9 +172,9 @@ def picture_sheet(
     draw.text((margin, margin - 8), shortened(title, font(20), across), font=font(20), fill=LIGHT["ink"])
     top = margin + TEXT + 8
     for place, column in enumerate(columns):
-        letters = font(13, bold=column.bold)
-        name = shortened(column.name, letters, SIDE)
-        draw.text((margin + place * (SIDE + gap), top), name, font=letters, fill=LIGHT[column.colour])
+        x, letters = margin + place * (SIDE + gap), font(13, bold=bool(column.note))
+        draw.text((x, top), shortened(column.name, letters, SIDE), font=letters, fill=LIGHT[column.colour])
+        draw.text((x, top + 17), column.note, font=font(11), fill=LIGHT[column.colour])
     for number, (text, cells) in enumerate(rows):
         y = top + head + number * pitch
         draw.text((margin, y), shortened(text, font(14), across), font=font(14), fill=LIGHT["ink"])
